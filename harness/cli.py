@@ -1,0 +1,225 @@
+"""The command line: it parses, calls and prints. Everything heavy is imported where it is needed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError
+
+STUDY = Path("experiments/study.yaml")
+CANDIDATE = Path("params.yaml")
+
+app = typer.Typer(
+    help="Ablations of AlexNet that can be believed: declared, paired, and re-run to the bit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study's file.")]
+
+
+def main() -> None:
+    """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
+    try:
+        app()
+    except UserError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("harness: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def check(
+    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says: checked.")] = None
+) -> None:
+    """Check a study's file and params.yaml, before anything runs."""
+    from harness.files import write_text
+    from harness.settings.check import check_candidate, check_study
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    for line in [*check_study(checked), *check_candidate(CANDIDATE, checked)]:
+        print(f"warning: {line}")
+    if mark:
+        # A constant: that the check ran again must not make anything else run again.
+        write_text(mark, "checked\n")
+
+
+@app.command()
+def data(
+    study: StudyFile = STUDY, out: Annotated[Path | None, typer.Option(help="Folder of the packed images.")] = None
+) -> None:
+    """Decode and pack a study's images."""
+    from harness.data.pack import pack
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    pack(checked.data, out or checked.packed)
+
+
+@app.command()
+def train(
+    settings: Annotated[str, typer.Argument(help="params.yaml, or a study's file and variant: FILE:variants.NAME.")],
+    seed: Annotated[int, typer.Option(min=0, help="The run's seed.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,
+) -> None:
+    """Train one run, or go on with it where it was interrupted."""
+    from harness.settings.study import load_run, load_study
+    from harness.train.loop import Interrupted
+    from harness.train.run import train as train_run
+
+    resolved = load_run(settings)
+    if data is None:
+        file, _, key = settings.partition(":")
+        data = load_study(Path(file) if key else STUDY).packed
+    command = f"python -m harness train {settings} --seed {seed} --out {out} --data {data}"
+    try:
+        train_run(resolved, seed, data, out, checkpoint_seconds, command)
+    except Interrupted:
+        print("harness: stopped; its state is saved, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder of its results.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
+) -> None:
+    """Evaluate a run on every part of its images: centre crop and ten crops."""
+    from harness.evaluate import evaluate as evaluate_run
+    from harness.settings.study import load_study
+
+    evaluate_run(run, data or load_study(STUDY).packed, out)
+
+
+@app.command()
+def report(study: StudyFile = STUDY) -> None:
+    """Write a study's report: tables, figures and the text, from the results of its cells."""
+    from harness.report.render import render
+    from harness.settings.study import load_candidate, load_study
+
+    print(render(load_study(study), load_candidate(CANDIDATE), Path(".")))
+
+
+@app.command()
+def run(
+    study: StudyFile = STUDY,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
+    gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
+) -> None:
+    """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
+    from harness import pool
+    from harness.progress import say
+
+    check(study)
+    doctor(study, jobs)
+    pool.dvc("repro", *pool.upstream(), show=True)
+    cells = pool.waiting()
+    say(f"run: {len(cells)} of the cells are not up to date" if cells else "run: every cell is up to date")
+    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu]) if cells else []
+    if failed:
+        # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
+        pool.evaluate_finished()
+        report(study)
+        raise UserError(
+            f"run: {len(failed)} of {len(cells)} cells failed: "
+            + "; ".join(f"{f} (see {pool.LOGS / f}.log)" for f in failed)
+        )
+    pool.dvc("repro", show=True)
+
+
+@app.command()
+def doctor(
+    study: StudyFile = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1
+) -> None:
+    """Say what a study would run, on which device, and about how long it takes."""
+    from harness.estimate import outlook
+    from harness.settings.study import load_study
+
+    for line in outlook(load_study(study), jobs):
+        print(line)
+
+
+@app.command()
+def publish(
+    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says: published.")] = None
+) -> None:
+    """Bring a study's runs and report to MLflow; what is there already is not doubled."""
+    from harness.files import write_text
+    from harness.settings.study import load_study
+    from harness.tracking import publish as publish_study
+
+    print(publish_study(load_study(study), Path(".")))
+    if mark:
+        write_text(mark, "published\n")
+
+
+@app.command()
+def ui(study: StudyFile = STUDY, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow's interface on a study's comparison."""
+    from harness.settings.study import load_study
+    from harness.tracking import publish as publish_study
+    from harness.tracking import serve
+
+    checked = load_study(study)
+    print(publish_study(checked, Path(".")))
+    serve(checked, Path("."), port)
+
+
+@app.command()
+def describe(
+    settings: Annotated[
+        str, typer.Argument(help="params.yaml, or FILE:variants.NAME; without it the options alone.")
+    ] = "",
+    preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
+    geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="1 or 2.")] = None,
+    depth: Annotated[str | None, typer.Option(help="full, or the layer to leave out: -conv3.")] = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
+    classes: Annotated[int | None, typer.Option(min=2, help="Classes of the last layer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print the net's layers: shapes, parameters, neurons, multiply-accumulates."""
+    import json
+
+    from harness.net.describe import as_text
+    from harness.net.describe import describe as described
+    from harness.net.layout import layout
+    from harness.settings.schema import CROPS
+    from harness.settings.study import load_run, resolve
+
+    given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
+    own = {key: value for key, value in given.items() if value is not None}
+    if geometry and not preset:
+        own["crop"] = CROPS.get(geometry, (224,))[0]
+    if settings and own:
+        raise UserError(f"describe: got {settings} and options; allowed: one of them")
+    rows = layout(load_run(settings) if settings else resolve(own, "describe"), channels, classes)
+    print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
+
+
+@app.command()
+def variants(
+    study: Annotated[Path | None, typer.Argument(help="A study's file: its variants instead.")] = None,
+    names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
+) -> None:
+    """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
+    from harness.settings.listing import list_settings, list_variants
+    from harness.settings.study import load_study
+
+    if study is None:
+        print(list_settings())
+    else:
+        checked = load_study(study)
+        print("\n".join(checked.variants) if names else list_variants(checked))

@@ -1,0 +1,207 @@
+"""Batches: packed images cut, reflected, coloured and centred as whole tensors on the device that computes.
+
+Every draw comes from the stream of its source, epoch and step (see `randomness`), so that neither another source nor
+the number of fetching threads can change it. Krizhevsky et al. (2012), sections 2 and 4.1.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import randomness
+from harness.data.packed import Packed, Part
+from harness.errors import UserError
+from harness.record import chain
+from harness.settings.schema import Settings
+
+IN_MEMORY = 4 * 2**30
+"""Bytes of images up to which a part is held on the device whole;
+
+A larger one is fetched from its file batch by batch.
+"""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for one batch of N images: corners (N, 2) in pixels, flips (N,), colour shifts (N, channels)."""
+
+    corners: Tensor
+    flips: Tensor
+    colour: Tensor | None
+
+    def hashed(self, link: str) -> str:
+        """The next link of the hash over the augmentation stream."""
+        content = self.corners.numpy().tobytes() + self.flips.numpy().tobytes()
+        return chain(link, content + (b"" if self.colour is None else self.colour.numpy().tobytes()))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (N, channels, crop, crop) float32, labels (N,) int64, and what was drawn for them."""
+
+    step: int
+    images: Tensor
+    labels: Tensor
+    draws: Draws
+
+
+class Images:
+    """One part of a packed data set on a device, and the views that a net sees of it."""
+
+    def __init__(self, packed: Packed, part: str, settings: Settings, device: torch.device) -> None:
+        size, crop = packed.manifest.size, settings.crop
+        if crop > size:
+            raise UserError(f"crop: got {crop}, but the images are {size} x {size}; allowed: at most {size}")
+        self.settings, self.device, self.size = settings, device, size
+        self.part: Part = packed.part(part)
+        self.count = len(self.part.labels)
+        self.labels = torch.from_numpy(self.part.labels.copy()).to(device)
+        self.fits = self.part.images.nbytes <= IN_MEMORY
+        self._whole = torch.from_numpy(np.array(self.part.images)).to(device) if self.fits else None
+        mean = torch.from_numpy(packed.mean)
+        if settings.mean == "channel":
+            mean = mean.mean((0, 1)).expand(size, size, -1)
+        elif settings.mean == "scalar":
+            mean = mean.mean().expand(size, size, mean.shape[-1])
+        self.mean = mean.to(device)
+        self.aligned = settings.mean == "image_aligned"
+        edge = (size - crop) // 2
+        self.centre_mean = self.mean[edge : edge + crop, edge : edge + crop]
+
+    def fetch(self, indices: np.ndarray) -> Tensor:
+        """Stored images at `indices`: (N, size, size, channels) uint8 on the device."""
+        if self._whole is not None:
+            return self._whole[torch.from_numpy(indices).to(self.device)]
+        return torch.from_numpy(self.part.images[indices]).to(self.device)
+
+    def view(self, stored: Tensor, corners: Tensor, flips: Tensor, colour: Tensor | None = None) -> Tensor:
+        """Cut a crop of each stored image at its corner, centred on the mean, reflected and coloured as drawn.
+
+        Returns (N, channels, crop, crop) float32 in channels-last order.
+        """
+        settings, crop = self.settings, self.settings.crop
+        span = torch.arange(crop, device=self.device)
+        corners, flips = corners.to(self.device), flips.to(self.device)
+        rows = corners[:, :1] + span
+        columns = corners[:, 1:] + torch.where(flips[:, None], span.flip(0), span)
+        each = torch.arange(len(stored), device=self.device)[:, None, None]
+        x = stored[each, rows[:, :, None], columns[:, None, :]].float()
+        x -= self.mean[rows[:, :, None], columns[:, None, :]] if self.aligned else self.centre_mean
+        if colour is not None:
+            x += colour.to(self.device)[:, None, None, :]
+            x /= settings.colour_divide
+        if settings.input_scale != 1.0:
+            x *= settings.input_scale
+        return x.permute(0, 3, 1, 2)
+
+    def test_views(self, batch: int, ten: bool) -> Iterator[list[Tensor]]:
+        """Every image in order, in batches:
+
+        Its centre crop, or the five crops (four corners, centre) and their mirrors.
+        """
+        border = self.size - self.settings.crop
+        middle = border // 2
+        corners = [(0, 0), (0, border), (border, 0), (border, border), (middle, middle)] if ten else [(middle, middle)]
+        for start in range(0, self.count, batch):
+            stored = self.fetch(np.arange(start, min(start + batch, self.count)))
+            yield [
+                self.view(stored, torch.tensor(corner).expand(len(stored), 2), torch.full((len(stored),), mirrored))
+                for corner in corners
+                for mirrored in ((False, True) if ten else (False,))
+            ]
+
+
+class TrainingBatches:
+    """The training images, batch by batch:
+
+    The same for the same settings, seed and epoch, whenever they are asked for.
+    """
+
+    def __init__(self, packed: Packed, settings: Settings, seed: int, device: torch.device) -> None:
+        manifest = packed.manifest
+        self.images = Images(packed, "train", settings, device)
+        self.settings, self.seed = settings, seed
+        if settings.batch > self.images.count:
+            raise UserError(
+                f"batch: got {settings.batch}, but there are {self.images.count} training images; "
+                f"allowed: at most {self.images.count}"
+            )
+        self.colours = settings.augment and settings.colour > 0
+        if self.colours and manifest.channels != 3:
+            raise UserError(
+                f"colour: got {settings.colour}, but the images of {manifest.name} are grey: colour noise needs three "
+                "channels; allowed: 0"
+            )
+        # Rows: one principal component each, times its sd, in grey levels of 0..255.
+        values = torch.tensor(manifest.eigenvalues, dtype=torch.float32)
+        size = values.clamp(min=0).sqrt() if settings.colour_scale == "root" else values / 255
+        self.components = size[:, None] * torch.tensor(manifest.eigenvectors, dtype=torch.float32)
+        self.middle = (manifest.size - settings.crop) // 2
+        self.positions = settings.positions(manifest.size)
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch; the last one is shorter where `batch` does not divide the images."""
+        return -(-self.images.count // self.settings.batch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of the training images in an epoch: (count,) int64."""
+        place = epoch if self.settings.reshuffle else "fixed"
+        stream = randomness.stream(self.seed, randomness.BATCH_ORDER, place)
+        return torch.randperm(self.images.count, generator=stream).numpy()
+
+    def draw(self, epoch: int, step: int, count: int) -> Draws:
+        """Crops, flips and colours of a batch of `count` images."""
+        settings = self.settings
+        chunks = -(-count // settings.crop_chunk)
+        corners = torch.full((chunks, 2), self.middle)
+        flips = torch.zeros(chunks, dtype=torch.bool)
+        colour = None
+        if settings.augment and settings.crops:
+            stream = randomness.stream(self.seed, randomness.CROPS, epoch, step)
+            corners = torch.randint(self.positions, (chunks, 2), generator=stream)
+        if settings.augment and settings.flips:
+            stream = randomness.stream(self.seed, randomness.FLIPS, epoch, step)
+            flips = torch.randint(2, (chunks,), generator=stream).bool()
+        if self.colours and epoch <= settings.colour_until * settings.epochs + 1e-9:
+            stream = randomness.stream(self.seed, randomness.COLOUR, epoch, step)
+            colour = torch.randn(count, 3, generator=stream) * settings.colour @ self.components
+        each = torch.arange(count) // settings.crop_chunk
+        return Draws(corners[each], flips[each], colour)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (from 1), from step `first` (from 0)."""
+        order = self.order(epoch)
+        size = self.settings.batch
+
+        def make(step: int) -> Batch:
+            indices = order[step * size : (step + 1) * size]
+            draws = self.draw(epoch, step, len(indices))
+            images = self.images.view(self.images.fetch(indices), draws.corners, draws.flips, draws.colour)
+            return Batch(step, images, self.images.labels[torch.from_numpy(indices).to(images.device)], draws)
+
+        yield from _ahead(make, range(first, self.steps), self.settings.workers)
+
+
+def _ahead(make: Callable[[int], Batch], steps: range, workers: int) -> Iterator[Batch]:
+    """`make` of every step in order; with workers, up to twice as many batches are made ahead in threads."""
+    if not workers:
+        yield from map(make, steps)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,92 @@
+"""Choose the 8,000 embedded images from the original Fashion-MNIST: python -m harness.data.embedded.make [FOLDER]
+
+FOLDER holds the four original files (Debian: package dataset-fashion-mnist). The rule: for each part and class, the
+original images of the class are permuted by numpy's PCG64 generator, seeded with SEED, the number of the original part
+(0: train, 1: test) and the class; of the training images the first 350 are for training and the next 50 for validation,
+of the test images the first 400 are the test. Within a part they stand in the order of the original file.
+"""
+
+import gzip
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.embedded import CARD, CLASSES, FILE
+from harness.files import hash_file, write_bytes, write_json
+
+SEED = 20121203  # the first day of the conference at which the paper was given
+ORIGINALS = Path("/usr/share/datasets/fashion-mnist")
+TAKEN = {"train": (0, 0, 350), "validation": (0, 350, 400), "test": (1, 0, 400)}
+"""Part -> number of the original part, first and last place in the permuted class."""
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An idx file of bytes (two zero bytes, type 8, number of dimensions, big-endian sizes) as an array."""
+    content = gzip.decompress(path.read_bytes())
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">i4", dimensions, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def choose(labels: np.ndarray, original: int, first: int, last: int) -> np.ndarray:
+    """Indices of the images that a part takes, ascending."""
+    chosen = []
+    for label in range(len(CLASSES)):
+        order = np.random.default_rng([SEED, original, label]).permutation(np.flatnonzero(labels == label))
+        chosen.append(order[first:last])
+    return np.sort(np.concatenate(chosen))
+
+
+def make(folder: Path) -> tuple[bytes, dict[str, list[int]]]:
+    """The npz file's bytes, the same wherever they are made, and the original indices of each part."""
+    originals = [
+        (read_idx(folder / f"{name}-images-idx3-ubyte.gz"), read_idx(folder / f"{name}-labels-idx1-ubyte.gz"))
+        for name in ("train", "t10k")
+    ]
+    arrays, indices = {}, {}
+    for part, (original, first, last) in TAKEN.items():
+        images, labels = originals[original]
+        chosen = choose(labels, original, first, last)
+        indices[part] = chosen.tolist()
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = images[chosen], labels[chosen]
+    content = io.BytesIO()
+    # LZMA: a fifth smaller than numpy's own compression. A fixed date, so that the bytes do not depend on the day.
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            file = io.BytesIO()
+            np.lib.format.write_array(file, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), file.getvalue(), zipfile.ZIP_LZMA)
+    return content.getvalue(), indices
+
+
+def main() -> None:
+    """Write the file, and its card beside it."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ORIGINALS
+    content, _ = make(folder)
+    write_bytes(FILE, content)
+    write_json(
+        CARD,
+        {
+            "name": "fashion-mnist-8k",
+            "sha256": hash_file(FILE),
+            "images": {part: 10 * (last - first) for part, (_, first, last) in TAKEN.items()},
+            "classes": CLASSES,
+            "rule": "python -m harness.data.embedded.make",
+            "seed": SEED,
+            "source": "Fashion-MNIST, Zalando Research, https://github.com/zalandoresearch/fashion-mnist",
+            "paper": "Xiao, Rasul and Vollgraf (2017), arXiv 1708.07747",
+            "licence": "MIT, see LICENSE beside this file",
+            "originals": {
+                f"{name}-{kind}-ubyte.gz": hash_file(folder / f"{name}-{kind}-ubyte.gz")
+                for name in ("train", "t10k")
+                for kind in ("images-idx3", "labels-idx1")
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

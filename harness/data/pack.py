@@ -1,0 +1,186 @@
+"""The data stage: decode every image once and pack it into raw arrays, in memory that does not grow with the data."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from harness.data.folders import to_size
+from harness.data.packed import PARTS, Manifest
+from harness.data.sources import Items, Source, open_source
+from harness.data.split import cut, limited
+from harness.errors import UserError
+from harness.files import write_bytes, write_json
+from harness.progress import progress, say
+from harness.settings.schema import DataSettings
+
+AHEAD = 64
+"""Images that are decoded ahead of the one that is written."""
+
+
+def pack(settings: DataSettings, out: Path) -> Manifest:
+    """Pack the images that `settings` name into the folder `out`; an older one there is replaced when all is done.
+
+    Raises `UserError` for a source that is not there, an image that cannot be read (unless `on_error: skip`), or a full
+    disk; `out` is then as it was.
+    """
+    source = open_source(settings)
+    parts = _parts(source, settings)
+    total = sum(len(items.labels) for items in parts.values())
+    say(f"data: {total:,} images of {source.name} to {source.size} x {source.size} in {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        manifest = _write(source, parts, settings.on_error == "skip", temporary)
+        temporary.chmod(0o755)
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def _parts(source: Source, settings: DataSettings) -> dict[str, Items]:
+    """The three parts, disjoint, in the order of `PARTS`; nothing is decoded yet."""
+    seed = settings.split_seed
+    train, validation, test = (source.parts.get(part) for part in PARTS)
+    assert train is not None  # noqa: S101 - every source has a train part
+    if test is None:
+        chosen, rest = cut(train.labels, settings.test, seed, "test")
+        train, test = train.subset(rest), train.subset(chosen)
+    if settings.train_limit is not None or validation is None:
+        # A limit counts the validation part in; it is then cut anew, where the source has one of its own.
+        train = train.subset(limited(train.labels, settings.train_limit, seed, "train_limit"))
+        chosen, rest = cut(train.labels, settings.validation, seed, "validation")
+        train, validation = train.subset(rest), train.subset(chosen)
+    test = test.subset(limited(test.labels, settings.test_limit, seed, "test_limit"))
+    return {"train": train, "validation": validation, "test": test}
+
+
+class _Colours:
+    """Mean image and covariance of the channels, added up image by image in whole numbers and float64."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        self.images = 0
+        self.total = np.zeros((size, size, channels), np.int64)
+        self.products = np.zeros((channels, channels))
+
+    def add(self, image: np.ndarray) -> None:
+        self.images += 1
+        self.total += image
+        pixels = image.reshape(-1, image.shape[-1]).astype(np.float64)
+        self.products += pixels.T @ pixels
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.total / self.images
+
+    @property
+    def covariance(self) -> np.ndarray:
+        centre = self.mean.mean((0, 1))
+        return self.products / (self.images * self.total.shape[0] ** 2) - np.outer(centre, centre)
+
+
+def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) -> Manifest:
+    digest = hashlib.sha256("\0".join(source.class_names).encode())
+    colours = _Colours(source.size, source.channels)
+    left_out: list[dict[str, str]] = []
+    kept: dict[str, list[int]] = {}
+    with progress(sum(len(items.labels) for items in parts.values()), "data", "images") as advance:
+        for part, items in parts.items():
+            kept[part] = []
+            with (folder / f"{part}.images.u8").open("wb") as file:
+                for i, image in _decoded(items, source, skip, left_out):
+                    _put(file, digest, image)
+                    kept[part].append(i)
+                    if part == "train":
+                        colours.add(image)
+                    advance(1, "")
+                _sync(file)
+            labels = items.labels[kept[part]].astype("<i4")
+            digest.update(labels.tobytes())
+            write_bytes(folder / f"{part}.labels.i32", labels.tobytes())
+    counts = {part: len(indices) for part, indices in kept.items()}
+    per_class = {
+        part: np.bincount(parts[part].labels[kept[part]], minlength=len(source.class_names)).tolist() for part in PARTS
+    }
+    for part, numbers in per_class.items():
+        if 0 in numbers and part != "test":
+            raise UserError(f"{source.class_names[numbers.index(0)]}: no readable image in the {part} part")
+    if left_out:
+        say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
+    values, vectors = np.linalg.eigh(colours.covariance)
+    # Signs are free: each vector's largest part is made positive, so that the file does not depend on the library.
+    rows = [v * np.sign(v[np.argmax(np.abs(v))]) for v in vectors.T[::-1]]
+    manifest = Manifest(
+        name=source.name,
+        hash=digest.hexdigest(),
+        size=source.size,
+        channels=source.channels,
+        class_names=source.class_names,
+        counts=counts,
+        class_counts=per_class,
+        channel_means=colours.mean.mean((0, 1)).tolist(),
+        covariance=colours.covariance.tolist(),
+        eigenvalues=values[::-1].tolist(),
+        eigenvectors=[row.tolist() for row in rows],
+        left_out=left_out,
+    )
+    write_bytes(folder / "mean.f32", colours.mean.astype("<f4").tobytes())
+    write_json(folder / "manifest.json", manifest.as_json())
+    return manifest
+
+
+def _put(file: BinaryIO, digest: "hashlib._Hash", image: np.ndarray) -> None:
+    content = np.ascontiguousarray(image).tobytes()
+    file.write(content)
+    digest.update(content)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _decoded(
+    items: Items, source: Source, skip: bool, left_out: list[dict[str, str]]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and image (size, size, channels) of every readable item, in order; decoded in threads, a few ahead."""
+
+    def decode(i: int) -> np.ndarray:
+        return to_size(items.decode(i), source.size)
+
+    def take(i: int, future: "Future[np.ndarray]") -> tuple[int, np.ndarray] | None:
+        try:
+            return i, future.result()
+        except Exception as error:  # Pillow raises many kinds for a broken file
+            if not skip:
+                raise UserError(
+                    f"{items.names[i]}: cannot be read as an image: {error}; "
+                    "mend or remove it, or set data.on_error: skip"
+                ) from error
+            left_out.append({"path": items.names[i], "why": str(error)})
+            return None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+        try:
+            for i in range(len(items.labels)):
+                waiting.append((i, pool.submit(decode, i)))
+                if len(waiting) > AHEAD and (taken := take(*waiting.popleft())):
+                    yield taken
+            while waiting:
+                if taken := take(*waiting.popleft()):
+                    yield taken
+        finally:
+            for _, future in waiting:
+                future.cancel()

@@ -1,0 +1,88 @@
+"""A packed data set: raw arrays that are mapped into memory, and a manifest that says what they are."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.files import read_json
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a packed folder holds.
+
+    `size`: side of the images in pixels. `hash`: SHA-256 over images, labels and class names, wherever the folder lies.
+    Colour statistics are over all pixels of the train part, in grey levels of 0..255: `channel_means`, `covariance` of
+    the channels, its `eigenvalues` from the largest, and `eigenvectors`, one a row. `left_out`: unreadable images, each
+    with `path` and `why`.
+    """
+
+    name: str
+    hash: str
+    size: int
+    channels: int
+    class_names: list[str]
+    counts: dict[str, int]
+    class_counts: dict[str, list[int]]
+    channel_means: list[float]
+    covariance: list[list[float]]
+    eigenvalues: list[float]
+    eigenvectors: list[list[float]]
+    left_out: list[dict[str, str]]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: images (N, size, size, channels) uint8, mapped read-only, and labels (N,) int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed folder. Only the parts that are asked for are opened: training works where the test part is missing."""
+
+    folder: Path
+    manifest: Manifest
+    mean: np.ndarray
+    """Mean image of the train part: (size, size, channels) float32."""
+
+    @staticmethod
+    def open(folder: Path) -> "Packed":
+        """Open a packed folder. Raises `UserError` when it is missing or damaged."""
+        if not (folder / "manifest.json").exists():
+            raise UserError(f"{folder}: not packed yet; run: dvc repro data")
+        values = read_json(folder / "manifest.json")
+        try:
+            manifest = Manifest(**values)
+        except TypeError as error:
+            raise UserError(
+                f"{folder}/manifest.json: not a packed folder's: {error}; run: dvc repro -f data"
+            ) from error
+        shape = (manifest.size, manifest.size, manifest.channels)
+        return Packed(folder, manifest, _map(folder / "mean.f32", np.dtype("<f4"), shape).copy())
+
+    def part(self, name: str) -> Part:
+        """The part `train`, `validation` or `test`. Raises `UserError` when its files are missing or damaged."""
+        m = self.manifest
+        shape = (m.counts[name], m.size, m.size, m.channels)
+        images = _map(self.folder / f"{name}.images.u8", np.dtype("u1"), shape)
+        labels = _map(self.folder / f"{name}.labels.i32", np.dtype("<i4"), shape[:1])
+        return Part(images, labels.astype(np.int64))
+
+
+def _map(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    need = int(np.prod(shape)) * kind.itemsize
+    found = path.stat().st_size if path.exists() else 0
+    if found != need:
+        raise UserError(f"{path}: damaged: {found} bytes, {need} are needed; run: dvc repro -f data")
+    return np.memmap(path, kind, "r", shape=shape)

@@ -1,0 +1,71 @@
+"""What a study will take, before it runs."""
+
+import time
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from harness.net.alexnet import AlexNet
+from harness.numerics import Numerics, configure
+from harness.progress import clock
+from harness.settings.check import SOURCES
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+
+STEPS = 4
+"""Steps that are timed, after one that is not."""
+
+
+TRAINING_IMAGES = {
+    "fashion-mnist-8k": 3500,
+    "fashion-mnist": 54000,
+    "cifar10": 45000,
+    "cifar100": 45000,
+    "stl10": 4500,
+    "imagenette": 8522,
+    "imagenet": 1153050,
+    "synthetic": 460,
+}
+"""Images that are left to train when the validation part is cut off, for the estimate alone."""
+
+
+def outlook(study: Study, jobs: int) -> list[str]:
+    """Lines: what a study runs, where, and an estimate of its time from a few steps on random pixels."""
+    base = study.variants[study.baseline]
+    numerics = configure(base)
+    channels, _, classes = SOURCES[study.data.source]
+    head = (
+        f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells, and the "
+        f"candidate; images: {study.data.source}"
+    )
+    threads = f", {base.threads} thread(s) a cell" if numerics.device.type == "cpu" else ""
+    where = f"device {numerics.device}, {base.precision}{threads}, {jobs} at once"
+    images = study.data.train_limit or TRAINING_IMAGES.get(study.data.source)
+    if images is None:
+        return [head, where, "time: known once the images are packed"]
+    rate = images_per_second(base, channels, classes or 1000, numerics)
+    seconds = sum(s.epochs for s in study.variants.values()) * len(study.seeds) * images / rate
+    return [
+        head,
+        where,
+        f"time: about {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
+    ]
+
+
+def images_per_second(settings: Settings, channels: int, classes: int, numerics: Numerics) -> float:
+    """Training rate of one run on this machine, measured on random pixels over a few steps."""
+    net = AlexNet(settings, channels, classes)
+    net.initialise(0)
+    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    count = settings.batch
+    images = torch.randn(count, channels, settings.crop, settings.crop, device=numerics.device)
+    labels = torch.zeros(count, dtype=torch.int64, device=numerics.device)
+    begin = 0.0
+    for step in range(STEPS + 1):
+        if step == 1:
+            begin = time.perf_counter()
+        with numerics.autocast():
+            logits = net(images, net.draw_masks(count, 0, 0, step))
+        loss = F.cross_entropy(logits.float(), labels)
+        torch.autograd.grad(loss, list(net.parameters()))[-1].sum().item()
+    return STEPS * count / (time.perf_counter() - begin)

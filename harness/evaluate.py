@@ -1,0 +1,124 @@
+"""Evaluation: a run's errors on every part, and what it says of each test image. The test part is read here alone."""
+
+import io
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.batches import Images
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.files import read_json, write_bytes, write_json
+from harness.net.predict import mean_loss, probabilities, top_errors
+from harness.numerics import configure
+from harness.progress import say
+from harness.record import Config, RunFolder, read_config
+from harness.train.run import load_net
+
+TOP5_CLASSES = 10
+"""With fewer classes than this a top-5 error says nothing, and is left out."""
+
+
+def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
+    """Evaluate the run in `run` on the packed images in `data`, and leave its results at `out`.
+
+    The results are the run's records (config, history, provenance) and, made here, metrics.json and
+    predictions.parquet. Errors are percentages: of the centre crop, and of the mean over ten crops of the softmax
+    outputs (section 4.1). Raises `UserError` when the images are not those of the run, or when some were not seen.
+    """
+    folder, results = RunFolder(run), RunFolder(out)
+    config = read_config(folder.config)
+    record = read_json(folder.provenance)
+    metrics: dict[str, Any] = {"status": record["status"], "diverged_epoch": record["diverged_epoch"]}
+    table = None
+    if record["status"] == "finished":
+        packed = Packed.open(data)
+        if packed.manifest.hash != config.data.hash:
+            raise UserError(
+                f"{data}: holds other images ({packed.manifest.hash[:12]}) than {run} was trained on "
+                f"({config.data.hash[:12]}); train it again, or name its images"
+            )
+        measured, table = _measure(folder, config, packed)
+        metrics |= measured
+    _write(results, folder, metrics, table)
+    say(f"{out}: " + (f"test error {metrics['test_top1']:.2f} %" if "test_top1" in metrics else "diverged"))
+    return metrics
+
+
+def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    numerics = configure(config.settings)
+    net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    metrics: dict[str, Any] = {}
+    table: dict[str, np.ndarray] = {}
+    for part in ("test", "train", "validation"):
+        images = Images(packed, part, config.settings, numerics.device)
+        labels = images.labels.cpu()
+        views = {"": False, "_10crop": True} if part == "test" else {"": False}
+        for ending, ten in views.items():
+            said = probabilities(net, images, numerics, ten)
+            if len(said) != packed.manifest.counts[part]:
+                raise UserError(
+                    f"{folder.path}: {len(said)} images of the {part} part were seen, it has "
+                    f"{packed.manifest.counts[part]}; its errors would be wrong"
+                )
+            metrics[f"{part}_top1{ending}"] = top_errors(said, labels)
+            if config.data.classes >= TOP5_CLASSES:
+                metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
+            if not ten:
+                metrics[f"{part}_loss"] = mean_loss(said, labels)
+            if part == "test" and not ten:
+                table = predictions(said, labels)
+        metrics[f"{part}_images"] = len(labels)
+    unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
+    if unsound:
+        raise UserError(f"{folder.path}: {unsound[0]} is not a finite number, though the run finished")
+    return metrics, table
+
+
+def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+    """A row an image: its index, label, most probable classes (five at most) with their probabilities, and whether the
+    first is right. `said` is (count, classes), `labels` (count,)."""
+    k = min(5, said.shape[1])
+    top = said.argsort(dim=1, descending=True, stable=True)[:, :k]
+    columns: dict[str, np.ndarray] = {
+        "index": np.arange(len(labels), dtype=np.int32),
+        "label": labels.numpy().astype(np.int16),
+    }
+    for place in range(k):
+        columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
+    for place in range(k):
+        columns[f"p{place + 1}"] = said.gather(1, top[:, place : place + 1])[:, 0].numpy().astype(np.float16)
+    columns["p_label"] = said.gather(1, labels[:, None])[:, 0].numpy().astype(np.float16)
+    columns["correct"] = (top[:, 0] == labels).numpy()
+    return columns
+
+
+def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray] | None) -> None:
+    results.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{results.path.name}.", dir=results.path.parent)))
+    try:
+        for source, copy in (
+            (run.config, temporary.config),
+            (run.history, temporary.history),
+            (run.provenance, temporary.provenance),
+        ):
+            shutil.copyfile(source, copy)
+        write_json(temporary.metrics, metrics)
+        if table is not None:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            content = io.BytesIO()
+            pq.write_table(pa.table(table), content, compression="zstd")
+            write_bytes(temporary.predictions, content.getvalue())
+        temporary.path.chmod(0o755)
+        shutil.rmtree(results.path, ignore_errors=True)
+        temporary.path.rename(results.path)
+    finally:
+        shutil.rmtree(temporary.path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The net: a table of layers, and the modules built from it."""

@@ -1,0 +1,91 @@
+"""AlexNet: the table of `layout` as a module."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness import randomness
+from harness.net.layout import Activation, Dropout, Norm, Op, Pool, Row, layout
+from harness.net.lrn import response_norm
+from harness.settings.schema import Settings
+
+Masks = dict[str, Tensor]
+"""Dropout masks of one step: layer -> (N, units), true where a unit is kept."""
+
+
+class AlexNet(nn.Module):
+    """The net of Krizhevsky, Sutskever and Hinton (2012) under declared settings.
+
+    Takes images (N, channels, crop, crop) in float32, 0..255 less the mean, and returns logits (N, classes). The
+    weights are not initialised here: see `initialise`. `rows` is the table that it was built from.
+    Raises `UserError` when the settings' classes are not the data's.
+    """
+
+    def __init__(self, settings: Settings, channels: int = 3, classes: int | None = None) -> None:
+        super().__init__()
+        self.rows = layout(settings, channels, classes)
+        self.layers = nn.ModuleDict({row.name: _module(row) for row in self.rows})
+
+    def forward(self, x: Tensor, masks: Masks | None = None) -> Tensor:
+        """Logits. With `masks` (of `draw_masks`) as in training; without, as at test time, every unit scaled."""
+        for row in self.rows:
+            if row.kind == "fc" and x.dim() > 2:
+                x = x.flatten(1)
+            if row.pad_end:
+                x = F.pad(x, (0, row.pad_end, 0, row.pad_end))
+            x = self.layers[row.name](x)
+            for op in row.after:
+                x = _apply(x, op, None if masks is None else masks.get(row.name))
+        return x
+
+    def draw_masks(self, count: int, seed: int, epoch: int, step: int) -> Masks:
+        """Masks for a batch of `count` images at a step, each layer's from a stream of its own."""
+        device = next(self.parameters()).device
+        masks = {}
+        for row in self.rows:
+            for op in row.after:
+                if isinstance(op, Dropout):
+                    stream = randomness.stream(seed, randomness.DROPOUT, row.name, epoch, step, device=device)
+                    masks[row.name] = torch.rand(count, row.outputs, generator=stream, device=device) >= op.p
+        return masks
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw every layer's weights from its own stream: normal with the row's sd; biases constant."""
+        for row in self.rows:
+            weight = self.get_parameter(f"layers.{row.name}.weight")
+            bias = self.get_parameter(f"layers.{row.name}.bias")
+            draw = torch.empty(weight.shape)
+            draw.normal_(0.0, row.init_std, generator=randomness.stream(seed, randomness.INITIAL_WEIGHTS, row.name))
+            weight.copy_(draw)
+            bias.fill_(row.bias_init)
+
+
+def _module(row: Row) -> nn.Module:
+    # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
+    made: nn.Module
+    if row.kind == "fc":
+        made = nn.Linear(row.inputs, row.outputs, device="meta")
+    else:
+        made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups, device="meta")
+    return made.to_empty(device=torch.get_default_device())
+
+
+def _apply(x: Tensor, op: Op, mask: Tensor | None) -> Tensor:
+    match op:
+        case Activation("relu"):
+            return F.relu(x)
+        case Activation("tanh"):
+            return x.tanh()
+        case Activation("logistic"):
+            return x.sigmoid()
+        case Norm():
+            return response_norm(x, op)
+        case Pool():
+            return F.max_pool2d(x, op.kernel, op.stride, ceil_mode=op.ceil)
+        case Dropout():
+            if mask is not None:
+                kept = x * mask
+                return kept / (1 - op.p) if op.inverted else kept
+            return x if op.inverted else x * (1 - op.p)
+    raise TypeError(f"no such operation: {op}")

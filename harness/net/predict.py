@@ -1,0 +1,43 @@
+"""What a trained net says of a part of the data."""
+
+import torch
+from torch import Tensor
+
+from harness.data.batches import Images
+from harness.net.alexnet import AlexNet
+from harness.numerics import Numerics
+
+BATCH = 128
+"""Images at a time: fixed, since the order of sums inside a batched product may depend on it."""
+
+
+@torch.no_grad()
+def probabilities(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False) -> Tensor:
+    """Class probabilities (count, classes) in float32 on the CPU, of the centre crop or as the mean over ten crops.
+
+    The softmax outputs of the crops are averaged, as the paper says (section 4.1), not the logits.
+    """
+    net.eval()
+    parts = []
+    for views in images.test_views(BATCH, ten):
+        total = torch.zeros(())
+        for view in views:
+            with numerics.autocast():
+                logits = net(view)
+            total = logits.float().softmax(1) + total.to(logits.device)
+        parts.append((total / len(views)).cpu())
+    net.train()
+    return torch.cat(parts)
+
+
+def top_errors(probabilities: Tensor, labels: Tensor, k: int = 1) -> float:
+    """Percentage of images whose label is not among the `k` most probable classes; ties count for the lower class."""
+    if not bool(probabilities.isfinite().all()):
+        return float("nan")
+    top = probabilities.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return 100.0 * float((top != labels[:, None]).all(1).double().mean())
+
+
+def mean_loss(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean of -log p(label), in nats."""
+    return float(-probabilities.gather(1, labels[:, None]).clamp(min=1e-38).log().double().mean())

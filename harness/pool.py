@@ -1,0 +1,133 @@
+"""Cells in parallel. DVC stays the source of truth: each cell is run and recorded by its own `dvc repro -s CELL`.
+
+This module decides only what runs when, and on which GPU; a plain `dvc repro` afterwards finds the cells up to date.
+DVC itself has no parallel `repro`; `--wait-for-lock` and `-s` are what keeps several of them from failing on its locks.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from harness.errors import UserError
+from harness.progress import progress, say
+
+LOGS = Path(".dvc/tmp/cells")
+STAGES = ("train", "train-candidate")
+"""What runs in parallel; evaluation and report follow in the plain `dvc repro`."""
+
+
+def dvc(*arguments: str, show: bool = False) -> str:
+    """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
+    # Of this interpreter's environment, not whichever comes first on the path.
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    done = subprocess.run(command, text=True, stdout=None if show else subprocess.PIPE, check=False)
+    if done.returncode:
+        raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
+    return done.stdout or ""
+
+
+def _mine(stage: str) -> bool:
+    return stage.partition("@")[0] in STAGES
+
+
+def upstream() -> list[str]:
+    """The stages that the cells share: run once, before them."""
+    stages: set[str] = set()
+    for target in STAGES:
+        stages |= set(re.findall(r'^\s*"([^"]+)";', dvc("dag", "--dot", target), re.MULTILINE))
+    return sorted(stage for stage in stages if not _mine(stage))
+
+
+def waiting() -> list[str]:
+    """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them."""
+    return sorted(stage for stage in json.loads(dvc("status", "--json", *STAGES)) if _mine(stage))
+
+
+@dataclass
+class _Running:
+    stage: str
+    gpu: str | None
+    process: subprocess.Popen[Any]
+    log: IO[str]
+    begin: float
+
+
+def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]:
+    """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
+
+    Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
+    SIGTERM, once every trainer has saved its state and left.
+    """
+    LOGS.mkdir(parents=True, exist_ok=True)
+    free: list[str | None] = [None] * jobs
+    if gpus:
+        free = list[str | None](gpus)[:jobs]
+    todo, running, failed = list(cells), list[_Running](), list[str]()
+    told: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        for one in running:
+            # The whole group: DVC ignores the signal while its command runs, the trainer saves and leaves.
+            os.killpg(one.process.pid, signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with progress(len(cells), "cells", "cells") as advance:
+            while running or (todo and not told):
+                while todo and free and not told:
+                    running.append(_start(todo.pop(0), free.pop(0)))
+                time.sleep(0.1)
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    free.append(one.gpu)
+                    how = _end(one)
+                    if how == "FAILED":
+                        failed.append(one.stage)
+                    advance(1, f"{how} {one.stage} in {time.monotonic() - one.begin:.0f} s")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise KeyboardInterrupt
+    return failed
+
+
+def _start(stage: str, gpu: str | None) -> _Running:
+    log = (LOGS / f"{stage}.log").open("w", encoding="utf-8")
+    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return _Running(stage, gpu, process, log, time.monotonic())
+
+
+def _end(one: _Running) -> str:
+    one.log.close()
+    if one.process.returncode:
+        say(f"FAILED {one.stage}: see {one.log.name}")
+        return "FAILED"
+    return "cached" if "is cached" in Path(one.log.name).read_text(encoding="utf-8") else "ran"
+
+
+def evaluate_finished() -> None:
+    """Evaluate the cells that are trained, after others failed."""
+    trained = {stage.partition("@")[2] for stage in waiting()}
+    stages = json.loads(dvc("status", "--json", "eval"))
+    for stage in stages:
+        if stage.partition("@")[2] not in trained:
+            dvc("repro", "-s", stage, show=True)

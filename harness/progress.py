@@ -1,0 +1,74 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+EVERY = 10.0
+"""Seconds between two plain lines, at the least."""
+
+Advance = Callable[[int, str], None]
+"""Told of finished units, and of what to say beside them."""
+
+
+def say(line: str) -> None:
+    """Print a line at once, so that it stands before what comes next even in a log."""
+    print(line, flush=True)
+
+
+@contextmanager
+def progress(total: int, what: str, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Show how far work of `total` units is, of which `done` were done before, with its rate and the time left."""
+    with (_bar if sys.stdout.isatty() else _lines)(total, what, unit, done) as advance:
+        yield advance
+
+
+@contextmanager
+def _lines(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
+    begin = last = time.monotonic()
+    count = done
+
+    def advance(units: int, note: str = "") -> None:
+        nonlocal count, last
+        count += units
+        now = time.monotonic()
+        if count - done == units or count >= total or now - last >= EVERY:
+            last = now
+            rate = (count - done) / max(now - begin, 1e-9)
+            left = f", {clock((total - count) / rate)} left" if count < total else f" in {clock(now - begin)}"
+            say(f"{what}: {count} of {total} {unit}, {rate:.3g}/s{left}" + (f"; {note}" if note else ""))
+
+    yield advance
+
+
+@contextmanager
+def _bar(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}, {{task.fields[rate]}}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    begin, count = time.monotonic(), done
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=total, completed=done, note="", rate="")
+
+        def advance(units: int, note: str = "") -> None:
+            nonlocal count
+            count += units
+            rate = (count - done) / max(time.monotonic() - begin, 1e-9)
+            bar.update(task, completed=count, note=note, rate=f"{rate:.3g}/s")
+
+        yield advance
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 40 s, 12 min or 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

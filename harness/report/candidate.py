@@ -1,0 +1,99 @@
+"""The candidate beside the declared study: one run, so a difference without an interval, and whether it is one of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import hash_file
+from harness.report.cells import Result, Results, Run
+from harness.settings.schema import MACHINE, Settings
+from harness.settings.study import Study, differences
+
+INPUTS = ("data", "code", "initial", "batch_order", "augmentation")
+"""What goes into a run, as far as it is hashed: where outcomes differ, the first of these that differs says why."""
+
+OUTCOMES = ("losses", "weights", "predictions")
+"""What must come out equal to the bit when settings, seed, data and code are."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The candidate held against the declared cell of the same settings and seed: what is equal to the bit.
+
+    `equal`: name of a hash -> whether both runs have the same. Empty when one of the two has not finished.
+    """
+
+    cell: Result
+    equal: dict[str, bool]
+
+    @property
+    def differing(self) -> list[str]:
+        return [name for name, same in self.equal.items() if not same]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The candidate's row. `difference`: to the baseline's run of the same seed, in points; None when there is none."""
+
+    result: Result
+    changes: dict[str, tuple[Any, Any]]
+    error: float | None
+    difference: float | None
+    why_not: str
+    twin: Twin | None
+
+
+def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:
+    """The candidate against the study; None when none is declared. Reads predictions of twins alone."""
+    if candidate is None or results.candidate is None:
+        return None
+    settings, seed = candidate
+    result = results.candidate
+    run = result.run if result.status == "finished" else None
+    error = run.metrics[study.file.metric] if run else None
+    difference, why_not = None, ""
+    if run:
+        baseline = results.finished(study.baseline).get(seed)
+        if baseline is None:
+            why_not = f"{study.baseline} has no finished run with seed {seed}"
+        elif baseline.images.hash != run.images.hash:
+            why_not = f"{study.baseline}-{seed} was run on other images"
+        else:
+            difference = run.metrics[study.file.metric] - baseline.metrics[study.file.metric]
+    changes = differences(study.variants[study.baseline], settings)
+    return Candidate(result, changes, error, difference, why_not, _twin(study, settings, seed, results))
+
+
+def _twin(study: Study, settings: Settings, seed: int, results: Results) -> Twin | None:
+    for cell in results.cells:
+        if cell.seed == seed and differences(study.variants[cell.variant], settings).keys() <= set(MACHINE):
+            pair = [r.run for r in (cell, results.candidate) if r and r.run and r.status == "finished"]
+            return Twin(cell, _equal(*pair) if len(pair) == 2 else {})
+    return None
+
+
+def _equal(one: Run, other: Run) -> dict[str, bool]:
+    a, b = one.hashes.model_dump(), other.hashes.model_dump()
+    equal = {name: a[name] == b[name] for name in (*INPUTS, *OUTCOMES) if name in a}
+    return equal | {"predictions": _same_table(one.folder.predictions, other.folder.predictions)}
+
+
+def _same_table(one: Path, other: Path) -> bool:
+    for path in (one, other):
+        if not path.exists():
+            raise UserError(f"{path}: no such file; evaluate the run again")
+    if hash_file(one) == hash_file(other):
+        return True
+    # Other versions of the library may write the same table in other bytes.
+    return bool(_table(one).equals(_table(other)))
+
+
+def _table(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: not a table of predictions: {error}; evaluate the run again") from error

@@ -1,0 +1,133 @@
+"""What was held fixed in a study, and where its runs differ in what should be the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report.cells import Result, Results, Run
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+
+PAPER_GROUPS = ("net", "initial weights", "images", "recipe")
+"""Groups of settings whose default is what the paper says."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A setting that all variants share. `paper` is the paper's value where it is another one, else None."""
+
+    name: str
+    value: Any
+    paper: Any
+
+
+@dataclass(frozen=True)
+class HeldGroup:
+    """Shared settings of one group and one section of the paper ('' where it has none)."""
+
+    group: str
+    section: str
+    settings: list[Held]
+
+
+def held_fixed(study: Study) -> list[HeldGroup]:
+    """The settings that all variants share, by group and section, in the order of the schema."""
+    values = [settings.model_dump() for settings in study.variants.values()]
+    defaults = Settings().model_dump()
+    groups: dict[tuple[str, str], list[Held]] = {}
+    for name, field in Settings.model_fields.items():
+        if any(v[name] != values[0][name] for v in values):
+            continue
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
+        group, section = str(extra["group"]), str(extra["paper"])
+        own = values[0][name]
+        other = defaults[name] if group in PAPER_GROUPS and own != defaults[name] else None
+        groups.setdefault((group, section), []).append(Held(name, own, other))
+    return [HeldGroup(group, section, held) for (group, section), held in groups.items()]
+
+
+def varied(study: Study) -> list[str]:
+    """The settings in which some variant differs from another."""
+    held = {setting.name for group in held_fixed(study) for setting in group.settings}
+    return [name for name in Settings.model_fields if name not in held]
+
+
+def off_scale(study: Study) -> bool:
+    """Whether some variant is not at the paper's scale: its geometry at full width."""
+    return any(s.geometry != "imagenet" or s.width != 1 or s.fc_width != 4096 for s in study.variants.values())
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that the runs should share. `groups`: each value found -> the runs that have it.
+
+    `matters`: numbers depend on it, so where there is more than one value, a difference between runs may come from it.
+    """
+
+    name: str
+    matters: bool
+    groups: dict[str, list[Result]]
+
+    @property
+    def mixed(self) -> bool:
+        return len(self.groups) > 1
+
+
+def _machine(key: str) -> Callable[[Run], str]:
+    return lambda run: str(run.provenance.machine.get(key) or "none")
+
+
+def _version(key: str) -> Callable[[Run], str]:
+    return lambda run: str(run.provenance.versions.get(key) or "none")
+
+
+def _device(run: Run) -> str:
+    # cuda:0 and cuda:1 of one kind are the same device.
+    return f"{_machine('device')(run).partition(':')[0]}: {_machine('device_name')(run)}"
+
+
+def _commit(run: Run) -> str:
+    if run.provenance.commit is None:
+        return "none (not in a git repository)"
+    return run.provenance.commit[:12] + (f" + changes {run.provenance.dirty[:8]}" if run.provenance.dirty else "")
+
+
+CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
+    ("images", True, lambda run: f"{run.images.name} {run.images.hash[:12]}"),
+    ("code", True, lambda run: run.hashes.code[:12]),
+    ("commit", False, _commit),
+    ("device", True, _device),
+    ("threads", True, _machine("threads")),
+    ("instructions", True, _machine("instructions")),
+    ("system", False, _machine("os")),
+    ("Python", False, _version("python")),
+    ("torch", True, _version("torch")),
+    ("numpy", True, _version("numpy")),
+    ("CUDA", True, _version("cuda")),
+    ("cuDNN", True, _version("cudnn")),
+    ("driver", False, _version("driver")),
+    ("packages", False, lambda run: run.provenance.packages[:12]),
+]
+"""What is compared: its name, whether numbers depend on it, and how a run tells it."""
+
+
+def conditions(results: Results) -> list[Condition]:
+    """What the runs have in common, over the cells that finished or diverged, and the candidate where it did."""
+    found = []
+    for name, matters, tell in CONDITIONS:
+        groups: dict[str, list[Result]] = {}
+        for cell in results.all:
+            if cell.run and cell.status in ("finished", "diverged"):
+                groups.setdefault(tell(cell.run), []).append(cell)
+        found.append(Condition(name, matters, groups))
+    return found
+
+
+def images(results: Results) -> list[Run]:
+    """One run for each set of images that was used, in the order of the cells."""
+    seen: dict[str, Run] = {}
+    for cell in results.cells:
+        if cell.run and cell.status in ("finished", "diverged"):
+            seen.setdefault(cell.run.images.hash, cell.run)
+    return list(seen.values())

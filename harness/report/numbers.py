@@ -1,0 +1,74 @@
+"""Numbers as text, rounded to what their uncertainty supports."""
+
+import math
+from typing import Any
+
+from harness.statistics.paired import Difference, Summary
+
+DECIMALS = 2
+"""Decimals of an error in percent, at the most: a test part of 4,000 images has steps of .025."""
+
+NOTHING = "–"
+"""Stands where there is no number."""
+
+
+def decimals(uncertainty: float | None, most: int = DECIMALS) -> int:
+    """Decimals that show an uncertainty with two significant digits, as its own uncertainty supports."""
+    if not uncertainty or not math.isfinite(uncertainty):
+        return most
+    return min(most, max(0, 1 - math.floor(math.log10(abs(uncertainty)))))
+
+
+def number(value: float | None, places: int = DECIMALS, *, sign: bool = False) -> str:
+    """A number with a true minus sign; with `sign`, a plus too. Zero has neither."""
+    if value is None:
+        return NOTHING
+    text = f"{value:.{places}f}"
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text.replace("-", "−") if value < 0 else f"+{text}" if sign else text
+
+
+def mean_sd(summary: Summary, floor: float | None = None) -> str:
+    """`21.83 (0.48)`: the mean, and the sd where there is one.
+
+    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread.
+    """
+    places = decimals(summary.sd or floor)
+    spread = f" ({number(summary.sd, places)})" if summary.sd is not None else ""
+    return number(summary.mean, places) + spread
+
+
+def binomial_sd(error: float, images: float) -> float:
+    """Standard error, in points, of an error in percent that was measured on so many images."""
+    share = error / 100
+    return 100 * math.sqrt(share * (1 - share) / images)
+
+
+def places_of(difference: Difference) -> int:
+    """Decimals of a difference and its interval; as many more as keep an end that is not zero from reading as zero."""
+    if difference.low is None or difference.high is None:
+        return DECIMALS
+    places = decimals((difference.high - difference.low) / 2)
+    while places < 6 and any(end and float(f"{end:.{places}f}") == 0 for end in (difference.low, difference.high)):
+        places += 1
+    return places
+
+
+def interval(difference: Difference) -> str:
+    """`−0.31 to +0.77`, or why there is none."""
+    if difference.low is None:
+        return "no interval"
+    places = places_of(difference)
+    return f"{number(difference.low, places, sign=True)} to {number(difference.high, places, sign=True)}"
+
+
+def value(setting: Any) -> str:
+    """A setting's value as YAML would have it."""
+    if isinstance(setting, bool):
+        return str(setting).lower()
+    if isinstance(setting, float):
+        return f"{setting:g}"
+    if isinstance(setting, list):
+        return "[" + ", ".join(map(value, setting)) + "]"
+    return "not set" if setting is None else str(setting)

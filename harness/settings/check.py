@@ -1,0 +1,57 @@
+"""What can be known to be wrong before anything runs, beyond each file by itself."""
+
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.settings.schema import DataSettings, Settings
+from harness.settings.study import Study, load_candidate
+
+SOURCES = {
+    # source: channels, side of the stored images, classes; images of a folder are known when they are packed
+    "fashion-mnist-8k": (1, 28, 10),
+    "fashion-mnist": (1, 28, 10),
+    "cifar10": (3, 32, 10),
+    "cifar100": (3, 32, 100),
+    "stl10": (3, 96, 10),
+    "imagenette": (3, 256, 10),
+    "imagenet": (3, 256, 1000),
+    "folder": (3, 256, None),
+    "synthetic": (3, 32, 10),
+}
+
+
+def check_run(settings: Settings, data: DataSettings, where: str) -> None:
+    """Hold a run's settings against what is known of its images. Raises `UserError`."""
+    channels, side, classes = SOURCES[data.source]
+    size = data.size or side
+    if settings.augment and settings.colour > 0 and channels == 1:
+        raise UserError(
+            f"{where}: colour: got {settings.colour}, but the images of {data.source} are grey: colour noise "
+            "needs three channels; allowed: 0"
+        )
+    if settings.crop > size:
+        raise UserError(
+            f"{where}: crop: got {settings.crop}, but the images are {size} x {size}; allowed: at most {size}"
+        )
+    if settings.classes and classes and settings.classes != classes:
+        raise UserError(
+            f"{where}: classes: got {settings.classes}, but {data.source} has {classes}; allowed: {classes}"
+        )
+
+
+def check_study(study: Study) -> list[str]:
+    """Check every variant; returns warnings, a line each. Raises `UserError`."""
+    for name, settings in study.variants.items():
+        check_run(settings, study.data, f"{study.path}: variants.{name}")
+    return [
+        f"{study.path}: variants.{name}: nothing differs from {study.baseline}"
+        for name in study.variants
+        if name != study.baseline and not study.differences(name)
+    ]
+
+
+def check_candidate(path: Path, study: Study) -> list[str]:
+    """Check params.yaml against the study's images; returns warnings, a line each. Raises `UserError`."""
+    settings, _ = load_candidate(path)
+    check_run(settings, study.data, str(path))
+    return []

@@ -1,0 +1,43 @@
+"""Settings and variants as lists to read."""
+
+from harness.settings.presets import PRESETS
+from harness.settings.schema import Settings, allowed
+from harness.settings.study import Study
+
+
+def list_settings() -> str:
+    """Every setting: its default, allowed values, help, section of the paper and claims."""
+    lines: list[str] = []
+    group = ""
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
+        if extra["group"] != group:
+            group = str(extra["group"])
+            lines += ["", group.capitalize()]
+        section = [f"section {extra['paper']}"] if extra["paper"] else []
+        claims = extra["claims"] if isinstance(extra["claims"], list) else []
+        source = ", ".join([*section, *map(str, claims)])
+        lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
+        lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
+    return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
+
+
+def list_variants(study: Study) -> str:
+    """A study's variants, each with what differs from the baseline."""
+    width = max(map(len, study.variants))
+    lines = [f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} runs"]
+    for name in study.variants:
+        changed = ", ".join(f"{k}: {_show(a)} -> {_show(b)}" for k, (a, b) in study.differences(name).items())
+        lines.append(f"  {name:<{width}}  {'the baseline' if name == study.baseline else changed or 'nothing differs'}")
+    return "\n".join(lines)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_show, value)) + "]"
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,345 @@
+"""Every setting, declared once: its type, range, one line of help, section of the paper and claims.
+
+The command line's help, the documentation, the checks and the generic tests are made from these declarations. A
+default is what the paper's text says; where the text is silent, what its authors ran. Claims (C..) and differences
+between the text and the run (A..) are numbered as in experiments/claims.yaml.
+"""
+
+import types
+import typing
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import UserError
+
+
+def _field(default: Any, help: str, *, group: str, paper: str = "", claims: tuple[str, ...] = (), **limits: Any) -> Any:
+    """A declared setting: `help` is one line, `paper` its section, `claims` what it serves."""
+    extra: dict[str, Any] = {"group": group, "paper": paper, "claims": list(claims)}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Order = Literal["relu-norm-pool", "norm-pool-relu", "norm-relu-pool", "relu-pool-norm"]
+
+
+class _Declared(BaseModel):
+    # Strict: `lrn: 1` is not `true`, and `lrn: off` is a text in YAML 1.2.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSettings(_Declared):
+    """Which images a study uses, and how they are brought to one size and split."""
+
+    source: Literal[
+        "fashion-mnist-8k",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "stl10",
+        "imagenette",
+        "imagenet",
+        "folder",
+        "synthetic",
+    ] = Field("fashion-mnist-8k", description="where the images come from; fashion-mnist-8k is in the repository")
+    root: str = Field("", description="folder that holds the images, for sources that are not in the repository")
+    size: int | None = Field(
+        None, ge=8, le=1024, description="stored side in pixels; without it the source's own (folders: 256)"
+    )
+    validation: float = Field(
+        0.1, gt=0.0, lt=1.0, description="part of the training images kept for validation; fashion-mnist-8k has its own"
+    )
+    split_seed: int = Field(0, ge=0, description="seed of the rule that cuts validation and test parts")
+    test: float = Field(
+        0.2, gt=0.0, lt=1.0, description="part kept for the test where a folder has no train/ and val/ of its own"
+    )
+    train_limit: int | None = Field(None, ge=2, description="use this many training images (validation included)")
+    test_limit: int | None = Field(None, ge=1, description="use this many test images")
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="what an unreadable image does: stop, or skip and list"
+    )
+
+
+class Settings(_Declared):
+    """One run's settings, less its seed and its data. Flat, so that `dvc exp run -S lrn=false` flips one of them."""
+
+    # ---- the net
+    geometry: Literal["imagenet", "medium", "small"] = _field(
+        "imagenet",
+        "kernels and strides: imagenet 224 pixels, medium 112 to 128, small 24 to 32",
+        group="net",
+        paper="3.5",
+    )
+    crop: int = _field(224, "side of the square that the net sees, in pixels", group="net", paper="4.1", ge=24, le=224)
+    classes: int | None = _field(
+        None, "classes of the last layer; without it as many as the data has", group="net", ge=2
+    )
+    gpus: Literal[1, 2] = _field(
+        2, "2: the two-column net; 1: the paper's one-GPU net", group="net", paper="3.2", claims=("C11",)
+    )
+    width: float = _field(
+        1.0, "factor on the kernels of every convolution", group="net", claims=("C31",), gt=0.0, le=4.0
+    )
+    fc_width: int = _field(4096, "units of fc6 and of fc7", group="net", paper="3.5", ge=2, le=16384)
+    depth: Literal["full", "-conv2", "-conv3", "-conv4", "-conv5", "-fc6", "-fc7"] = _field(
+        "full", "full, or the layer to leave out", group="net", paper="1, 7", claims=("C25",)
+    )
+    activation: Literal["relu", "tanh", "logistic"] = _field(
+        "relu", "what follows every layer but the last", group="net", paper="3.1", claims=("C10",)
+    )
+    lrn: bool = _field(
+        True, "local response normalisation after conv1 and conv2", group="net", paper="3.3", claims=("C12",)
+    )
+    lrn_size: int = _field(5, "neighbouring kernels that LRN sums over (n)", group="net", paper="3.3", ge=1, le=15)
+    lrn_alpha: float = _field(1e-4, "LRN's alpha", group="net", paper="3.3", ge=0.0)
+    lrn_beta: float = _field(0.75, "LRN's beta", group="net", paper="3.3", ge=0.0, le=2.0)
+    lrn_k: float = _field(2.0, "LRN's k", group="net", paper="3.3", gt=0.0)
+    lrn_alpha_form: Literal["literal", "over_n"] = _field(
+        "literal",
+        "what multiplies the sum: alpha as printed, or alpha / n as run",
+        group="net",
+        paper="3.3",
+        claims=("A4",),
+    )
+    lrn_span: Literal["layer", "column"] = _field(
+        "layer",
+        "LRN's window runs over the layer's kernels, or stays in its column",
+        group="net",
+        paper="3.3",
+        claims=("A5",),
+    )
+    order1: Order = _field("relu-norm-pool", "what follows conv1, in order", group="net", paper="3.5", claims=("A2",))
+    order2: Order = _field("relu-norm-pool", "what follows conv2, in order", group="net", paper="3.5", claims=("A3",))
+    spatial_norm: bool = _field(
+        False, "a second norm in layer 2, over 5x5 places of the same map", group="net", claims=("A1",)
+    )
+    overlap_pool: bool = _field(
+        True,
+        "3x3 pooling at stride 2; false: 2x2 at stride 2, same map sizes",
+        group="net",
+        paper="3.4",
+        claims=("C13",),
+    )
+    dropout: float = _field(
+        0.5, "probability that a unit of fc6 and fc7 is dropped; 0: none", group="net", paper="4.2",
+        claims=("C19", "C20"), ge=0.0, lt=1.0,
+    )  # fmt: skip
+    dropout_form: Literal["original", "inverted", "inverted_compensated"] = _field(
+        "original", "scale at test time (original) or in training (inverted); compensated: with the original's updates",
+        group="net", paper="4.2", claims=("A16",),
+    )  # fmt: skip
+
+    # ---- initial weights
+    init: Literal["paper", "fan_in"] = _field(
+        "paper",
+        "sd as given, or times sqrt(fan-in at the paper's scale / fan-in here)",
+        group="initial weights",
+        paper="5",
+    )
+    init_std: float = _field(
+        0.01, "sd of the initial weights of conv1, conv2", group="initial weights", paper="5", gt=0.0
+    )
+    init_std_mid: float = _field(
+        0.01, "sd of the initial weights of conv3 to conv5", group="initial weights", paper="5", claims=("A6",), gt=0.0
+    )
+    init_std_fc: float = _field(
+        0.01, "sd of the initial weights of fc6 to fc8", group="initial weights", paper="5", gt=0.0
+    )
+    bias_init: float = _field(
+        1.0, "initial biases of conv2, conv4, conv5, fc6 and fc7; 0 elsewhere", group="initial weights", paper="5",
+        claims=("C23",),
+    )  # fmt: skip
+
+    # ---- the images
+    input_scale: float = _field(1.0, "factor on 0..255 less the mean", group="images", paper="2", gt=0.0)
+    mean: Literal["image_aligned", "image_centre", "channel", "scalar"] = _field(
+        "image_aligned", "what is subtracted: the mean image where the crop lies, its centre, or a mean",
+        group="images", paper="2", claims=("A13",),
+    )  # fmt: skip
+    augment: bool = _field(
+        True, "false: no crops, flips or colour noise, whatever they say", group="images", paper="4.1", claims=("C16",)
+    )
+    crops: bool = _field(True, "random crops (false: the centre)", group="images", paper="4.1", claims=("C16",))
+    flips: bool = _field(True, "random reflections", group="images", paper="4.1", claims=("C16",))
+    crop_positions: Literal["exclusive", "inclusive"] = _field(
+        "exclusive", "positions a side: 256 - 224 as in the text, or one more as run", group="images", paper="4.1",
+        claims=("A12",),
+    )  # fmt: skip
+    crop_chunk: int = _field(
+        1, "images of a batch that share one draw of crop and flip", group="images", claims=("A11",), ge=1, le=4096
+    )
+    colour: float = _field(
+        0.1, "sd of the colour noise along the principal components; 0: none, as for grey images",
+        group="images", paper="4.1", claims=("C17",), ge=0.0, le=10.0,
+    )  # fmt: skip
+    colour_scale: Literal["eigenvalue", "root"] = _field(
+        "eigenvalue", "noise times the eigenvalue (pixels in 0..1), or its root as run", group="images", paper="4.1",
+        claims=("A10",),
+    )  # fmt: skip
+    colour_divide: float = _field(
+        1.0, "divisor of the image after colour noise; 1.1 as run", group="images", claims=("A10",), gt=0.0
+    )
+    colour_until: Fraction = _field(1.0, "part of the run that has colour noise", group="images", claims=("A9",))
+
+    # ---- the recipe
+    epochs: int = _field(
+        90, "passes over the training images", group="recipe", paper="5", claims=("C24",), ge=1, le=100000
+    )
+    batch: int = _field(128, "images a step", group="recipe", paper="5", ge=1, le=65536)
+    reshuffle: bool = _field(True, "a new order of the images every epoch", group="recipe", claims=("A15",))
+    lr: float = _field(0.01, "learning rate at the start", group="recipe", paper="5", claims=("C24",), ge=0.0)
+    momentum: float = _field(0.9, "momentum", group="recipe", paper="5", ge=0.0, lt=1.0)
+    momentum_form: Literal["paper", "torch"] = _field(
+        "paper", "velocity holds the rate (paper) or is multiplied by it (torch): differs when the rate changes",
+        group="recipe", paper="5",
+    )  # fmt: skip
+    weight_decay: float = _field(0.0005, "weight decay", group="recipe", paper="5", claims=("C22",), ge=0.0)
+    decay_bias: bool = _field(True, "biases decay too", group="recipe", paper="5", claims=("A8",))
+    bias_lr: float = _field(1.0, "factor on the rate of biases", group="recipe", paper="5", claims=("A7",), ge=0.0)
+    bias_schedule: Literal["weights", "constant"] = _field(
+        "weights", "biases follow the weights' schedule, or keep their rate", group="recipe", claims=("A7",)
+    )
+    schedule: Literal["plateau", "fixed", "cosine", "exponential"] = _field(
+        "plateau", "when the rate falls: validation stalls, at `drops`, a cosine, or by 250^(1/3) at each quarter",
+        group="recipe", paper="5", claims=("C24",),
+    )  # fmt: skip
+    drops: list[Fraction] = _field(
+        [25 / 91, 51 / 91, 79 / 91], "parts of the run at which `fixed` drops the rate; as run at the least",
+        group="recipe", paper="5", claims=("C24",),
+    )  # fmt: skip
+    drop_factor: float = _field(0.1, "factor of one drop", group="recipe", paper="5", gt=0.0, le=1.0)
+    patience: int = _field(
+        5, "epochs without a better validation error before `plateau` drops the rate", group="recipe", paper="5", ge=1
+    )
+    max_drops: int = _field(3, "drops that `plateau` makes at most", group="recipe", paper="5", ge=0)
+    conv1_slow: Fraction = _field(
+        1.0, "part of the run after which conv1's rate is a tenth", group="recipe", claims=("A7",)
+    )
+    conv1_freeze: Fraction = _field(1.0, "part of the run after which conv1 rests", group="recipe", claims=("A7",))
+
+    # ---- where and how it is computed
+    precision: Literal["float32", "tf32", "bfloat16"] = _field(
+        "float32", "arithmetic of convolutions and matrix products", group="numerics"
+    )
+    compile: bool = _field(False, "torch.compile the net", group="numerics")
+    device: str = _field(
+        "auto",
+        "auto (cuda where there is one), cpu, cuda or cuda:N",
+        group="machine",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+    )
+    threads: int = _field(1, "CPU threads a run; the numbers depend on it", group="machine", ge=1, le=256)
+    workers: int = _field(
+        0, "threads that fetch batches ahead; 0: none, for data that fits in memory", group="machine", ge=0, le=64
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Settings":
+        low, high = CROPS[self.geometry]
+        if not low <= self.crop <= high:
+            allowed = low if low == high else f"{low} to {high}"
+            raise ValueError(f"crop: got {self.crop}; geometry {self.geometry} takes {allowed}")
+        if self.spatial_norm and self.depth == "-conv2":
+            raise ValueError("spatial_norm: it stands in layer 2, which depth: -conv2 leaves out")
+        if self.augment and self.crops and self.crop_chunk > 1 and self.batch % self.crop_chunk:
+            raise ValueError(f"crop_chunk: got {self.crop_chunk}; it must divide batch ({self.batch})")
+        if list(self.drops) != sorted(set(self.drops)):
+            raise ValueError(f"drops: got {self.drops}; they must rise")
+        return self
+
+    def positions(self, image: int) -> int:
+        """Positions of the crop along a side of an image of `image` pixels:
+
+        For 256, 32 in the text's count, 33 as run.
+        """
+        border = image - self.crop
+        return border + 1 if self.crop_positions == "inclusive" else max(border, 1)
+
+
+CROPS = {"imagenet": (224, 224), "medium": (112, 128), "small": (24, 32)}
+"""Allowed sides of the crop, in pixels, of each geometry."""
+
+MACHINE = tuple(
+    name
+    for name, field in Settings.model_fields.items()
+    if field.json_schema_extra["group"] == "machine"  # type: ignore
+)
+"""Settings that say where a run is computed: not part of its fingerprint; what they come to is recorded beside it."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], values: Any, where: str) -> Model:
+    """Check `values` (a mapping) against a declared model.
+
+    `where` names the file and the place in it. Raises `UserError`: one line with the key, what was found and what is
+    allowed.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: got {_show(values)}; a mapping of settings is allowed")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{where}: {_explain(model, first)}") from error
+
+
+def _explain(model: type[BaseModel], error: Any) -> str:
+    if not error["loc"]:
+        return str(error["ctx"]["error"])
+    key = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {key!r}{_nearest(key, list(model.model_fields))}"
+    if error["type"] == "missing":
+        return f"{key}: missing; allowed: {allowed(model, key)}"
+    return f"{key}: got {_show(error['input'])}; allowed: {allowed(model, key)}"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; allowed: {', '.join(sorted(names))}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def allowed(model: type[BaseModel], key: str) -> str:
+    """What a setting may be, in words: `true or false`, `one of relu, tanh`, `a number >= 0 and < 1`."""
+    field = model.model_fields[key]
+    return _kind(field.annotation, field.metadata)
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _kind(annotation: Any, metadata: list[Any]) -> str:
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0], _flat(get_args(annotation)[1:]))
+    if get_origin(annotation) is Literal:
+        values = [str(value) for value in get_args(annotation)]
+        return values[0] if len(values) == 1 else "one of " + ", ".join(values)
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        parts = [_kind(part, metadata) for part in get_args(annotation) if part is not type(None)]
+        return " or ".join([*parts, "nothing"])
+    if get_origin(annotation) is list:
+        return "a list, each " + _kind(get_args(annotation)[0], [])
+    limits = [
+        f"{_SIGNS[k]} {getattr(m, k)}" for m in _flat(metadata) for k in _SIGNS if getattr(m, k, None) is not None
+    ]
+    pattern = [m.pattern for m in _flat(metadata) if getattr(m, "pattern", None)]
+    words = _WORDS.get(annotation, str(annotation))
+    if pattern:
+        return "auto, cpu, cuda or cuda:N" if "cuda" in pattern[0] else f"a text like {pattern[0]}"
+    return f"{words} {' and '.join(limits)}".strip()
+
+
+def _flat(metadata: Any) -> list[Any]:
+    """Pydantic keeps limits as they were given: bare, or inside a Field."""
+    return [part for m in metadata for part in (getattr(m, "metadata", None) or [m])]

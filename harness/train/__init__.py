@@ -1,0 +1,1 @@
+"""Training: the recipe, its state, and the loop."""

@@ -1,0 +1,218 @@
+"""The training loop: from settings, seed and packed images to trained weights and a record of how they came about."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from harness.data.batches import Images, TrainingBatches
+from harness.data.packed import Packed
+from harness.net.alexnet import AlexNet
+from harness.net.predict import mean_loss, probabilities, top_errors
+from harness.numerics import Numerics
+from harness.record import chain
+from harness.settings.schema import Settings
+from harness.train.checkpoint import Checkpoints
+from harness.train.recipe import SGD, rate
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """The run was told to stop; its state is saved."""
+
+
+@dataclass
+class State:
+    """All that a run carries from step to step beside weights and velocities.
+
+    `losses` and `wrong` are those of the epoch so far; `epoch` counts from 1, `step` from 0 within it.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    wrong: int = 0
+    seen: int = 0
+    epoch_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=lambda: {"batch_order": "", "augmentation": "", "losses": ""})
+    started: float = field(default_factory=time.time)
+    diverged_epoch: int | None = None
+
+
+@dataclass
+class Trainer:
+    """One run. `report` is told of every finished epoch (its row of history.csv)."""
+
+    settings: Settings
+    seed: int
+    packed: Packed
+    numerics: Numerics
+    checkpoints: Checkpoints
+    checkpoint_seconds: float
+    report: Callable[[dict[str, Any]], None]
+    stop: Callable[[], bool]
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        device = self.numerics.device
+        manifest = self.packed.manifest
+        self.net = AlexNet(self.settings, manifest.channels, len(manifest.class_names))
+        self.batches = TrainingBatches(self.packed, self.settings, self.seed, device)
+        self.validation = Images(self.packed, "validation", self.settings, device)
+        self.net.initialise(self.seed)
+        self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
+        self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = SGD(self.settings, self.net)
+        self._resume()
+        # Compiled last, so that the names of the weights are those of the plain net.
+        self.forward: Callable[..., Tensor] = torch.compile(self.net) if self.settings.compile else self.net
+        self._pending: list[Tensor] = []
+        self._wrong: list[Tensor] = []
+
+    def _resume(self) -> None:
+        loaded = self.checkpoints.load()
+        if loaded is None:
+            return
+        tensors, state = loaded
+        self.state = State(**_floats(state))
+        self.state.resumed.append(self.state.epoch)
+        with torch.no_grad():
+            for name, weight in self.optimiser.parameters.items():
+                weight.copy_(tensors[f"weights.{name}"])
+                self.optimiser.velocities[name].copy_(tensors[f"velocities.{name}"])
+
+    def run(self) -> State:
+        """Train to the end, or until the loss is no longer finite. Raises `Interrupted` when told to stop."""
+        saved = time.monotonic()
+        for _ in self._steps():
+            if self.stop():
+                self._save()
+                raise Interrupted
+            if time.monotonic() - saved >= self.checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+        return self.state
+
+    def _steps(self) -> Iterator[None]:
+        """Take every step that is left; control returns between steps, when the state can be saved."""
+        state, settings = self.state, self.settings
+        while state.epoch <= settings.epochs and state.diverged_epoch is None:
+            lr = rate(settings, state.epoch, [row["validation_top1"] for row in state.history])
+            self.optimiser.set_epoch(state.epoch, lr)
+            if state.step == 0:
+                order = self.batches.order(state.epoch)
+                state.hashes["batch_order"] = chain(state.hashes["batch_order"], order.tobytes())
+            with self._clock():
+                batches = self.batches.epoch(state.epoch, state.step)
+            while True:
+                with self._clock():
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    self._step(batch.images, batch.labels, batch.step)
+                    state.hashes["augmentation"] = batch.draws.hashed(state.hashes["augmentation"])
+                    state.step = batch.step + 1
+                yield
+            with self._clock():
+                self._collect()
+                row = self._validate(lr)
+            row["seconds"] = state.epoch_seconds
+            self._close_epoch(row)
+            yield
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        # Time spent in saving, or between two halves of an interrupted epoch, is not the epoch's.
+        begin = time.perf_counter()
+        yield
+        self.state.epoch_seconds += time.perf_counter() - begin
+
+    def _step(self, images: Tensor, labels: Tensor, step: int) -> None:
+        masks = self.net.draw_masks(len(images), self.seed, self.state.epoch, step)
+        with self.numerics.autocast():
+            logits = self.forward(images, masks)
+        loss = F.cross_entropy(logits.float(), labels)
+        gradients = torch.autograd.grad(loss, list(self.optimiser.parameters.values()))
+        self.optimiser.step(gradients)
+        # Kept on the device: reading a number would make it wait for each step.
+        self._pending.append(loss.detach())
+        self._wrong.append((logits.detach().argmax(1) != labels).sum())
+        self.state.seen += len(images)
+
+    def _collect(self) -> None:
+        """Bring the losses of the steps since the last time from the device, into the state and its hash."""
+        if not self._pending:
+            return
+        losses = torch.stack(self._pending).cpu().numpy()
+        self.state.wrong += int(torch.stack(self._wrong).sum())
+        self._pending, self._wrong = [], []
+        for loss in losses:
+            self.state.hashes["losses"] = chain(self.state.hashes["losses"], np.float32(loss).tobytes())
+        self.state.losses += losses.astype(float).tolist()
+
+    def _validate(self, lr: float) -> dict[str, Any]:
+        state = self.state
+        said = probabilities(self.net, self.validation, self.numerics)
+        labels = self.validation.labels.cpu()
+        return {
+            "epoch": state.epoch,
+            "lr": lr,
+            "train_loss": float(np.mean(state.losses)),
+            "train_top1": 100.0 * state.wrong / state.seen,
+            "validation_loss": mean_loss(said, labels),
+            "validation_top1": top_errors(said, labels),
+        }
+
+    def _close_epoch(self, row: dict[str, Any]) -> None:
+        state = self.state
+        row["time"] = time.time()
+        state.history.append(row)
+        if not all(math.isfinite(loss) for loss in state.losses):
+            state.diverged_epoch = state.epoch
+        state.wall_seconds += state.epoch_seconds
+        state.epoch, state.step = state.epoch + 1, 0
+        state.losses, state.wrong, state.seen, state.epoch_seconds = [], 0, 0, 0.0
+        self.report(row)
+
+    def _save(self) -> None:
+        self._collect()
+        tensors = {f"weights.{name}": p.detach() for name, p in self.optimiser.parameters.items()}
+        tensors |= {f"velocities.{name}": v for name, v in self.optimiser.velocities.items()}
+        self.checkpoints.save({n: t.cpu().contiguous() for n, t in tensors.items()}, _finite(asdict(self.state)))
+
+
+def _finite(state: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: losses that are not finite are kept as texts, which float() reads again."""
+
+    def text(value: Any) -> Any:
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    state["losses"] = [text(loss) for loss in state["losses"]]
+    state["history"] = [{key: text(value) for key, value in row.items()} for row in state["history"]]
+    return state
+
+
+def _floats(state: dict[str, Any]) -> dict[str, Any]:
+    state["losses"] = [float(loss) for loss in state["losses"]]
+    state["history"] = [
+        {**row, **{k: float(v) for k, v in row.items() if isinstance(v, str)}} for row in state["history"]
+    ]
+    return state
+
+
+def hash_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
+    link = ""
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        link = chain(link, f"{name} {tuple(values.shape)} {values.dtype}".encode() + values.numpy().tobytes())
+    return link

@@ -1,0 +1,214 @@
+"""One run from start to finish: lock, train or go on, and leave the run's folder."""
+
+import contextlib
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness import provenance
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.files import write_bytes, write_csv, write_json
+from harness.net.alexnet import AlexNet
+from harness.numerics import Numerics, configure
+from harness.progress import progress, say
+from harness.record import Config, DataRecord, RunFolder, checkpoint_folder, code_hash
+from harness.settings.schema import Settings
+from harness.train.checkpoint import Checkpoints
+from harness.train.loop import State, Trainer, hash_tensors
+
+HISTORY = ["epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1", "seconds", "time"]
+
+
+def data_record(packed: Packed) -> DataRecord:
+    """What a run records of its images."""
+    m = packed.manifest
+    return DataRecord(
+        m.name, m.hash, m.size, len(m.class_names), m.channels, list(m.class_names), dict(m.counts), len(m.left_out)
+    )
+
+
+def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_seconds: float, command: str) -> State:
+    """Train one run on the packed images in `data` and leave its folder at `out`.
+
+    Goes on from the last checkpoint where there is one. Raises `UserError` for a mistake of the user, `Interrupted`
+    when it was told to stop by SIGINT or SIGTERM: its state is then saved.
+    """
+    numerics = configure(settings)
+    packed = Packed.open(data)
+    config = Config(settings, seed, data_record(packed))
+    folder = RunFolder(out)
+    if folder.config.exists():
+        found = folder.fingerprint()
+        if found != config.fingerprint:
+            raise UserError(
+                f"{out}: holds the run {found[:12]} of other settings, data or code, this one is "
+                f"{config.fingerprint[:12]}; name another folder, or remove it"
+            )
+        say(f"{out}: is finished already")
+        return State()
+    machine = provenance.machine(numerics.device, settings.threads)
+    place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
+    with _lock(place), _signals() as stop:
+        checkpoints = Checkpoints(place)
+        trainer = _trainer(config, packed, numerics, checkpoints, checkpoint_seconds, stop)
+        source = provenance.source()
+        done = trainer.run()
+        write_run(folder, config, trainer, _provenance(config, trainer, machine, source, command))
+        checkpoints.clear()
+    say(f"{out}: {_ending(done)}")
+    return done
+
+
+def _trainer(
+    config: Config,
+    packed: Packed,
+    numerics: Numerics,
+    checkpoints: Checkpoints,
+    checkpoint_seconds: float,
+    stop: Callable[[], bool],
+) -> Trainer:
+    settings = config.settings
+    bar = contextlib.ExitStack()
+
+    def report(row: dict[str, Any]) -> None:
+        advance(
+            1,
+            f"loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
+            f"validation error {row['validation_top1']:.1f} %",
+        )
+        if row["epoch"] == settings.epochs:
+            bar.close()
+
+    trainer = Trainer(settings, config.seed, packed, numerics, checkpoints, checkpoint_seconds, report, stop)
+    for line in checkpoints.damaged:
+        say(line)
+    say(_head(config, trainer, numerics))
+    advance = bar.enter_context(progress(settings.epochs, "train", "epochs", trainer.state.epoch - 1))
+    return trainer
+
+
+def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:
+    s, data, net = config.settings, config.data, trainer.net
+    where = str(numerics.device) + (f" ({s.threads} threads)" if numerics.device.type == "cpu" else "")
+    start = f"; goes on in epoch {trainer.state.epoch}" if trainer.state.resumed else ""
+    return (
+        f"train: {data.name}, seed {config.seed}: {s.epochs} epochs of {trainer.batches.steps} steps of {s.batch}; "
+        f"{s.geometry} {data.channels}x{s.crop}x{s.crop}, {sum(r.parameters for r in net.rows):,} parameters; "
+        f"{where}, {s.precision}{start}"
+    )
+
+
+def _ending(state: State) -> str:
+    if state.diverged_epoch is not None:
+        return f"diverged in epoch {state.diverged_epoch}: the loss is not finite"
+    return f"finished, validation error {state.history[-1]['validation_top1']:.2f} %"
+
+
+@contextlib.contextmanager
+def _lock(place: Path) -> Iterator[None]:
+    """The run's lock. It is the operating system's, so a dead process leaves none; a live one makes this one refuse."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{place}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{place}.lock: another process is training this run; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM set a flag that the loop reads between steps; a second one takes its usual course."""
+    told: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(told)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _provenance(
+    config: Config, trainer: Trainer, machine: dict[str, Any], source: dict[str, str | None], command: str
+) -> dict[str, Any]:
+    import os
+
+    state = trainer.state
+    steps = trainer.batches.steps * len(state.history)
+    images = trainer.batches.images.count * len(state.history)
+    return {
+        "fingerprint": config.fingerprint,
+        "status": "finished" if state.diverged_epoch is None else "diverged",
+        "diverged_epoch": state.diverged_epoch,
+        "resumed": state.resumed,
+        "command": command,
+        **source,
+        "dvc_stage": os.environ.get("DVC_STAGE"),
+        "machine": machine,
+        "versions": provenance.versions(),
+        "packages": provenance.packages(),
+        "hashes": {
+            "data": config.data.hash,
+            "code": code_hash(),
+            "initial": trainer.initial,
+            **state.hashes,
+            "weights": hash_tensors(trainer.optimiser.parameters),
+        },
+        "started": state.started,
+        "wall_seconds": state.wall_seconds,
+        "images_per_second": images / state.wall_seconds,
+        "peak_memory_mb": provenance.peak_memory_mb(trainer.numerics.device),
+        "parameters": sum(row.parameters for row in trainer.net.rows),
+        "steps": steps,
+    }
+
+
+def write_run(folder: RunFolder, config: Config, trainer: Trainer, record: dict[str, Any]) -> None:
+    """Write a run's folder under a temporary name and rename it: it is there whole, or not at all."""
+    from safetensors.torch import save
+
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", dir=folder.path.parent)))
+    try:
+        write_json(temporary.config, config.as_json())
+        write_csv(temporary.history, trainer.state.history, HISTORY)
+        write_json(temporary.provenance, record)
+        weights = {name: p.detach().cpu().contiguous() for name, p in trainer.optimiser.parameters.items()}
+        write_bytes(temporary.model, save(weights, {"fingerprint": config.fingerprint}))
+        temporary.path.chmod(0o755)
+        if folder.path.is_dir() and not any(folder.path.iterdir()):
+            folder.path.rmdir()
+        temporary.path.rename(folder.path)
+    finally:
+        shutil.rmtree(temporary.path, ignore_errors=True)
+
+
+def load_net(folder: RunFolder, config: Config) -> AlexNet:
+    """The trained net of a run. Raises `UserError` when its weights are missing or do not fit its settings."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    net = AlexNet(config.settings, config.data.channels, config.data.classes)
+    try:
+        weights = load_file(folder.model)
+        net.load_state_dict({f"layers.{name}": tensor for name, tensor in weights.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{folder.model}: not the weights of this run: {error}") from error
+    return net

@@ -1,0 +1,31 @@
+"""What the tests share: tiny settings, and packed images that are made once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.data.pack import pack
+from harness.settings.schema import DataSettings, Settings
+from harness.settings.study import resolve
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+TINY = {
+    "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 2, "batch": 32, "schedule": "cosine",
+    "init_std_mid": 0.03, "bias_init": 0.1, "device": "cpu",
+}  # fmt: skip
+"""A run of about a second on the synthetic images."""
+
+
+def tiny(**settings: object) -> Settings:
+    """The tiny settings with some of them changed."""
+    return resolve(TINY | settings, "tiny")
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packed synthetic images: 3 channels, 32 x 32, 10 classes."""
+    folder = tmp_path_factory.mktemp("packed") / "synthetic"
+    pack(DataSettings(source="synthetic", train_limit=300, test_limit=100), folder)
+    return folder

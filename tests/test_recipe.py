@@ -1,0 +1,162 @@
+"""The update and the schedules are the paper's, or torch's where so declared."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.net.alexnet import AlexNet
+from harness.settings.study import resolve
+from harness.train.recipe import SGD, parameter_rates, plateau_drops, rate
+
+TINY = {"preset": ["paper", "small"], "width": 0.1, "fc_width": 4}
+RATES = [0.01, 0.01, 0.001, 0.001, 0.0001]
+
+
+def net(**settings: object) -> AlexNet:
+    made = AlexNet(resolve(TINY | settings, "test"), 1, 3).double()
+    made.initialise(0)
+    return made
+
+
+def gradients(made: AlexNet, step: int) -> list[torch.Tensor]:
+    source = torch.Generator().manual_seed(step)
+    return [torch.randn(p.shape, generator=source, dtype=torch.float64) for p in made.parameters()]
+
+
+def by_hand(form: str, weight: torch.Tensor, steps: list[tuple[float, float, torch.Tensor]]) -> torch.Tensor:
+    """The update written out, element by element: steps of (rate, decay, gradient)."""
+    w, v = weight.clone(), torch.zeros_like(weight)
+    for lr, decay, gradient in steps:
+        for i in range(w.numel()):
+            wi, vi, gi = w.view(-1)[i].item(), v.view(-1)[i].item(), gradient.reshape(-1)[i].item()
+            if form == "paper":
+                vi = 0.9 * vi - decay * lr * wi - lr * gi
+                wi = wi + vi
+            else:
+                vi = 0.9 * vi + gi + decay * wi
+                wi = wi - lr * vi
+            w.view(-1)[i], v.view(-1)[i] = wi, vi
+    return w
+
+
+@pytest.mark.parametrize("form", ["paper", "torch"])
+@pytest.mark.parametrize("name", ["conv2.weight", "conv2.bias"])
+def test_update_is_the_hand_written_loop_across_drops_of_the_rate(form: str, name: str) -> None:
+    made = net(momentum_form=form, bias_lr=2.0, decay_bias=False)
+    optimiser = SGD(
+        made_settings := resolve(TINY | {"momentum_form": form, "bias_lr": 2.0, "decay_bias": False}, "t"), made
+    )
+    index = list(optimiser.parameters).index(name)
+    before = optimiser.parameters[name].detach().clone()
+    taken = []
+    for step, lr in enumerate(RATES):
+        optimiser.set_epoch(1, lr)
+        drawn = gradients(made, step)
+        optimiser.step(drawn)
+        bias = name.endswith("bias")
+        taken.append((lr * (2.0 if bias else 1.0), 0.0 if bias else made_settings.weight_decay, drawn[index]))
+    torch.testing.assert_close(optimiser.parameters[name].detach(), by_hand(form, before, taken))
+
+
+def test_torchs_form_is_torchs_sgd_and_the_papers_is_not_once_the_rate_falls() -> None:
+    nets = {form: net(momentum_form=form, decay_bias=True) for form in ("paper", "torch")}
+    optimisers = {form: SGD(resolve(TINY | {"momentum_form": form}, "t"), made) for form, made in nets.items()}
+    reference = net()
+    torchs = torch.optim.SGD(reference.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    for step, lr in enumerate(RATES):
+        drawn = gradients(reference, step)
+        torchs.param_groups[0]["lr"] = lr
+        for parameter, gradient in zip(reference.parameters(), drawn, strict=True):
+            parameter.grad = gradient.clone()
+        torchs.step()
+        for optimiser in optimisers.values():
+            optimiser.set_epoch(1, lr)
+            optimiser.step(drawn)
+        weights = {form: torch.cat([p.detach().flatten() for p in made.parameters()]) for form, made in nets.items()}
+        expected = torch.cat([p.detach().flatten() for p in reference.parameters()])
+        torch.testing.assert_close(weights["torch"], expected)
+        assert torch.allclose(weights["paper"], expected) is (lr == 0.01)
+
+
+def test_fixed_schedule_drops_at_the_declared_parts_of_the_run() -> None:
+    settings = resolve({"schedule": "fixed", "drops": [0.6, 0.8, 0.93], "epochs": 30}, "t")
+    rates = [rate(settings, epoch, []) for epoch in range(1, 31)]
+    assert rates == pytest.approx([0.01] * 18 + [0.001] * 6 + [0.0001] * 4 + [0.00001] * 2)
+
+
+def test_the_runs_schedule_drops_after_epochs_25_51_and_79_of_91() -> None:
+    settings = resolve({"preset": "as_run"}, "t")
+    rates = [rate(settings, epoch, []) for epoch in range(1, 92)]
+    assert rates == pytest.approx([0.01] * 25 + [0.001] * 26 + [0.0001] * 28 + [0.00001] * 12)
+
+
+def test_cosine_and_exponential_schedules() -> None:
+    cosine = resolve({"schedule": "cosine", "epochs": 4}, "t")
+    assert [rate(cosine, e, []) for e in (1, 2, 3, 4)] == pytest.approx(
+        [0.005 * (1 + math.cos(math.pi * q)) for q in (0, 0.25, 0.5, 0.75)]
+    )
+    dexp = resolve({"schedule": "exponential", "epochs": 8}, "t")
+    assert [rate(dexp, e, []) / 0.01 for e in range(1, 9)] == pytest.approx(
+        [250 ** (-q / 3) for q in (0, 0, 1, 1, 2, 2, 3, 3)]
+    )
+
+
+def test_plateau_drops_when_the_validation_error_stops_improving() -> None:
+    settings = resolve({"patience": 2, "max_drops": 2}, "t")
+    assert plateau_drops(settings, [50, 40, 30]) == 0
+    assert plateau_drops(settings, [50, 40, 41]) == 0
+    assert plateau_drops(settings, [50, 40, 41, 40]) == 1
+    assert plateau_drops(settings, [50, 40, 41, 40, 39, 45, 45]) == 2
+    assert plateau_drops(settings, [50] * 100) == 2
+    assert rate(settings, 5, [50, 40, 41, 40]) == pytest.approx(0.001)
+
+
+@given(st.lists(st.floats(0, 100), max_size=40), st.integers(1, 6), st.integers(0, 4))
+def test_plateau_never_raises_the_rate(errors: list[float], patience: int, most: int) -> None:
+    settings = resolve({"patience": patience, "max_drops": most}, "t")
+    drops = [plateau_drops(settings, errors[:n]) for n in range(len(errors) + 1)]
+    assert all(0 <= b - a <= 1 for a, b in pairwise(drops))
+    assert drops[-1] <= most
+
+
+def test_biases_have_their_own_rate_and_decay_and_conv1_rests_late() -> None:
+    settings = resolve({"preset": "as_run"}, "t")
+    conv1, conv2 = net(preset="as_run", geometry="small", crop=24).rows[:2]
+    assert parameter_rates(settings, conv2, False, 60, 1e-4).lr == pytest.approx(1e-4)
+    assert parameter_rates(settings, conv2, False, 60, 1e-4).decay == pytest.approx(5e-4)
+    # As run the biases kept .02 to the end.
+    assert parameter_rates(settings, conv2, True, 60, 1e-4).lr == pytest.approx(0.02)
+    assert parameter_rates(settings, conv2, True, 60, 1e-4).decay == 0
+    assert [parameter_rates(settings, conv1, False, epoch, 1e-4).lr for epoch in (67, 68, 72, 73)] == pytest.approx(
+        [1e-4, 1e-5, 1e-5, 0]
+    )
+    paper = resolve({}, "t")
+    assert parameter_rates(paper, conv2, True, 1, 0.01).lr == pytest.approx(0.01)
+    assert parameter_rates(paper, conv2, True, 1, 0.01).decay == pytest.approx(5e-4)
+
+
+def test_inverted_dropout_with_compensation_takes_the_original_path() -> None:
+    """Same function after every update, not only at the start: rate times 1/4, decay times 4, initial sd times 1/2."""
+    nets, optimisers = {}, {}
+    for form in ("original", "inverted_compensated", "inverted"):
+        settings = resolve(TINY | {"dropout_form": form, "fc_width": 16, "bias_init": 0.1}, "t")
+        nets[form] = AlexNet(settings, 1, 3).double()
+        nets[form].initialise(3)
+        optimisers[form] = SGD(settings, nets[form])
+    x = torch.randn(8, 1, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 60
+    labels = torch.arange(8) % 3
+    for step in range(20):
+        outputs = {}
+        for form, made in nets.items():
+            masks = made.draw_masks(8, 0, 1, step)
+            logits = made(x, masks)
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            optimisers[form].set_epoch(1, 0.001)
+            optimisers[form].step(torch.autograd.grad(loss, list(optimisers[form].parameters.values())))
+            outputs[form] = logits.detach()
+        torch.testing.assert_close(outputs["original"], outputs["inverted_compensated"])
+    assert not torch.allclose(outputs["original"], outputs["inverted"])

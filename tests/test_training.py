@@ -1,0 +1,255 @@
+"""The same settings and seed give the same bits, whatever else is true; a killed run ends as if it had not been."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, tiny
+from safetensors.torch import load_file
+
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.evaluate import evaluate
+from harness.settings.schema import Settings
+from harness.train.run import train
+
+ROOT = Path(__file__).parent.parent
+STREAMS = ("batch_order", "augmentation", "losses", "weights")
+
+
+def hashes(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "provenance.json").read_text())["hashes"]
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Train in a folder of its own and return the run's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(name: str, settings: Settings, seed: int = 0) -> Path:
+        train(settings, seed, packed, tmp_path / name, 1e9, "test")
+        return tmp_path / name
+
+    return go
+
+
+def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not(run: Any) -> None:
+    one, two, other = run("one", tiny()), run("two", tiny()), run("other", tiny(), seed=1)
+    assert hashes(one) == hashes(two)
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    for stream in STREAMS:
+        assert hashes(one)[stream] != hashes(other)[stream], stream
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_workers_changes_nothing(run: Any, workers: int) -> None:
+    assert hashes(run("none", tiny())) == hashes(run("some", tiny(workers=workers)))
+
+
+def test_images_that_do_not_fit_in_memory_give_the_same_bits(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = hashes(run("whole", tiny()))
+    monkeypatch.setattr("harness.data.batches.IN_MEMORY", 0)
+    assert hashes(run("mapped", tiny(workers=2))) == whole
+
+
+@pytest.mark.parametrize(
+    ("switch", "moved"),
+    [
+        ({"dropout": 0.0}, set()),
+        ({"lrn": False}, set()),
+        ({"overlap_pool": False}, set()),
+        ({"activation": "tanh"}, set()),
+        ({"weight_decay": 0.0}, set()),
+        ({"depth": "-conv4"}, set()),
+        ({"augment": False}, {"augmentation"}),
+        ({"crops": False}, {"augmentation"}),
+        ({"flips": False}, {"augmentation"}),
+        ({"colour": 0.0}, {"augmentation"}),
+        ({"crop_chunk": 32}, {"augmentation"}),
+        ({"reshuffle": False}, {"batch_order"}),
+    ],
+)
+def test_a_switch_moves_its_own_stream_alone(run: Any, switch: dict[str, Any], moved: set[str]) -> None:
+    base, other = hashes(run("base", tiny(epochs=1))), hashes(run("other", tiny(epochs=1, **switch)))
+    assert {s for s in ("batch_order", "augmentation") if base[s] != other[s]} == moved
+    assert base["losses"] != other["losses"]
+    shared = [layer for layer in base["initial"] if layer in other["initial"]]
+    assert all(base["initial"][layer] == other["initial"][layer] for layer in shared)
+    assert len(shared) == (7 if "depth" in switch else 8)
+
+
+def test_crops_and_flips_do_not_move_each_other(packed: Path) -> None:
+    import torch
+
+    from harness.data.batches import TrainingBatches
+
+    def draws(**settings: object) -> Any:
+        return TrainingBatches(Packed.open(packed), tiny(**settings), 0, torch.device("cpu")).draw(2, 1, 64)
+
+    both, no_crops, no_flips = draws(), draws(crops=False), draws(flips=False)
+    assert torch.equal(both.flips, no_crops.flips)
+    assert torch.equal(both.corners, no_flips.corners)
+    assert torch.equal(both.colour, no_crops.colour)
+    assert no_crops.corners.unique().tolist() == [4]
+    assert not no_flips.flips.any()
+    chunked = draws(crop_chunk=32)
+    assert len(chunked.corners.unique(dim=0)) <= 2
+
+
+def test_training_does_not_read_the_test_part(run: Any, packed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(packed, copy)
+    for file in copy.glob("test.*"):
+        file.unlink()
+    train(tiny(epochs=1), 0, copy, tmp_path / "without", 1e9, "test")
+    assert hashes(tmp_path / "without") == hashes(run("with", tiny(epochs=1)))
+
+
+def test_a_run_learns_and_its_records_agree(run: Any, packed: Path, tmp_path: Path) -> None:
+    folder = run("learns", tiny(epochs=12, batch=16, width=0.5, augment=False, dropout=0.0))
+    metrics = evaluate(folder, packed, tmp_path / "results")
+    history = list(csv.DictReader((folder / "history.csv").open()))
+    assert [int(row["epoch"]) for row in history] == list(range(1, 13))
+    assert metrics["train_top1"] < 50, "chance is 90"
+    assert metrics["validation_top1"] == pytest.approx(float(history[-1]["validation_top1"]))
+    assert metrics["test_images"] == 100
+    assert {p.name for p in (tmp_path / "results").iterdir()} == {
+        "config.json", "history.csv", "provenance.json", "metrics.json", "predictions.parquet"
+    }  # fmt: skip
+    import pandas as pd
+
+    said = pd.read_parquet(tmp_path / "results" / "predictions.parquet")
+    assert 100 * (1 - said.correct.mean()) == pytest.approx(metrics["test_top1"])
+    in_top5 = (said.label == said[[f"top{k}" for k in range(1, 6)]].T).any()
+    assert 100 * (1 - in_top5.mean()) == pytest.approx(metrics["test_top5"])
+
+
+def test_a_run_that_diverges_stops_and_is_recorded(run: Any, packed: Path, tmp_path: Path) -> None:
+    folder = run("diverges", tiny(epochs=50, lr=1e6))
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["status"] == "diverged"
+    assert 1 <= record["diverged_epoch"] < 50
+    assert len((folder / "history.csv").read_text().splitlines()) == record["diverged_epoch"] + 1
+    metrics = evaluate(folder, packed, tmp_path / "results")
+    assert metrics == {"status": "diverged", "diverged_epoch": record["diverged_epoch"]}
+
+
+def command(packed: Path, out: Path, settings: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "harness", "train", f"{settings}:variants.base", "--seed", "0", "--out", str(out),
+        "--data", str(packed), "--checkpoint-seconds", "0",
+    ]  # fmt: skip
+
+
+def study_file(folder: Path, **settings: object) -> Path:
+    from ruamel.yaml import YAML
+
+    file = folder / "study.yaml"
+    values = TINY | {"epochs": 8} | settings
+    content = {
+        "name": "tiny", "title": "Tiny", "purpose": "Tests.", "data": {"source": "synthetic"}, "seeds": [0],
+        "variants": {"base": values},
+    }  # fmt: skip
+    with file.open("w") as stream:
+        YAML(typ="safe").dump(content, stream)
+    return file
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(packed: Path, tmp_path: Path, told: signal.Signals) -> None:
+    file = study_file(tmp_path)
+    subprocess.run(command(packed, tmp_path / "whole", file), cwd=tmp_path, env=environment(), check=True)
+    out, stops = tmp_path / "stopped", 0
+    while not out.exists():
+        process = subprocess.Popen(
+            command(packed, out, file),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if stops < 3:
+            # Wait for a checkpoint beyond the last one, so that each stop falls into the training.
+            begin = newest(tmp_path)
+            deadline = time.monotonic() + 60
+            while newest(tmp_path) <= begin + 3 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(told)
+            stops += 1
+        process.communicate()
+        if told != signal.SIGKILL and not out.exists():
+            assert process.returncode == 130
+    assert stops == 3
+    assert hashes(out) == hashes(tmp_path / "whole")
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert json.loads((out / "provenance.json").read_text())["resumed"]
+    assert not [p for p in (tmp_path / ".checkpoints").iterdir() if p.is_dir()], "a finished run keeps no checkpoint"
+
+
+def newest(folder: Path) -> int:
+    return max((int(p.stem) for p in folder.glob(".checkpoints/stopped-*/*.json")), default=0)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    import torch
+
+    from harness.train.checkpoint import Checkpoints
+
+    kept = Checkpoints(tmp_path)
+    for n in range(4):
+        kept.save({"w": torch.full((3,), float(n))}, {"epoch": n})
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    newest_file = max(tmp_path.glob("*.safetensors"))
+    content = bytearray(newest_file.read_bytes())
+    content[-1] ^= 1
+    newest_file.write_bytes(content)
+    loaded = kept.load()
+    assert loaded is not None
+    assert (loaded[0]["w"].tolist(), loaded[1]["epoch"]) == ([2.0] * 3, 2)
+    assert len(kept.damaged) == 1
+    assert "damaged checkpoint passed over" in kept.damaged[0]
+
+
+def test_a_second_trainer_of_the_same_run_refuses(packed: Path, tmp_path: Path) -> None:
+    file = study_file(tmp_path, epochs=200)
+    first = subprocess.Popen(command(packed, tmp_path / "run", file), cwd=tmp_path, env=environment())
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".checkpoints/run-*/*.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = subprocess.run(
+            command(packed, tmp_path / "run", file),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2
+    assert "another process is training this run" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+
+
+def test_a_folder_with_a_run_of_other_settings_is_left_alone(run: Any, packed: Path, tmp_path: Path) -> None:
+    folder = run("mine", tiny(epochs=1))
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(UserError, match=r"holds the run .* of other settings, data or code"):
+        train(tiny(epochs=1, lrn=False), 0, packed, folder, 1e9, "test")
+    assert before == {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert load_file(folder / "model.safetensors")
