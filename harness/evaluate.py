@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -36,7 +38,8 @@ def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
     config = read_config(folder.config)
     record = read_json(folder.provenance)
     metrics: dict[str, Any] = {"status": record["status"], "diverged_epoch": record["diverged_epoch"]}
-    table = None
+    # A diverged run has no errors, and a table without a row: the same files, so that DVC finds what it expects.
+    table = predictions(torch.empty(0, config.data.classes), torch.empty(0, dtype=torch.int64))
     if record["status"] == "finished":
         packed = Packed.open(data)
         if packed.manifest.hash != config.data.hash:
@@ -99,7 +102,7 @@ def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     return columns
 
 
-def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray] | None) -> None:
+def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray]) -> None:
     results.path.parent.mkdir(parents=True, exist_ok=True)
     temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{results.path.name}.", dir=results.path.parent)))
     try:
@@ -110,13 +113,9 @@ def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: d
         ):
             shutil.copyfile(source, copy)
         write_json(temporary.metrics, metrics)
-        if table is not None:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            content = io.BytesIO()
-            pq.write_table(pa.table(table), content, compression="zstd")
-            write_bytes(temporary.predictions, content.getvalue())
+        content = io.BytesIO()
+        pq.write_table(pa.table(table), content, compression="zstd")
+        write_bytes(temporary.predictions, content.getvalue())
         temporary.path.chmod(0o755)
         shutil.rmtree(results.path, ignore_errors=True)
         temporary.path.rename(results.path)

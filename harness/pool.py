@@ -25,11 +25,16 @@ STAGES = ("train", "train-candidate")
 """What runs in parallel; evaluation and report follow in the plain `dvc repro`."""
 
 
+def _environment(gpu: str | None = None) -> dict[str, str]:
+    # The stages call `python`: this interpreter's environment comes first, whether it is activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+
+
 def dvc(*arguments: str, show: bool = False) -> str:
     """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    # Of this interpreter's environment, not whichever comes first on the path.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    done = subprocess.run(command, text=True, stdout=None if show else subprocess.PIPE, check=False)
+    done = subprocess.run(command, text=True, stdout=None if show else subprocess.PIPE, env=_environment(), check=False)
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
     return done.stdout or ""
@@ -104,10 +109,9 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]
 
 def _start(stage: str, gpu: str | None) -> _Running:
     log = (LOGS / f"{stage}.log").open("w", encoding="utf-8")
-    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage],
-        env=environment,
+        env=_environment(gpu),
         stdout=log,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ def plain(text: object) -> str:
 def code(text: object) -> str:
     """A text as code in a line of Markdown, in a table as elsewhere."""
     line = " ".join(str(text).split())
-    if re.fullmatch(r"[\w .,:;/()\[\]{}=+@%-]+", line):
+    if re.fullmatch(r"[\w .,:;/()\[\]{}=+@%→−-]+", line):
         return f"`{line}`"
     # Backticks would keep neither a backtick nor, in a table, a pipe.
     marks = re.sub(r"[`|*_\[\]\\~$#]", lambda match: f"&#{ord(match[0])};", html.escape(line))

@@ -1,11 +1,11 @@
 """The tables of a report: what is compared and what comes out, as rows of numbers. How they look is decided elsewhere."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.cells import CANDIDATE, CURVE, Result, Results, Run
+from harness.report.cells import CURVE, Result, Results, Run
+from harness.report.numbers import binomial_sd
 from harness.settings.study import Published, Study
 from harness.statistics.paired import Difference, Summary, compare, summarise
 
@@ -47,6 +47,13 @@ class VariantRow:
     @property
     def error(self) -> Summary:
         return self.errors.get(self.metric, summarise([]))
+
+    @property
+    def floor(self) -> float | None:
+        """Standard error of one run's error on so many test images, in points: what its digits are worth by itself."""
+        if self.error.mean is None or not self.test_images:
+            return None
+        return binomial_sd(self.error.mean, self.test_images)
 
     @property
     def gap(self) -> Summary | None:
@@ -179,13 +186,13 @@ def cells_csv(results: Results) -> list[dict[str, Any]]:
     return table
 
 
-CURVE_COLUMNS = ["variant", "seed", "epoch", *CURVE]
+CURVE_COLUMNS = ["variant", "seed", "status", "epoch", *CURVE]
 
 
 def curves_csv(results: Results) -> list[dict[str, Any]]:
     """A row an epoch of every run that counts or diverged, and of the candidate; a loss that is not finite as it is."""
     return [
-        {"variant": cell.variant, "seed": cell.seed, **row, "epoch": int(row["epoch"])}
+        {"variant": cell.variant, "seed": cell.seed, "status": cell.status, **row}
         for cell in results.all
         if cell.run and cell.status in ("finished", "diverged")
         for row in cell.run.history
@@ -196,5 +203,3 @@ def chance(results: Results) -> tuple[int, float] | None:
     """Classes, and the error in percent of guessing one of them at random; None before any run is there."""
     classes = {cell.run.images.classes for cell in results.cells if cell.run and cell.status != "stale"}
     return (min(classes), 100 * (1 - 1 / min(classes))) if classes else None
-
-

@@ -43,7 +43,7 @@ def _decided(rows: list[VariantRow], compared: int, base: VariantRow, study: Stu
         return f"No run of the baseline {code(base.variant)} has finished: nothing can be compared yet."
     error = f"the {METRICS[study.file.metric]} against the baseline {code(base.variant)} ({error_text(base)} %)"
     if not rows:
-        return f"No variant changes {error} by an amount whose {confidence(study)} interval excludes zero."
+        return f"No {confidence(study)} interval of a change in {error} excludes zero."
     rows = sorted(rows, key=lambda row: -abs(row.difference.mean or 0))
     effects = joined([_effect(row, first=row is rows[0], study=study) for row in rows])
     return f"Of {count(compared, 'variant')}, {len(rows)} {verb(len(rows), 'change')} {error}: {effects}."
@@ -90,8 +90,8 @@ def _limits(rows: list[VariantRow], study: Study, images: str) -> str:
     if k > 1:
         sentences.append(
             f"The {k} intervals hold at {confidence(study)} each and are not adjusted for {k} comparisons: if no "
-            f"variant changed anything, up to {min(1, k * (1 - level)):.0%} of such studies would still show at least "
-            "one that excludes zero.".replace("%", " %", 1).replace("  ", " ")
+            f"variant changed anything, up to {min(100, 100 * k * (1 - level)):.0f} % of such studies would still show "
+            "at least one that excludes zero."
         )
     if k:
         sentences.append("They speak of other seeds on the same images.")
@@ -157,7 +157,7 @@ def cells_text(cells: list[Result]) -> str:
 
 def which_images(name: str, counts: dict[str, int]) -> str:
     """`fashion-mnist-8k (3,500 images to train, ...)`."""
-    ways = {"train": "to train", "validation": "to validate", "test": "to test"}
+    ways = {"train": "images to train", "validation": "to validate", "test": "to test"}
     parts = [f"{counts[part]:,} {way}" for part, way in ways.items() if part in counts]
     return f"{plain(name)} ({', '.join(parts)})"
 

@@ -1,0 +1,179 @@
+"""The report's figures, as SVG: the same data give the same bytes."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from harness.report.cells import CANDIDATE
+from harness.report.tables import VariantRow
+
+INK, GREY, BLUE, ORANGE, GREEN = "#222222", "#8a8a8a", "#0072b2", "#d55e00", "#009e73"
+"""Colours of the palette `colorblind`, told apart by readers with any colour vision."""
+
+STYLE = {
+    "svg.hashsalt": "alexnet-harness",  # else the names of clip paths are drawn anew each time
+    "svg.fonttype": "path",  # as text it would look different wherever the font is missing
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9,
+    "axes.edgecolor": "#bbbbbb",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "axes.titlesize": 9,
+    "figure.facecolor": "white",  # opaque: readable on a dark page too
+}
+
+PANELS = 4
+"""Panels in a row of small multiples."""
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    # From matplotlib's defaults, not from what a user's matplotlibrc says.
+    with mpl.rc_context({**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **STYLE}):
+        yield
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    # A hundredth of a point is less than a pixel anywhere; six decimals are half of the file.
+    return re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), buffer.getvalue())
+
+
+def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> bytes:
+    """Differences to the baseline with intervals, seeds and the paper's values; one line a variant.
+
+    `candidate`: the difference of its one run, in points; None where there is none.
+    """
+    shown = [row for row in rows if not row.is_baseline]
+    lines = len(shown) + (candidate is not None)
+    baseline = next(row.variant for row in rows if row.is_baseline)
+    with _style():
+        figure = Figure(figsize=(7.6, 1.35 + 0.36 * max(lines, 1)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=1, zorder=1)
+        for place, row in enumerate(shown):
+            _forest_line(axes, place, row)
+        if candidate is not None:
+            axes.plot(candidate, lines - 1, "s", color=GREEN, markersize=5.5, zorder=4)
+        names = [row.variant for row in shown] + ([CANDIDATE] if candidate is not None else [])
+        axes.set_yticks(range(lines), names)
+        axes.set_ylim(max(lines, 1) - 0.4, -0.6)
+        axes.set_xlabel(f"{metric}: difference to {baseline} in percentage points  (right: more errors)")
+        axes.grid(axis="y", visible=False)
+        sns.despine(ax=axes, left=True)
+        axes.tick_params(axis="y", length=0)
+        figure.legend(handles=_forest_legend(shown, candidate), loc="outside upper center", ncols=5, frameon=False,
+                      fontsize=8, handletextpad=0.4, columnspacing=1.2)  # fmt: skip
+        return _svg(figure)
+
+
+def _forest_line(axes: Axes, place: int, row: VariantRow) -> None:
+    d = row.difference
+    if row.published:
+        axes.plot(row.published.top1, place, "D", markerfacecolor="white", markeredgecolor=ORANGE, markersize=6,
+                  markeredgewidth=1.4, zorder=5)  # fmt: skip
+    if d.mean is None:
+        axes.text(0, place, "  no complete pair", va="center", color=GREY, fontsize=8)
+        return
+    axes.plot(d.values, [place] * d.n, "|", color=GREY, markersize=6, markeredgewidth=0.9, zorder=2)
+    colour = BLUE if d.sign else GREY
+    if d.low is not None and d.high is not None:
+        axes.plot([d.low, d.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
+    axes.plot(d.mean, place, "o", color=colour, markersize=6.5, zorder=4)
+
+
+def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line2D]:
+    def entry(label: str, **look: Any) -> Line2D:
+        return Line2D([], [], label=label, **look)
+
+    signs = {row.difference.sign for row in rows if row.difference.mean is not None}
+    entries = []
+    if signs & {1, -1}:
+        entries.append(entry("interval excludes zero", color=BLUE, marker="o", linewidth=2))
+    if signs & {0, None}:
+        entries.append(entry("undecided", color=GREY, marker="o", linewidth=2))
+    if signs:
+        entries.append(entry("one seed", color=GREY, marker="|", linestyle="none"))
+    if any(row.published for row in rows):
+        entries.append(
+            entry("the paper", marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=ORANGE,
+                  markeredgewidth=1.4)
+        )  # fmt: skip
+    if candidate is not None:
+        entries.append(entry("candidate (one run)", color=GREEN, marker="s", linestyle="none"))
+    return entries
+
+
+def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, column: str, label: str) -> bytes:
+    """A column of curves.csv over the epochs: a panel a variant, the baseline grey behind it.
+
+    Lines are means over the finished seeds, bands one sd to either side; a diverged run is a dashed line of its own.
+    The scale is logarithmic: the end of a run, where variants differ, is then as large as its beginning. The candidate
+    is one more panel.
+    """
+    frame = pd.DataFrame(table, columns=["variant", "seed", "status", "epoch", column])
+    with_candidate = [CANDIDATE] if (frame["variant"] == CANDIDATE).any() else []
+    panels = [variant for variant in variants if variant != baseline] + with_candidate or [baseline]
+    columns = min(PANELS, len(panels))
+    rows = -(-len(panels) // columns)
+    with _style():
+        figure = Figure(figsize=(2.0 * max(columns, 2) + 0.6, 1.75 * rows + 0.7), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, variant in zip(grid.flat, panels, strict=False):
+            own = frame[frame["variant"] == variant]
+            if variant != baseline:
+                _curve(axes, frame[frame["variant"] == baseline], column, GREY, 2.0)
+            _curve(axes, own, column, GREEN if variant == CANDIDATE else BLUE, 1.3)
+            for _, run in own[own["status"] == "diverged"].groupby("seed"):
+                axes.plot(run["epoch"], run[column], "--", color=ORANGE, linewidth=1)
+            axes.set_title(variant, loc="left", pad=3, fontweight="bold")
+            if own.empty:
+                axes.text(0.5, 0.5, "no run", transform=axes.transAxes, ha="center", color=GREY)
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_visible(False)
+        _log_scale(grid.flat[0])
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel(label, fontsize=9)
+        handles = _curve_legend(baseline, bool(with_candidate), bool((frame["status"] == "diverged").any()))
+        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+        return _svg(figure)
+
+
+def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, width: float) -> None:
+    frame = frame[frame["status"] == "finished"]
+    if not frame.empty:
+        sns.lineplot(frame, x="epoch", y=column, errorbar="sd", color=colour, ax=axes, lw=width, err_kws={"lw": 0})
+    axes.set(xlabel="", ylabel="")
+
+
+def _curve_legend(baseline: str, candidate: bool, diverged: bool) -> list[Line2D]:
+    entries = [Line2D([], [], color=GREY, linewidth=2, label=baseline), Line2D([], [], color=BLUE, label="the variant")]
+    if candidate:
+        entries.append(Line2D([], [], color=GREEN, label="candidate (one run)"))
+    if diverged:
+        entries.append(Line2D([], [], color=ORANGE, linestyle="--", label="diverged"))
+    return entries
+
+
+def _log_scale(axes: Axes) -> None:
+    axes.set_yscale("log", nonpositive="clip")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(which="minor", visible=False)

@@ -1,0 +1,59 @@
+"""From a study to its report on the disk: the one place of the report that writes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from harness.files import write_bytes, write_csv, write_text
+from harness.report import figures, layout, tables
+from harness.report.candidate import candidate_row
+from harness.report.cells import read_results
+from harness.report.markdown import code, plain
+from harness.report.words import METRICS
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Path:
+    """Write the report of `study` below `root`, with its figures and tables, and return its path.
+
+    It reads the results of the declared cells, and of the candidate where there is one. Raises `UserError` for a result
+    that is broken.
+    """
+    results = read_results(study, candidate, root)
+    rows = tables.variant_rows(study, results)
+    own = candidate_row(study, candidate, results)
+    curves = tables.curves_csv(results)
+    folder = root / study.folder
+    write_csv(folder / "variants.csv", tables.variants_csv(rows), tables.VARIANT_COLUMNS)
+    write_csv(folder / "cells.csv", tables.cells_csv(results), tables.CELL_COLUMNS)
+    write_csv(folder / "curves.csv", curves, tables.CURVE_COLUMNS)
+    names = list(study.variants)
+    write_bytes(
+        folder / "forest.svg", figures.forest(rows, own.difference if own else None, METRICS[study.file.metric])
+    )
+    for name, column, label in (
+        ("curves-error", "validation_top1", "validation error in %"),
+        ("curves-loss", "train_loss", "training loss"),
+    ):
+        write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
+    path = root / study.report
+    write_text(path, to_markdown(layout.context(study, rows, own, results, root)))
+    return path
+
+
+def to_markdown(context: dict[str, Any]) -> str:
+    """The report's text."""
+    environment = Environment(  # noqa: S701 - Markdown, where each text passes `plain` or `code`
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"plain": plain, "code": code}
+    return environment.get_template("report.md.j2").render(context)

@@ -1,0 +1,54 @@
+"""`nox -s study` sets up and runs the default study, `nox -s tests` sets up and passes the tests.
+
+Every session uses the one environment that nox itself runs in (PyTorch is large), so make one first:
+
+    python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s study
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "none"
+
+BIN = Path(sys.executable).parent
+# DVC's stages call `python`, which is to be this environment's, whether it is activated or not.
+ENVIRONMENT = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+JOBS = str(min(os.cpu_count() or 1, 8))
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a module of this environment."""
+    session.run(sys.executable, "-m", *command, env=ENVIRONMENT)
+
+
+def install(session: nox.Session) -> None:
+    """Install the project with the pinned versions; a second time costs seconds."""
+    run(session, "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+
+
+@nox.session
+def study(session: nox.Session) -> None:
+    """Run the default study to its report; options go to `harness run` (as: nox -s study -- -j 4)."""
+    install(session)
+    run(session, "harness", "run", *(session.posargs or ["-j", JOBS]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Style, types, layers and tests; options go to pytest (as: nox -s tests -- -k lrn)."""
+    install(session)
+    lint(session)
+    run(session, "pytest", *(session.posargs or ["-n", JOBS]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types and layers alone."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "mypy")
+    run(session, "importlinter.cli", "lint")
