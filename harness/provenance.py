@@ -10,11 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.record import NUMERIC_CODE
+
 if TYPE_CHECKING:
     import torch
 
-CODE = ("harness", "experiments", "params.yaml", "dvc.yaml", "pyproject.toml")
-"""What counts as changed: a study writes dvc.lock and reports as it goes, and these do not make it another study."""
+CODE = tuple(f"harness/{path}" for path in NUMERIC_CODE)
+"""What counts as changed: the settings are recorded in full beside it, and a new report does not make another run."""
 
 
 def _git(*arguments: str) -> str | None:
@@ -27,7 +29,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def source() -> dict[str, str | None]:
-    """Commit of the working tree, and the hash of what differs from it in the code and settings (None: nothing)."""
+    """Commit of the working tree, and the hash of what differs from it in the code that can change numbers."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
