@@ -114,16 +114,15 @@ def report(study: StudyFile = STUDY) -> None:
 
 @app.command()
 def run(
-    study: StudyFile = STUDY,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
     gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
 ) -> None:
-    """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
+    """Run the cells of dvc.yaml in parallel, then everything else: as `dvc repro`, faster."""
     from harness import pool
     from harness.progress import say
 
-    check(study)
-    doctor(study, jobs)
+    check(STUDY)
+    doctor(STUDY, jobs)
     pool.dvc("repro", *pool.upstream(), show=True)
     cells = pool.waiting()
     say(f"run: {len(cells)} of the cells are not up to date" if cells else "run: every cell is up to date")
@@ -131,7 +130,7 @@ def run(
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
         pool.evaluate_finished()
-        report(study)
+        report(STUDY)
         raise UserError(
             f"run: {len(failed)} of {len(cells)} cells failed: "
             + "; ".join(f"{f} (see {pool.LOGS / f}.log)" for f in failed)

@@ -48,7 +48,7 @@ def outlook(study: Study, jobs: int) -> list[str]:
     return [
         head,
         where,
-        f"time: about {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
+        f"time: at least {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
     ]
 
 

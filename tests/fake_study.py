@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.files import hash_json
+from harness.report.cells import CURVE
 from harness.settings.schema import Settings
 from harness.settings.study import Study, load_study
 
@@ -135,9 +136,7 @@ def _provenance(values: dict[str, Any], seed: int, gpus: int) -> dict[str, Any]:
 def _write_history(path: Path, epochs: int, error: float, training: float, rng: np.random.Generator) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            "epoch,lr,train_loss,train_top1,validation_loss,validation_top1,seconds,time".split(",")
-        )
+        writer.writerow(["epoch", *CURVE, "seconds", "time"])
         for epoch in range(1, epochs + 1):
             left = np.exp(-3.5 * epoch / epochs)
             noise = rng.normal(0, 0.6)

@@ -1,4 +1,4 @@
-"""The candidate beside the declared study: one run, so a difference without an interval, and whether it is one of them."""
+"""The candidate beside the declared study: a difference without an interval, and whether it is one of the cells."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The results of a study's cells, as they lie in the repository: what is there, what is not, and what does not count."""
+"""The results of a study's cells, as they lie in the repository: what is there, what is not, what does not count."""
 
 import csv
 import io
@@ -146,16 +146,14 @@ def equal_settings(declared: Settings, stored: dict[str, Any]) -> list[str]:
     ignored = {*MACHINE, *(["classes"] if declared.classes is None else [])}
     absent = object()
     return sorted(
-        key
-        for key in (values.keys() | stored.keys()) - ignored
-        if values.get(key, absent) != stored.get(key, absent)
+        key for key in (values.keys() | stored.keys()) - ignored if values.get(key, absent) != stored.get(key, absent)
     )
 
 
 def _result(path: Path, variant: str, seed: int, declared: Settings, metric: str) -> Result:
     folder = RunFolder(path)
     if not path.is_dir() or not any(path.iterdir()):
-        return Result(variant, seed, "missing", "no result: not run yet, or failed", None)
+        return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
     run = _read_run(folder)
     differing = equal_settings(declared, run.settings)
     if run.seed != seed:
@@ -163,7 +161,7 @@ def _result(path: Path, variant: str, seed: int, declared: Settings, metric: str
     if differing:
         return Result(variant, seed, "stale", f"its result is of other settings: {', '.join(differing)}", run)
     if not run.metrics:
-        return Result(variant, seed, "diverged", f"diverged in epoch {run.diverged_epoch}", run)
+        return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
     if metric not in run.metrics:
         raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it")
     return Result(variant, seed, "finished", "", run)

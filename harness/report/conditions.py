@@ -8,6 +8,9 @@ from harness.report.cells import Result, Results, Run
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
+NONE = "none"
+"""Of a condition that a run does not have, as a version of CUDA on a processor."""
+
 PAPER_GROUPS = ("net", "initial weights", "images", "recipe")
 """Groups of settings whose default is what the paper says."""
 
@@ -75,11 +78,11 @@ class Condition:
 
 
 def _machine(key: str) -> Callable[[Run], str]:
-    return lambda run: str(run.provenance.machine.get(key) or "none")
+    return lambda run: str(run.provenance.machine.get(key) or NONE)
 
 
 def _version(key: str) -> Callable[[Run], str]:
-    return lambda run: str(run.provenance.versions.get(key) or "none")
+    return lambda run: str(run.provenance.versions.get(key) or NONE)
 
 
 def _device(run: Run) -> str:

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from harness.report.cells import CANDIDATE
 from harness.report.tables import VariantRow
@@ -20,7 +20,7 @@ from harness.report.tables import VariantRow
 INK, GREY, BLUE, ORANGE, GREEN = "#222222", "#8a8a8a", "#0072b2", "#d55e00", "#009e73"
 """Colours of the palette `colorblind`, told apart by readers with any colour vision."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "alexnet-harness",  # else the names of clip paths are drawn anew each time
     "svg.fonttype": "path",  # as text it would look different wherever the font is missing
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -44,7 +44,10 @@ PANELS = 4
 @contextmanager
 def _style() -> Iterator[None]:
     # From matplotlib's defaults, not from what a user's matplotlibrc says.
-    with mpl.rc_context({**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **STYLE}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        sns.set_style("whitegrid")
+        mpl.rcParams.update(STYLE)
         yield
 
 
@@ -74,6 +77,8 @@ def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> byte
         names = [row.variant for row in shown] + ([CANDIDATE] if candidate is not None else [])
         axes.set_yticks(range(lines), names)
         axes.set_ylim(max(lines, 1) - 0.4, -0.6)
+        if candidate is None and not any(row.difference.n or row.published for row in shown):
+            axes.set_xlim(-1, 1)
         axes.set_xlabel(f"{metric}: difference to {baseline} in percentage points  (right: more errors)")
         axes.grid(axis="y", visible=False)
         sns.despine(ax=axes, left=True)
@@ -133,7 +138,10 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
     columns = min(PANELS, len(panels))
     rows = -(-len(panels) // columns)
     with _style():
-        figure = Figure(figsize=(2.0 * max(columns, 2) + 0.6, 1.75 * rows + 0.7), layout="constrained")
+        width, height = 2.0 * max(columns, 2) + 0.7, 1.75 * rows + 0.75
+        figure = Figure(figsize=(width, height))
+        # In inches from the edges: a layout that measures every label takes a second.
+        figure.subplots_adjust(0.62 / width, 0.48 / height, 1 - 0.08 / width, 1 - 0.5 / height, wspace=0.08, hspace=0.2)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, variant in zip(grid.flat, panels, strict=False):
             own = frame[frame["variant"] == variant]
@@ -148,18 +156,22 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         _log_scale(grid.flat[0])
-        figure.supxlabel("epoch", fontsize=9)
-        figure.supylabel(label, fontsize=9)
+        grid.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        figure.supxlabel("epoch", fontsize=9, y=0.08 / height, va="bottom")
+        figure.supylabel(label, fontsize=9, x=0.08 / width, ha="left")
         handles = _curve_legend(baseline, bool(with_candidate), bool((frame["status"] == "diverged").any()))
-        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+        figure.legend(handles=handles, loc="upper right", ncols=4, frameon=False, fontsize=8)
         return _svg(figure)
 
 
 def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, width: float) -> None:
-    frame = frame[frame["status"] == "finished"]
-    if not frame.empty:
-        sns.lineplot(frame, x="epoch", y=column, errorbar="sd", color=colour, ax=axes, lw=width, err_kws={"lw": 0})
-    axes.set(xlabel="", ylabel="")
+    finished = frame[frame["status"] == "finished"]
+    if finished.empty:
+        return
+    epochs = finished.groupby("epoch")[column]
+    mean, sd = epochs.mean(), epochs.std(ddof=1).fillna(0)
+    axes.plot(mean.index, mean, color=colour, linewidth=width)
+    axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
 
 
 def _curve_legend(baseline: str, candidate: bool, diverged: bool) -> list[Line2D]:

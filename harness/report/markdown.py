@@ -8,7 +8,7 @@ def plain(text: object) -> str:
     """A text of someone else as one line of Markdown that shows it as it is, in a table as elsewhere."""
     line = " ".join(str(text).split())
     line = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", line)
-    line = re.sub(r"^([-+=]|\d+(?=[.)]))", r"\\\1" if not line[:1].isdigit() else r"\1\\", line)
+    line = re.sub(r"^(\d*)([-+=.)])(?=\s|[-=]*$)", r"\1\\\2", line)  # else a list, or the line under a heading
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -1,13 +1,12 @@
 """From a study to its report on the disk: the one place of the report that writes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import figures, layout, tables
+from harness.report import figures, sections, tables
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.markdown import code, plain
@@ -29,7 +28,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     own = candidate_row(study, candidate, results)
     curves = tables.curves_csv(results)
     folder = root / study.folder
-    write_csv(folder / "variants.csv", tables.variants_csv(rows), tables.VARIANT_COLUMNS)
+    write_csv(folder / "variants.csv", tables.variants_csv(rows, own), tables.VARIANT_COLUMNS)
     write_csv(folder / "cells.csv", tables.cells_csv(results), tables.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, tables.CURVE_COLUMNS)
     names = list(study.variants)
@@ -42,7 +41,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     ):
         write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
     path = root / study.report
-    write_text(path, to_markdown(layout.context(study, rows, own, results, root)))
+    write_text(path, to_markdown(sections.context(study, rows, own, results, root)))
     return path
 
 

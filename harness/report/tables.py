@@ -1,11 +1,12 @@
-"""The tables of a report: what is compared and what comes out, as rows of numbers. How they look is decided elsewhere."""
+"""The tables of a report: what is compared and what comes out, as rows of numbers; how they look is not said here."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.cells import CURVE, Result, Results, Run
-from harness.report.numbers import binomial_sd
+from harness.report.candidate import Candidate
+from harness.report.cells import CANDIDATE, CURVE, Result, Results, Run
+from harness.report.numbers import binomial_sd, value
 from harness.settings.study import Published, Study
 from harness.statistics.paired import Difference, Summary, compare, summarise
 
@@ -27,7 +28,8 @@ class VariantRow:
     """A variant against the baseline.
 
     `changes`: setting -> (baseline's, variant's). `errors`: each of ERRORS over the finished seeds, where every one of
-    them has it; the study's `metric` is among them. `difference`: over complete pairs. `seconds`: mean wall time.
+    them has it, and `gap`, test less training error; the study's `metric` is among them. `difference`: over complete
+    pairs. `seconds`: mean wall time.
     """
 
     variant: str
@@ -55,11 +57,6 @@ class VariantRow:
             return None
         return binomial_sd(self.error.mean, self.test_images)
 
-    @property
-    def gap(self) -> Summary | None:
-        """Test error less training error: how much the net has learned by heart."""
-        return self.errors.get("gap")
-
 
 def variant_rows(study: Study, results: Results) -> list[VariantRow]:
     """A row a variant, in the order of the study."""
@@ -79,7 +76,7 @@ def _row(study: Study, results: Results, variant: str, baseline: dict[int, Run])
         len(runs),
         [cell for cell in cells if cell.status != "finished"],
         study.file.metric,
-        _errors(list(runs.values())),
+        errors_of(list(runs.values())),
         pair(runs, baseline, study.file.metric, study.file.confidence),
         study.published.get(variant),
         first.provenance.parameters if first else None,
@@ -98,7 +95,8 @@ def pair(runs: dict[int, Run], baseline: dict[int, Run], metric: str, confidence
     )
 
 
-def _errors(runs: list[Run]) -> dict[str, Summary]:
+def errors_of(runs: list[Run]) -> dict[str, Summary]:
+    """Each of ERRORS that all of the runs have, and the gap."""
     summaries = {
         name: summarise(run.metrics[name] for run in runs)
         for name in ERRORS
@@ -117,6 +115,8 @@ def other_crop(metric: str) -> str:
 # ---- as CSV: rows with every digit, and their columns
 
 
+UNFINISHED = ("diverged", "missing", "stale")
+
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
     "difference", "low", "high", "confidence", "paper_difference", "paper_where", "parameters", "wall_seconds",
@@ -124,18 +124,19 @@ VARIANT_COLUMNS = [
 ]  # fmt: skip
 
 
-def variants_csv(rows: list[VariantRow]) -> list[dict[str, Any]]:
-    """A row a variant: means over its finished seeds, errors in percent, differences in points."""
+def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[dict[str, Any]]:
+    """A row a variant, and the candidate's: means over finished seeds, errors in percent, differences in points."""
     table = []
     for row in rows:
-        states = Counter(cell.status for cell in row.unfinished)
+        states: Counter[str] = Counter(cell.status for cell in row.unfinished)
         table.append(
             {
                 "variant": row.variant,
-                "changes": "; ".join(f"{key}: {a} -> {b}" for key, (a, b) in row.changes.items()),
+                "changes": _changes(row.changes),
                 "declared": row.declared,
                 "finished": row.finished,
-                **{status: states[status] for status in ("diverged", "missing", "stale")},
+                **dict.fromkeys(UNFINISHED, 0),
+                **states,
                 "metric": row.metric,
                 "mean": row.error.mean,
                 "sd": row.error.sd,
@@ -155,7 +156,33 @@ def variants_csv(rows: list[VariantRow]) -> list[dict[str, Any]]:
                 "high": d.high,
                 "confidence": d.confidence,
             }
-    return table
+    return [*table, *([_candidate_csv(candidate, rows[0].metric)] if candidate else [])]
+
+
+def _candidate_csv(candidate: Candidate, metric: str) -> dict[str, Any]:
+    result = candidate.result
+    row: dict[str, Any] = {
+        "variant": CANDIDATE,
+        "changes": _changes(candidate.changes),
+        "declared": 1,
+        "finished": int(result.status == "finished"),
+        "metric": metric,
+        **{status: int(result.status == status) for status in UNFINISHED},
+    }
+    if result.run and result.status == "finished":
+        row |= {
+            "mean": candidate.error,
+            "pairs": int(candidate.difference is not None),
+            "difference": candidate.difference,
+            "parameters": result.run.provenance.parameters,
+            "wall_seconds": result.run.provenance.wall_seconds,
+            **{name: summary.mean for name, summary in errors_of([result.run]).items()},
+        }
+    return row
+
+
+def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
+    return "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items())
 
 
 CELL_COLUMNS = [
@@ -190,9 +217,13 @@ CURVE_COLUMNS = ["variant", "seed", "status", "epoch", *CURVE]
 
 
 def curves_csv(results: Results) -> list[dict[str, Any]]:
-    """A row an epoch of every run that counts or diverged, and of the candidate; a loss that is not finite as it is."""
+    """A row an epoch of every run that counts or diverged, and of the candidate; what is not finite stays as it is.
+
+    Six digits are more than a curve needs, and keep a large study's file small; all of them are in its history.csv.
+    """
     return [
-        {"variant": cell.variant, "seed": cell.seed, "status": cell.status, **row}
+        {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "epoch": int(row["epoch"])}
+        | {column: float(f"{row[column]:.6g}") for column in CURVE}
         for cell in results.all
         if cell.run and cell.status in ("finished", "diverged")
         for row in cell.run.history

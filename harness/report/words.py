@@ -1,6 +1,6 @@
 """What the numbers say, in sentences. A direction is named only where the interval excludes zero."""
 
-from harness.report.candidate import INPUTS, Candidate, Twin
+from harness.report.candidate import INPUTS, Twin
 from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import decimals, number, places_of, value
@@ -189,8 +189,3 @@ def twin_text(twin: Twin) -> str:
         f"It has the settings and the seed of {cell}, but came out **not equal to the bit**: {joined(outcomes)} "
         f"{verb(len(outcomes), 'differ')}. {why}"
     )
-
-
-def difference_reason(candidate: Candidate) -> str:
-    """Why the candidate has no difference, in Markdown."""
-    return plain(candidate.why_not)

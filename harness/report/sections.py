@@ -1,0 +1,276 @@
+"""What stands in each section of the report: rows of text, ready for the template."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from harness.progress import clock
+from harness.report import conditions, words
+from harness.report.candidate import Candidate
+from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.markdown import code, joined, plain
+from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, places_of, value
+from harness.report.tables import VariantRow, chance, errors_of, other_crop
+from harness.settings.study import Study
+
+ERROR_NAMES = {
+    "train_top1": "training", "validation_top1": "validation", "test_top1": "test",
+    "test_top1_10crop": "test, ten crops", "gap": "gap", "train_top5": "training top-5",
+    "test_top5": "test top-5", "test_top5_10crop": "test top-5, ten crops",
+}  # fmt: skip
+"""Columns of the table of levels, where there is such a number."""
+
+OTHER = {"test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %"}
+"""Head of the column of the test error that is not the study's metric."""
+
+
+def context(
+    study: Study, rows: list[VariantRow], candidate: Candidate | None, results: Results, root: Path
+) -> dict[str, Any]:
+    """Everything that the template names."""
+    found = conditions.conditions(results)
+    names = [name for name in ERROR_NAMES if any(name in row.errors for row in rows)]
+    used = conditions.images(results)
+    # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
+    shown = candidate is not None and candidate.result.status != "missing"
+    which = words.which_images(used[0].images.name, used[0].images.counts) if used else plain(study.data.source)
+    return {
+        "study": study,
+        "folder": study.name,
+        "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
+        "answer": words.answer(study, rows, which),
+        "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
+        "warnings": _warnings(found),
+        "confidence": words.confidence(study),
+        "metric": words.METRICS[study.file.metric],
+        "other_metric": OTHER[other_crop(study.file.metric)],
+        "variants": [_variant(row) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
+        "unfinished": [
+            _unfinished(cell)
+            for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
+            if cell.status != "finished"
+        ],
+        "levels": _levels(rows, results),
+        "error_names": [ERROR_NAMES[name] for name in names],
+        "errors": _errors(rows, candidate, names),
+        "diverged": _diverged(results.all),
+        "candidate": candidate_text(study, candidate),
+        "varied": joined([code(name) for name in conditions.varied(study)]) or "nothing",
+        "held": [_held(group) for group in conditions.held_fixed(study)],
+        "study_link": _link(study, root),
+        "images": [_images(run.images) for run in used],
+        "conditions": [_condition(one) for one in found if one.groups.keys() - {conditions.NONE}],
+        "rerun": _rerun(found),
+        "commands": [_commands(study, row.variant, results, root) for row in rows]
+        + ([_candidate_commands(candidate)] if candidate and shown else []),
+    }
+
+
+def _warnings(found: Iterable[conditions.Condition]) -> list[str]:
+    mixed = [plain(condition.name) for condition in found if condition.matters and condition.mixed]
+    if not mixed:
+        return []
+    return [
+        f"The runs differ in {joined(mixed)}, which should be one for all: part of a difference between variants may "
+        "come from there. Which runs have what stands under [what was held fixed](#what-was-held-fixed)."
+    ]
+
+
+def _variant(row: VariantRow) -> list[str]:
+    d = row.difference
+    other = row.errors.get(other_crop(row.metric))
+    bold = "**" if d.sign and not row.is_baseline else ""
+    compared = [
+        f"{bold}{number(d.mean, places_of(d), sign=True)}{bold}",
+        _unbroken(interval(d)) if d.n else NOTHING,
+        str(d.n),
+    ]
+    return [
+        code(row.variant),
+        "(the baseline)" if row.is_baseline else words.changes_text(row.changes, "nothing"),
+        _unbroken(f"{row.finished} of {row.declared}"),
+        _unbroken(mean_sd(row.error, row.floor)),
+        *([NOTHING] * 3 if row.is_baseline else compared),
+        f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
+        number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
+        f"{row.parameters:,}" if row.parameters else NOTHING,
+        _unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
+    ]
+
+
+def _candidate(candidate: Candidate, study: Study) -> list[str]:
+    result = candidate.result
+    run = result.run if result.status == "finished" else None
+    other = run.metrics.get(other_crop(study.file.metric)) if run else None
+    return [
+        f"*{CANDIDATE}* (one run, seed {result.seed})",
+        words.changes_text(candidate.changes, "nothing"),
+        _unbroken(f"{1 if run else 0} of 1"),
+        number(candidate.error),
+        number(candidate.difference, sign=True),
+        "none: one run" if candidate.difference is not None else NOTHING,
+        "1" if candidate.difference is not None else NOTHING,
+        NOTHING,
+        number(other),
+        f"{run.provenance.parameters:,}" if run else NOTHING,
+        _unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,
+    ]
+
+
+def _unbroken(text: str) -> str:
+    """Kept on one line of a narrow column."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _unfinished(cell: Result) -> str:
+    return f"{code(cell.key)}: **{cell.status}**: {plain(cell.note)}; not compared"
+
+
+def _levels(rows: list[VariantRow], results: Results) -> str:
+    level = chance(results)
+    base = next(row for row in rows if row.is_baseline)
+    if level is None:
+        return "No run is there yet."
+    classes, error = level
+    sentences = [f"Guessing one of {classes} classes at random errs in {number(error, 4).rstrip('0').rstrip('.')} %."]
+    if base.finished:
+        sentences.append(
+            f"The {words.METRICS[base.metric]} of the baseline {code(base.variant)} is {words.error_text(base)} %."
+        )
+    lost = [row for row in rows if row.error.mean is not None and row.error.mean > error - 3 * (row.floor or 0)]
+    if lost:
+        learned = joined([code(row.variant) for row in lost])
+        sentences.append(
+            f"**At chance: {learned}.** Nothing was learned there; the difference to the baseline says that the "
+            "training failed, not what the component does."
+        )
+    return " ".join(sentences)
+
+
+def _errors(rows: list[VariantRow], candidate: Candidate | None, names: list[str]) -> list[list[str]]:
+    table = [
+        [code(row.variant)]
+        + [
+            number(row.errors[name].mean, decimals(row.errors[name].sd or row.floor)) if name in row.errors else NOTHING
+            for name in names
+        ]
+        for row in rows
+    ]
+    run = candidate.result.run if candidate and candidate.result.status == "finished" else None
+    if run:
+        own = errors_of([run])
+        table.append([f"*{CANDIDATE}*"] + [number(own[name].mean) if name in own else NOTHING for name in names])
+    return table
+
+
+def _diverged(cells: list[Result]) -> str:
+    lost = [
+        f"{code(cell.key)} in epoch {cell.run.diverged_epoch}"
+        for cell in cells
+        if cell.run and cell.status == "diverged"
+    ]
+    return f"{joined(lost)}." if lost else "none."
+
+
+def candidate_text(study: Study, candidate: Candidate | None) -> str:
+    """The section on the candidate: one run beside the declared ones."""
+    if candidate is None:
+        return "None is declared."
+    result = candidate.result
+    sentences = [
+        f"One run with seed {result.seed}; it differs from the baseline {code(study.baseline)} in "
+        f"{words.changes_text(candidate.changes, 'no setting')}."
+    ]
+    if candidate.error is None:
+        return f"{sentences[0]} It is **{result.status}**: {plain(result.note)}."
+    sentences.append(f"Its {words.METRICS[study.file.metric]} is {number(candidate.error)} %.")
+    if candidate.difference is None:
+        sentences.append(f"It is not compared: {plain(candidate.why_not)}.")
+    else:
+        sentences.append(
+            f"To {code(f'{study.baseline}-{result.seed}')}, the baseline's run of the same seed, that is "
+            f"{number(candidate.difference, sign=True)} points: one pair, so no interval, and no verdict on the switch."
+        )
+    if candidate.twin:
+        sentences.append(words.twin_text(candidate.twin))
+    else:
+        sentences.append("No declared cell has its settings and its seed.")
+    return " ".join(sentences)
+
+
+def _held(group: conditions.HeldGroup) -> list[str]:
+    settings = [
+        code(f"{one.name}: {value(one.value)}")
+        if one.paper is None
+        else f"**{code(f'{one.name}: {value(one.value)}')}** ({code(value(one.paper))})"
+        for one in group.settings
+    ]
+    return [group.group, plain(group.section) or NOTHING, ", ".join(settings)]
+
+
+def _images(images: Any) -> list[str]:
+    counts = [f"{images.counts[part]:,}" for part in ("train", "validation", "test")]
+    return [plain(images.name), *counts, str(images.classes), f"{images.left_out:,}", code(images.hash[:12])]
+
+
+def _condition(condition: conditions.Condition) -> list[str]:
+    if not condition.mixed:
+        return [plain(condition.name), plain(next(iter(condition.groups))), "all"]
+    name = f"**{plain(condition.name)}**" if condition.matters else plain(condition.name)
+    return [
+        name,
+        "<br>".join(plain(value) for value in condition.groups),
+        "<br>".join(words.cells_text(cells) for cells in condition.groups.values()),
+    ]
+
+
+def _inside(path: Path, root: Path) -> Path | None:
+    """A path relative to the repository, or None when it lies elsewhere."""
+    absolute = path.resolve() if path.is_absolute() else (root / path).resolve()
+    return absolute.relative_to(root.resolve()) if absolute.is_relative_to(root.resolve()) else None
+
+
+def _link(study: Study, root: Path) -> str:
+    inside = _inside(study.path, root)
+    if inside is None:
+        return code(study.path.name)
+    return f"[{plain(inside.as_posix())}](<{os.path.relpath(inside, study.report.parent)}>)"
+
+
+def _rerun(found: Iterable[conditions.Condition]) -> str:
+    commits = next((condition.groups for condition in found if condition.name == "commit"), {})
+    at = ""
+    if len(commits) == 1:
+        commit, _, changes = next(iter(commits)).partition(" + changes ")
+        at = f"The runs were made at commit {code(commit)}" + (
+            f", with changes in code or settings that are not in it (hash {code(changes)}). " if changes else ". "
+        )
+    return (
+        f"{at}The first command re-runs all seeds of a row, though DVC holds them to be up to date (`-f`), and nothing "
+        "else (`-s`); in bash or zsh. The second is how one of them was trained; it leaves a finished run of the same "
+        "name as it is, so name another `--out`."
+    )
+
+
+def _commands(study: Study, variant: str, results: Results, root: Path) -> list[str]:
+    inside = _inside(study.path, root)
+    own = inside.parent / "dvc.yaml" if inside else None
+    place = f"{own.as_posix()}:" if own and (root / own).exists() else ""
+    seeds = ",".join(map(str, study.seeds))
+    which = f"{variant}-{{{seeds}}}" if len(study.seeds) > 1 else f"{variant}-{seeds}"
+    run = next((cell.run for cell in results.of(variant) if cell.run), None)
+    return [
+        code(variant),
+        code(f"dvc repro -f -s {place}{{train,eval}}@{which}"),
+        code(run.provenance.command) if run else NOTHING,
+    ]
+
+
+def _candidate_commands(candidate: Candidate) -> list[str]:
+    run = candidate.result.run
+    return [
+        f"*{CANDIDATE}*",
+        code("dvc repro -f -s train-candidate eval-candidate"),
+        code(run.provenance.command) if run else NOTHING,
+    ]

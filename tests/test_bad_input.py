@@ -1,0 +1,194 @@
+"""A user's mistake is one line that says which file and key, what was found and what is allowed; nothing is lost."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+
+
+def harness(*words: object, cwd: Path, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in `cwd`; `limit`: no file may grow beyond so many bytes, as on a full disk."""
+
+    def restrict() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=restrict,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr, done.stderr
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+
+
+STUDY: dict[str, Any] = {
+    "name": "tiny", "title": "Tiny", "purpose": "Tests.", "data": {"source": "synthetic"}, "seeds": [0, 1],
+    "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
+}  # fmt: skip
+CANDIDATE = TINY | {"seed": 0, "lrn": True}
+
+
+def project(folder: Path, study: dict[str, Any] | None = None, candidate: dict[str, Any] | None = None) -> Path:
+    """A folder with a study's file and a candidate, with some of their keys changed."""
+    write(folder / "experiments/study.yaml", STUDY | (study or {}))
+    write(folder / "params.yaml", CANDIDATE | (candidate or {}))
+    return folder
+
+
+def variant(**settings: Any) -> dict[str, Any]:
+    return {"variants": {"base": TINY | settings}}
+
+
+@pytest.mark.parametrize(
+    ("study", "parts"),
+    [
+        ({"data": {"source": "mnist"}}, ["study.yaml: data: source: got 'mnist'", "fashion-mnist-8k", "imagenet"]),
+        ({"data": {"sorce": "cifar10"}}, ["study.yaml: data: unknown setting 'sorce'", "source"]),
+        ({"seeds": [0, 1, 0]}, ["study.yaml: seeds: 0 stands twice"]),
+        ({"seeds": []}, ["study.yaml: seeds: got []"]),
+        ({"seeds": [-1]}, ["study.yaml: seeds: got -1"]),
+        ({"seeds": [True]}, ["study.yaml: seeds: got True"]),
+        ({"baseline": "bse"}, ["study.yaml: baseline: got 'bse'", "base, no-lrn"]),
+        ({"variants": {"no.lrn": TINY}}, ["study.yaml: variants.no.lrn: a name has", "no dot"]),
+        ({"variants": {"base": TINY, "../x": TINY}}, ["study.yaml: variants.../x: a name has"]),
+        ({"variants": {}}, ["study.yaml: variants: got none"]),
+        ({"variants": {"base": None}}, ["study.yaml: variants.base: got None"]),
+        ({"name": "../../etc"}, ["study.yaml: name: got '../../etc'"]),
+        ({"metric": "accuracy"}, ["study.yaml: metric: got 'accuracy'", "test_top1"]),
+        ({"confidence": 95}, ["study.yaml: confidence: got 95", "< 1"]),
+        ({"publishd": {}}, ["study.yaml: unknown setting 'publishd'", "published"]),
+        ({"published": {"no-lnr": {"top1": 1.4, "where": "3.3"}}}, ["published.no-lnr: no such variant"]),
+        (variant(lnr=False), ["study.yaml: variants.base: unknown setting 'lnr'", "lrn"]),
+        (variant(lrn="off"), ["study.yaml: variants.base: lrn: got 'off'", "true or false"]),
+        (variant(lrn=1), ["study.yaml: variants.base: lrn: got 1", "true or false"]),
+        (variant(dropout=1.0), ["study.yaml: variants.base: dropout: got 1.0", "< 1"]),
+        (variant(dropout=float("nan")), ["study.yaml: variants.base: dropout: got nan"]),
+        (variant(gpus=3), ["study.yaml: variants.base: gpus: got 3", "1, 2"]),
+        (variant(epochs=2.5), ["study.yaml: variants.base: epochs: got 2.5", "a whole number"]),
+        (variant(preset="papr"), ["study.yaml: variants.base: preset: got 'papr'", "paper", "as_run"]),
+        (variant(crop=40), ["study.yaml: variants.base: crop: got 40", "24 to 32"]),
+        (variant(classes=7), ["study.yaml: variants.base: classes: got 7, but synthetic has 10"]),
+        (variant(crop_chunk=3), ["study.yaml: variants.base: crop_chunk: got 3; it must divide batch (32)"]),
+        (variant(spatial_norm=True, depth="-conv2"), ["variants.base: spatial_norm"]),
+        (variant(device="tpu"), ["variants.base: device: got 'tpu'", "auto, cpu, cuda"]),
+        ({"data": {"source": "synthetic", "size": 20}}, ["variants.base: crop: got 24, but the images are 20 x 20"]),
+        ({"data": {"source": "fashion-mnist-8k"}}, ["variants.base: colour: got 0.1", "grey", "allowed: 0"]),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_run_is_refused_by_check(tmp_path: Path, study: dict[str, Any], parts: list[str]) -> None:
+    refused(harness("check", cwd=project(tmp_path, study)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "parts"),
+    [
+        ({"lnr": False}, ["params.yaml: unknown setting 'lnr'", "lrn"]),
+        ({"lrn": "banana"}, ["params.yaml: lrn: got 'banana'", "true or false"]),
+        ({"lrn": "off"}, ["params.yaml: lrn: got 'off'", "true or false"]),
+        ({"seed": None}, ["params.yaml: seed: got None", "a whole number"]),
+        ({"seed": 1.5}, ["params.yaml: seed: got 1.5"]),
+    ],
+)
+def test_a_candidate_that_cannot_run_is_refused_by_check(
+    tmp_path: Path, candidate: dict[str, Any], parts: list[str]
+) -> None:
+    refused(harness("check", cwd=project(tmp_path, candidate=candidate)), *parts)
+
+
+def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
+    refused(harness("check", cwd=tmp_path), "experiments/study.yaml: no such file")
+    project(tmp_path)
+    (tmp_path / "params.yaml").write_text("lrn: [true")
+    refused(harness("check", cwd=tmp_path), "params.yaml: not valid YAML")
+    (tmp_path / "params.yaml").write_text("lrn: true\nlrn: false\nseed: 0\n")
+    refused(harness("check", cwd=tmp_path), "params.yaml: not valid YAML", "lrn")
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe")
+    refused(harness("check", cwd=tmp_path), "params.yaml: cannot be read")
+    (tmp_path / "experiments/study.yaml").write_text("- 1\n")
+    refused(harness("check", cwd=tmp_path), "experiments/study.yaml: got [1]; a mapping of settings is allowed")
+
+
+def test_a_variant_that_equals_the_baseline_is_warned_of(tmp_path: Path) -> None:
+    done = harness("check", cwd=project(tmp_path, {"variants": {"base": TINY, "same": TINY | {"lrn": True}}}))
+    assert done.returncode == 0
+    assert "variants.same: nothing differs from base" in done.stdout
+
+
+def train(folder: Path, packed: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    words = ["train", "experiments/study.yaml:variants.base", "--seed", "0", "--out", "runs/x", "--data", packed]
+    return harness(*words, cwd=folder, **options)
+
+
+def test_training_refuses_what_its_images_do_not_fit(tmp_path: Path, packed: Path) -> None:
+    refused(train(project(tmp_path, variant(batch=500)), packed), "batch: got 500, but there are 270 training images")
+    refused(train(project(tmp_path, variant(classes=7)), packed), "classes: got 7, but the data has 10")
+    refused(train(project(tmp_path), tmp_path / "nothing"), "nothing: not packed yet; run: dvc repro data")
+    refused(
+        harness("train", "experiments/study.yaml:variants.bse", "--seed", 0, "--out", "x", cwd=tmp_path),
+        "study.yaml: variants.bse: no such variant; allowed: variants.base",
+    )
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_device_that_is_not_there_is_refused_and_nothing_else_is_taken(tmp_path: Path, packed: Path) -> None:
+    import torch
+
+    device = f"cuda:{torch.cuda.device_count()}"
+    done = train(project(tmp_path, variant(device=device)), packed)
+    refused(done, f"device: got '{device}', but this machine has", "allowed: auto, cpu")
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_written_run(tmp_path: Path, packed: Path) -> None:
+    project(tmp_path, variant(epochs=1))
+    refused(train(tmp_path, packed, limit=20_000), "cannot be written: File too large")
+    assert list((tmp_path / "runs").rglob("*")) == []
+    assert train(tmp_path, packed).returncode == 0
+    assert (tmp_path / "runs/x/model.safetensors").exists()
+
+
+def test_a_full_disk_while_packing_leaves_the_old_images(tmp_path: Path) -> None:
+    project(tmp_path, {"data": {"source": "synthetic", "train_limit": 100, "test_limit": 50}})
+    assert harness("data", cwd=tmp_path).returncode == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "data/tiny").iterdir()}
+    refused(harness("data", cwd=tmp_path, limit=100_000), "data/tiny: cannot be written: File too large")
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "data/tiny").iterdir()}
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["tiny"]
+
+
+def test_evaluation_refuses_other_images_and_broken_weights(tmp_path: Path, packed: Path) -> None:
+    project(tmp_path, variant(epochs=1) | {"data": {"source": "synthetic", "train_limit": 100, "test_limit": 50}})
+    assert train(tmp_path, packed).returncode == 0
+    assert harness("data", cwd=tmp_path).returncode == 0
+    refused(harness("eval", "runs/x", "out", cwd=tmp_path), "data/tiny: holds other images")
+    model = tmp_path / "runs/x/model.safetensors"
+    model.write_bytes(model.read_bytes()[:100])
+    refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "model.safetensors: not the weights")
+    (tmp_path / "runs/x/config.json").write_text("{}")
+    refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "config.json: not a run's config.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_describe_refuses_what_is_not_a_net(tmp_path: Path) -> None:
+    refused(
+        harness("describe", "--geometry", "large", cwd=tmp_path), "geometry: got 'large'", "imagenet, medium, small"
+    )
+    refused(harness("describe", "--depth", "conv3", cwd=tmp_path), "depth: got 'conv3'", "-conv3")

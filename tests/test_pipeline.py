@@ -1,0 +1,301 @@
+"""The real pipeline in a clone: what runs again when something changes, and nothing else."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json")
+VARIANTS = ("base", "no-lrn")
+SEEDS = (0, 1)
+CELLS = {f"{stage}@{variant}-{seed}" for stage in ("train", "eval") for variant in VARIANTS for seed in SEEDS}
+AFTER = {"report", "publish"}
+CANDIDATE = {"train-candidate", "eval-candidate"}
+
+STUDY: dict[str, Any] = {
+    "name": "tiny", "title": "Tiny", "purpose": "Tests.",
+    "data": {"source": "synthetic", "train_limit": 120, "test_limit": 60},
+    "seeds": list(SEEDS), "variants": {"base": TINY | {"epochs": 1}, "no-lrn": TINY | {"epochs": 1, "lrn": False}},
+}  # fmt: skip
+
+
+def write(path: Path, content: Any) -> None:
+    with path.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "PYTHON"))}
+    who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return kept | who | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+
+
+def call(folder: Path, *words: str, status: int | None = 0) -> str:
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert status is None or done.returncode == status, done.stdout
+    return done.stdout
+
+
+def ran(output: str) -> set[str]:
+    """Stages whose command was run."""
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def commit(folder: Path) -> None:
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "state")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose tiny study has run once, committed."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    shutil.copytree(ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in FILES:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    (folder / "experiments").mkdir()
+    write(folder / "experiments/study.yaml", STUDY)
+    write(folder / "params.yaml", TINY | {"epochs": 1, "seed": 0, "lrn": True, "dropout": 0.5})
+    call(folder, "git", "init", "-q", "-b", "main")
+    commit(folder)
+    assert ran(call(folder, "dvc", "repro")) == {"check", "data"} | CELLS | CANDIDATE | AFTER
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built clone, to change."""
+    folder = tmp_path / "project"
+    shutil.copytree(built, folder, symlinks=True)
+    return folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    write(folder / "experiments/study.yaml", STUDY | changes)
+
+
+def test_nothing_runs_again_without_a_change(project: Path) -> None:
+    assert ran(call(project, "dvc", "repro")) == set()
+    assert call(project, "git", "status", "--short") == ""
+
+
+def test_editing_a_variant_runs_its_cells_alone_and_a_revert_is_restored(project: Path) -> None:
+    before = (project / "runs/tiny/no-lrn-0/model.safetensors").read_bytes()
+    edit(
+        project,
+        variants={**STUDY["variants"], "no-lrn": TINY | {"epochs": 1, "lrn": False, "lrn_k": 1.0, "dropout": 0.1}},
+    )
+    mine = {f"{stage}@no-lrn-{seed}" for stage in ("train", "eval") for seed in SEEDS}
+    assert ran(call(project, "dvc", "repro")) == {"check"} | mine | AFTER
+    edit(project)
+    told = call(project, "dvc", "repro")
+    assert not [stage for stage in ran(told) if stage.startswith("train@")]
+    assert len(re.findall(r"Stage 'train@no-lrn-\d' is cached", told)) == len(SEEDS)
+    assert (project / "runs/tiny/no-lrn-0/model.safetensors").read_bytes() == before
+
+
+def test_adding_a_seed_runs_the_new_cells_alone(project: Path) -> None:
+    edit(project, seeds=[*SEEDS, 7])
+    new = {f"{stage}@{variant}-7" for stage in ("train", "eval") for variant in VARIANTS}
+    assert ran(call(project, "dvc", "repro")) == {"check"} | new | AFTER
+
+
+def test_editing_the_reports_code_or_words_retrains_nothing(project: Path) -> None:
+    with (project / "harness/report/render.py").open("a") as file:
+        file.write("# another line\n")
+    edit(project, title="Another title")
+    told = ran(call(project, "dvc", "repro"))
+    assert told == {"check"} | AFTER
+    assert "# Another title" in (project / "reports/tiny.md").read_text()
+
+
+def test_editing_the_net_retrains_everything(project: Path) -> None:
+    with (project / "harness/net/lrn.py").open("a") as file:
+        file.write("# another line\n")
+    told = call(project, "dvc", "status", "--json", "train", "train-candidate")
+    assert {stage for stage in json.loads(told) if stage.startswith("train")} == {
+        stage for stage in CELLS | CANDIDATE if stage.startswith("train")
+    }
+
+
+def test_the_code_that_dvc_watches_is_the_code_in_the_fingerprint() -> None:
+    from harness.record import NUMERIC_CODE
+
+    with (ROOT / "dvc.yaml").open() as file:
+        stages = YAML(typ="safe").load(file)["stages"]
+    for stage in ("train", "train-candidate"):
+        deps = stages[stage]["deps"]
+        assert {d for d in deps if d.startswith("harness/")} == {f"harness/{path}" for path in NUMERIC_CODE}
+
+
+def test_flipping_the_candidate_runs_the_candidate_and_the_report_alone(project: Path) -> None:
+    assert ran(call(project, "dvc", "exp", "run", "-S", "lrn=false")) == {"check"} | CANDIDATE | AFTER
+    report = (project / "reports/tiny.md").read_text()
+    row = next(line for line in report.splitlines() if line.startswith("| *candidate*"))
+    assert "lrn" in row
+    # The flipped candidate is the declared cell no-lrn-0, trained apart: equal to the bit.
+    record = json.loads((project / "reports/tiny/candidate/provenance.json").read_text())
+    twin = json.loads((project / "reports/tiny/cells/no-lrn-0/provenance.json").read_text())
+    assert record["hashes"] == twin["hashes"]
+
+
+def test_experiments_can_be_read_as_tables_and_differences(project: Path) -> None:
+    call(project, "dvc", "exp", "run", "--temp", "-n", "flip", "-S", "lrn=false")
+    assert call(project, "git", "status", "--short") == "", "--temp leaves the workspace alone"
+    shown = call(project, "dvc", "exp", "show", "--csv", "--only-changed")
+    assert "test_top1" in shown.splitlines()[0]
+    assert any("flip" in line for line in shown.splitlines())
+    assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(project, "dvc", "params", "diff", "HEAD", "flip"))
+    assert "test_top1" in call(project, "dvc", "metrics", "diff", "HEAD", "flip", "--all")
+
+
+def test_a_queue_of_experiments_runs_a_sweep(project: Path) -> None:
+    call(project, "dvc", "exp", "run", "--queue", "-S", "dropout=0.1,0.3")
+    call(project, "dvc", "queue", "start", "-j", "1")
+    deadline = time.monotonic() + 240
+    status = ""
+    while time.monotonic() < deadline:
+        status = call(project, "dvc", "queue", "status")
+        if not re.search(r"Queued|Running", status):
+            break
+        time.sleep(2)
+    assert status.count("Success") == 2, status
+    values = json.loads(call(project, "dvc", "exp", "show", "--json"))
+    assert {"0.1", "0.3"} <= set(re.findall(r'"dropout": ([0-9.]+)', json.dumps(values)))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-S", "lnr=false"], "lnr"),
+        (["-S", "+lnr=false"], "params.yaml: unknown setting 'lnr'"),
+        (["-S", "lrn=banana"], "params.yaml: lrn: got 'banana'; allowed: true or false"),
+        (["-S", "lrn=off"], "params.yaml: lrn: got 'off'; allowed: true or false"),
+    ],
+)
+def test_a_bad_flip_is_refused_before_any_training(project: Path, words: list[str], told: str) -> None:
+    said = call(project, "dvc", "exp", "run", *words, status=None)
+    assert told in said
+    assert ran(said) <= {"check"}
+    assert "ERROR" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"variants": {"base": TINY | {"lnr": False}}}, "study.yaml: variants.base: unknown setting 'lnr'"),
+        ({"variants": {"base": TINY, "no.lrn": TINY}}, "study.yaml: variants.no.lrn: a name has"),
+        ({"sedes": [1]}, "study.yaml: unknown setting 'sedes'"),
+    ],
+)
+def test_a_bad_study_is_refused_before_any_training(project: Path, change: dict[str, Any], told: str) -> None:
+    edit(project, **change)
+    said = call(project, "dvc", "repro", status=None)
+    assert told in said
+    assert ran(said) <= {"check"}
+
+
+def test_check_takes_less_than_a_second_of_its_own_time(project: Path) -> None:
+    times = []
+    for _ in range(3):
+        begin = os.times()
+        call(project, "python", "-m", "harness", "check")
+        end = os.times()
+        times.append(end.children_user + end.children_system - begin.children_user - begin.children_system)
+    assert min(times) < 1, times
+
+
+def test_a_fresh_clone_runs_nothing_and_shows_metrics_and_plots(built: Path, tmp_path: Path) -> None:
+    call(tmp_path, "git", "clone", "-q", str(built), "fresh")
+    fresh = tmp_path / "fresh"
+    assert ran(call(fresh, "dvc", "repro", "--allow-missing")) == set()
+    assert "test_top1" in call(fresh, "dvc", "metrics", "show")
+    assert "index.html" in call(fresh, "dvc", "plots", "show")
+    assert (fresh / "reports/tiny.md").exists()
+
+
+def test_cells_in_parallel_give_the_same_results_and_leave_nothing_to_do(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parallel"
+    call(tmp_path, "git", "clone", "-q", str(built), str(folder))
+    shutil.rmtree(folder / "reports")
+    (folder / "dvc.lock").unlink()
+    said = call(folder, "python", "-m", "harness", "run", "-j", "2")
+    assert "8 cells" not in said
+    assert "2 variants x 2 seeds = 4 cells" in said
+    assert ran(call(folder, "dvc", "repro")) == set()
+    for cell in sorted((built / "reports/tiny/cells").iterdir()):
+        other = folder / "reports/tiny/cells" / cell.name
+        for name in ("metrics.json", "predictions.parquet", "config.json"):
+            assert (cell / name).read_bytes() == (other / name).read_bytes(), (cell.name, name)
+        one, two = (json.loads((path / "provenance.json").read_text())["hashes"] for path in (cell, other))
+        assert one == two
+    with (built / "dvc.lock").open() as one, (folder / "dvc.lock").open() as two:
+        locks = [YAML(typ="safe").load(file)["stages"] for file in (one, two)]
+    for part in ("cmd", "params"):
+        assert {s: v.get(part) for s, v in locks[0].items()} == {s: v.get(part) for s, v in locks[1].items()}
+
+
+def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> None:
+    edit(
+        project,
+        variants={
+            **STUDY["variants"],
+            "too-big": TINY | {"batch": 5000},  # more than the images: only training can know
+            "new": TINY | {"epochs": 1, "dropout": 0.2},
+        },
+    )
+    said = call(project, "python", "-m", "harness", "run", "-j", "2", status=2)
+    assert "2 of 4 cells failed" in said
+    log = project / ".dvc/tmp/cells/train@too-big-0.log"
+    assert str(log.relative_to(project)) in said
+    assert "batch: got 5000" in log.read_text()
+    assert (project / "runs/tiny/new-1/model.safetensors").exists()
+    report = (project / "reports/tiny.md").read_text()
+    assert re.search(r"too-big-0.*missing", report)
+    assert json.loads((project / "reports/tiny/cells/new-0/metrics.json").read_text())["status"] == "finished"
+
+
+def test_a_stopped_study_goes_on(project: Path) -> None:
+    edit(project, variants={**STUDY["variants"], "long": TINY | {"epochs": 150, "dropout": 0.3}}, seeds=[0])
+    words = ["python", "-m", "harness", "run", "-j", "1"]
+    process = subprocess.Popen(
+        words, cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    log = project / ".dvc/tmp/cells/train@long-0.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and " epochs, " in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, out
+    assert list((project / ".checkpoints").glob("long-0-*/*.json")), "the trainer saved its state"
+    assert "Running stage 'train@long-0'" not in call(project, "dvc", "status", status=None)
+    said = call(project, *words)
+    assert "goes on in epoch" in log.read_text()
+    assert json.loads((project / "reports/tiny/cells/long-0/provenance.json").read_text())["resumed"], said
+    assert ran(call(project, "dvc", "repro")) == set()

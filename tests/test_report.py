@@ -1,0 +1,471 @@
+"""The report shows every declared run, claims no more than its intervals, and is the same each time."""
+
+import csv
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_study import EFFECTS, STUDY, diverge, make_results, make_run, make_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from harness.errors import UserError
+from harness.report import sections, tables, words
+from harness.report.candidate import candidate_row
+from harness.report.cells import read_results
+from harness.report.markdown import code, plain
+from harness.report.numbers import decimals, interval, mean_sd, number
+from harness.report.render import render, to_markdown
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+from harness.statistics.paired import Difference, Summary, compare
+
+Candidate = tuple[Settings, int]
+
+SMALL = """
+name: pair
+title: Two variants
+purpose: A study of two.
+data: {source: fashion-mnist-8k}
+seeds: [0, 1, 2]
+variants:
+  base: &base {preset: [paper, small], width: 0.5, colour: 0, epochs: 5}
+  tanh: {<<: *base, activation: tanh}
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Candidate, Path]:
+    """The default study with all of its results, a candidate, and its report."""
+    root = tmp_path_factory.mktemp("whole")
+    study = make_study(root)
+    make_results(study, root)
+    candidate = (study.variants["no-lrn"].model_copy(update={"dropout": 0.2}), 0)
+    make_run(root / study.candidate_results, *candidate)
+    render(study, candidate, root)
+    return study, candidate, root
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Study:
+    """A study of two variants with three seeds, all finished, in `tmp_path`."""
+    study = make_study(tmp_path, SMALL)
+    make_results(study, tmp_path)
+    return study
+
+
+def text_of(study: Study, candidate: Candidate | None, root: Path) -> str:
+    """The report's text, without its figures."""
+    results = read_results(study, candidate, root)
+    rows = tables.variant_rows(study, results)
+    own = candidate_row(study, candidate, results)
+    return to_markdown(sections.context(study, rows, own, results, root))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def variant_table(text: str) -> dict[str, list[str]]:
+    """The table of variants: its first column -> its cells."""
+    block = text.partition("## Variants")[2].partition("\n\n")[2].partition("\n\n")[0]
+    lines = block.replace("\N{NO-BREAK SPACE}", " ").splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0]: row for row in rows}
+
+
+# ---- what is shown
+
+
+def test_every_declared_variant_has_its_row_in_the_declared_order(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    table = variant_table((root / study.report).read_text())
+    assert list(table) == [*(f"`{variant}`" for variant in study.variants), "*candidate* (one run, seed 0)"]
+    assert [row["variant"] for row in rows_of(root / study.folder / "variants.csv")] == [*study.variants, "candidate"]
+    cells = rows_of(root / study.folder / "cells.csv")
+    assert [(c["variant"], int(c["seed"])) for c in cells[:-1]] == [(c.variant, c.seed) for c in study.cells]
+
+
+def test_the_table_holds_the_numbers_of_the_metrics_files(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+
+    def errors(variant: str) -> dict[int, float]:
+        files = {s: root / study.folder / "cells" / f"{variant}-{s}" / "metrics.json" for s in study.seeds}
+        return {seed: json.loads(path.read_text())["test_top1"] for seed, path in files.items()}
+
+    for row in rows_of(root / study.folder / "variants.csv")[1:-1]:
+        d = compare(errors(row["variant"]), errors("base"), 0.95)
+        found = [float(row[name]) for name in ("difference", "low", "high")]
+        assert found == [d.mean, d.low, d.high], row["variant"]
+        assert float(row["mean"]) == pytest.approx(sum(errors(row["variant"]).values()) / 5)
+    assert "+1.4 (section 3.3)" in variant_table((root / study.report).read_text())["`no-lrn`"]
+
+
+def test_missing_diverged_and_stale_runs_are_shown_and_not_compared(tmp_path: Path, pair: Study) -> None:
+    cells = tmp_path / pair.folder / "cells"
+    shutil.rmtree(cells / "tanh-0")
+    diverge(cells / "tanh-1", 3)
+    config = cells / "base-2" / "config.json"
+    edit(config, settings=json.loads(config.read_text())["settings"] | {"lr": 0.02})
+    text = text_of(pair, None, tmp_path)
+    assert "`tanh-0`: **missing**" in text
+    assert "`tanh-1`: **diverged**: the loss was not finite in epoch 3" in text
+    assert "Diverged runs: `tanh-1` in epoch 3." in text
+    assert "`base-2`: **stale**: its result is of other settings: lr" in text
+    assert variant_table(text)["`tanh`"][2:7] == ["1 of 3", variant_table(text)["`tanh`"][3], "–", "–", "0"]
+    assert "**3 of the 6 declared runs have finished" in text
+    render(pair, None, tmp_path)
+    states = [row["status"] for row in rows_of(tmp_path / pair.folder / "cells.csv")]
+    assert states == ["finished", "finished", "stale", "missing", "diverged", "finished"]
+    counts = rows_of(tmp_path / pair.folder / "variants.csv")[1]
+    assert [counts[name] for name in ("finished", "diverged", "missing", "stale", "pairs")] == ["1", "1", "1", "0", "0"]
+    assert {row["variant"] for row in rows_of(tmp_path / pair.folder / "curves.csv")} == {"base", "tanh"}
+
+
+def test_only_complete_pairs_are_compared_and_counted(tmp_path: Path, pair: Study) -> None:
+    shutil.rmtree(tmp_path / pair.folder / "cells" / "base-1")
+    row = variant_table(text_of(pair, None, tmp_path))["`tanh`"]
+    assert (row[2], row[6]) == ("3 of 3", "2")
+
+
+def test_runs_on_other_images_are_no_pair(tmp_path: Path, pair: Study) -> None:
+    path = tmp_path / pair.folder / "cells" / "tanh-1" / "config.json"
+    edit(path, data=json.loads(path.read_text())["data"] | {"hash": "f" * 64, "left_out": 3})
+    text = text_of(pair, None, tmp_path)
+    assert variant_table(text)["`tanh`"][6] == "2"
+    assert "The runs differ in images" in text
+    assert "| 3 | `ffffffffffff` |" in text
+
+
+def test_a_study_without_any_run_has_a_report(tmp_path: Path) -> None:
+    study = make_study(tmp_path, SMALL)
+    path = render(study, (study.variants["base"], 0), tmp_path)
+    text = path.read_text()
+    assert "No run of the baseline `base` has finished" in text
+    assert text.count("**missing**") == 7
+    assert len(rows_of(tmp_path / study.folder / "cells.csv")) == 7
+
+
+def test_one_seed_has_no_interval_and_no_direction(tmp_path: Path) -> None:
+    study = make_study(tmp_path, SMALL.replace("[0, 1, 2]", "[4]"))
+    make_results(study, tmp_path)
+    text = text_of(study, None, tmp_path)
+    assert variant_table(text)["`tanh`"][5:7] == ["no interval", "1"]
+    assert "fewer than two complete pairs" in text
+    assert not re.search("raises|lowers", text)
+
+
+def test_equal_differences_have_no_interval_and_no_direction(tmp_path: Path, pair: Study) -> None:
+    for seed in pair.seeds:
+        for variant, error in (("base", 20.0 + seed), ("tanh", 20.5 + seed)):
+            edit(tmp_path / pair.folder / "cells" / f"{variant}-{seed}" / "metrics.json", test_top1=error)
+    text = text_of(pair, None, tmp_path)
+    assert variant_table(text)["`tanh`"][4:7] == ["+0.50", "no interval", "3"]
+    assert "the difference is the same on every seed" in text
+    assert not re.search("raises|lowers", text)
+
+
+def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pair: Study) -> None:
+    assert "At chance" not in text_of(pair, None, tmp_path)
+    for seed in pair.seeds:
+        edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top1=90.0 - 0.1 * seed)
+    assert "**At chance: `tanh`.**" in text_of(pair, None, tmp_path)
+
+
+def test_the_scale_is_told_unless_it_is_the_papers(tmp_path: Path) -> None:
+    paper = SMALL.replace("preset: [paper, small], width: 0.5, colour: 0, epochs: 5", "preset: paper")
+    assert "**Scale.**" in text_of(make_study(tmp_path, SMALL), None, tmp_path)
+    assert "**Scale.**" not in text_of(make_study(tmp_path, paper), None, tmp_path)
+
+
+def test_runs_of_other_versions_or_threads_are_listed(tmp_path: Path, pair: Study) -> None:
+    assert "**Careful.**" not in text_of(pair, None, tmp_path)
+    path = tmp_path / pair.folder / "cells" / "tanh-1" / "provenance.json"
+    values = json.loads(path.read_text())
+    edit(path, versions=values["versions"] | {"torch": "9.9"}, machine=values["machine"] | {"threads": 4})
+    text = text_of(pair, None, tmp_path)
+    assert "The runs differ in threads and torch" in text
+    assert "| **torch** | 2.9.0<br>9.9 | `base` 0, 1, 2; `tanh` 0, 2<br>`tanh` 1 |" in text
+
+
+def test_what_all_variants_share_is_listed_with_the_papers_values(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    text = (root / study.report).read_text()
+    held = text.partition("## What was held fixed")[2]
+    listed = {name for name in Settings.model_fields if re.search(rf"`{name}: ", held)}
+    changed = {name for variant in study.variants for name in study.differences(variant)}
+    assert listed == set(Settings.model_fields) - changed
+    assert "**`width: 0.5`** (`1`)" in held
+    assert study.declaration in held
+
+
+# ---- what is claimed
+
+
+def test_a_direction_is_claimed_only_where_the_interval_excludes_zero(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    text = (root / study.report).read_text()
+    claimed = set(re.findall(r"`([\w-]+)` (?:raises|lowers)", text))
+    rows = rows_of(root / study.folder / "variants.csv")[1:-1]
+    assert claimed == {r["variant"] for r in rows if float(r["low"]) > 0 or float(r["high"]) < 0}
+    assert {"no-augment", "no-dropout", "tanh"} <= claimed < set(EFFECTS)
+    assert not re.search(r"\b(better|worse|helps?|hurts?)\b", text.partition("## Answer")[2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), st.lists(st.floats(-2, 2), min_size=0, max_size=5)), min_size=1, max_size=4)
+)
+def test_no_sentence_claims_more_than_its_interval(
+    whole: tuple[Study, Candidate, Path], arms: list[tuple[float, list[float]]]
+) -> None:
+    study, _, root = whole
+    base, *others = tables.variant_rows(study, read_results(study, None, root))
+    rows = [base]
+    for row, (effect, noise) in zip(others, arms, strict=False):
+        values = {seed: 20 + effect + own for seed, own in enumerate(noise)}
+        d = compare(values, dict.fromkeys(values, 20.0), 0.95)
+        rows.append(tables.VariantRow(**{**vars(row), "difference": d}))
+    text = words.answer(study, rows, "some images")
+    assert "\n" not in text
+    for row in rows[1:]:
+        said = re.search(rf"`{row.variant}` (raises|lowers) it by", text)
+        wanted = {1: "raises", -1: "lowers"}.get(row.difference.sign or 0)
+        assert (said[1] if said else None) == wanted, text
+        assert f"`{row.variant}`" in text
+    if any(row.difference.sign == 0 for row in rows[1:]):
+        assert "undecided" in text
+
+
+def test_the_answer_says_what_its_intervals_are_not(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    answer = (root / study.report).read_text().partition("## Answer\n\n")[2].partition("\n")[0]
+    assert "The 7 intervals hold at 95 % each and are not adjusted for 7 comparisons" in answer
+    assert "up to 35 % of such studies" in answer
+    assert "one data set, fashion-mnist-8k (3,500 images to train" in answer
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "places"), [(0.48, 2), (0.048, 2), (1.3, 1), (12.0, 0), (250.0, 0), (0.0, 2), (None, 2)]
+)
+def test_numbers_are_rounded_to_what_their_uncertainty_supports(uncertainty: float | None, places: int) -> None:
+    assert decimals(uncertainty) == places
+
+
+def test_numbers_have_true_signs_and_zero_has_none() -> None:
+    assert number(-1.25, 2, sign=True) == "−1.25"
+    assert number(1.25, 1, sign=True) == "+1.2"
+    assert number(-0.001, 2, sign=True) == "0.00"
+    assert number(None) == "–"
+    assert mean_sd(Summary(3, 21.834, 1.27)) == "21.8 (1.3)"
+    assert mean_sd(Summary(1, 21.834, None), 0.65) == "21.83"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [(0.003, 1.3, "+0.003 to +1.300"), (-1.3, -0.0004, "−1.3000 to −0.0004"), (-0.31, 0.77, "−0.31 to +0.77"),
+     (-31.2, 44.1, "−31 to +44"), (0.0, 1.0, "0.00 to +1.00")],
+)  # fmt: skip
+def test_an_end_of_an_interval_that_is_not_zero_does_not_read_as_zero(low: float, high: float, shown: str) -> None:
+    d = Difference((0, 1), (low, high), (low + high) / 2, 1.0, low, high, 0.95)
+    assert interval(d) == shown
+
+
+# ---- the candidate
+
+
+def test_a_candidate_equal_to_its_cell_is_said_to_be_equal_to_the_bit(tmp_path: Path, pair: Study) -> None:
+    candidate = (pair.variants["base"].model_copy(update={"device": "cpu", "classes": None}), 1)
+    make_run(tmp_path / pair.candidate_results, *candidate)
+    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", tmp_path / pair.candidate_results, dirs_exist_ok=True)
+    text = text_of(pair, candidate, tmp_path)
+    assert "of `base-1`, and came out **equal to the bit**" in text
+    assert variant_table(text)["*candidate* (one run, seed 1)"][4:6] == ["0.00", "none: one run"]
+
+
+@pytest.mark.parametrize("which", ["losses", "weights", "predictions"])
+def test_a_candidate_that_differs_from_its_cell_is_said_to_differ(tmp_path: Path, pair: Study, which: str) -> None:
+    candidate, folder = (pair.variants["base"], 1), tmp_path / pair.candidate_results
+    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", folder)
+    if which == "predictions":
+        shutil.copyfile(
+            tmp_path / pair.folder / "cells" / "base-2" / "predictions.parquet", folder / f"{which}.parquet"
+        )
+    else:
+        values = json.loads((folder / "provenance.json").read_text())
+        edit(folder / "provenance.json", hashes=values["hashes"] | {which: "0" * 64, "code": "1" * 64})
+    text = text_of(pair, candidate, tmp_path)
+    assert f"**not equal to the bit**: {which} differ" in text
+    assert "equal to the bit** in" not in text
+    why = "Nothing that is hashed" if which == "predictions" else "they differ in code."
+    assert why in text
+
+
+def test_a_candidate_without_a_partner_has_no_difference(tmp_path: Path, pair: Study) -> None:
+    candidate = (pair.variants["tanh"], 9)
+    make_run(tmp_path / pair.candidate_results, *candidate)
+    text = text_of(pair, candidate, tmp_path)
+    assert "It is not compared: base has no finished run with seed 9" in text
+    assert "No declared cell has its settings and its seed." in text
+    assert variant_table(text)["*candidate* (one run, seed 9)"][4:7] == ["–", "–", "–"]
+
+
+def test_the_result_of_another_candidate_is_stale(tmp_path: Path, pair: Study) -> None:
+    make_run(tmp_path / pair.candidate_results, pair.variants["tanh"], 0)
+    text = text_of(pair, (pair.variants["base"], 0), tmp_path)
+    assert "It is **stale**: its result is of other settings: activation" in text
+    assert variant_table(text)["*candidate* (one run, seed 0)"][3:5] == ["–", "–"]
+
+
+# ---- that it is sound
+
+
+def test_a_report_made_again_is_the_same_to_the_byte(whole: tuple[Study, Candidate, Path], tmp_path: Path) -> None:
+    study, _, root = whole
+    again = tmp_path / "again"
+    shutil.copytree(root, again, ignore=shutil.ignore_patterns("*.svg", "components.md"))
+    program = (
+        "from pathlib import Path; from harness.report.render import render; from harness.settings.study import *;"
+        "study = load_study(Path('experiments/study.yaml'));"
+        "render(study, (study.variants['no-lrn'].model_copy(update={'dropout': 0.2}), 0), Path('.'))"
+    )
+    # Another process, where sets have another order, and a user with other ideas of figures.
+    (again / "matplotlibrc").write_text("font.size: 20\nlines.linewidth: 5\n")
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", program], cwd=again, env=environment, check=True)
+    files = [study.report, *(study.folder / path.name for path in (root / study.folder).iterdir() if path.is_file())]
+    assert len(files) == 7
+    for file in files:
+        assert (root / file).read_bytes() == (again / file).read_bytes(), file
+
+
+def test_links_lead_to_files_and_places_that_exist(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    report = root / study.report
+    rendered = MarkdownIt().enable("table").render(report.read_text())
+    links = re.findall(r'(?:href|src)="([^"]+)"', rendered)
+    assert len(links) > 10
+    headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall("<h2>(.*)</h2>", rendered)}
+    assert "what-was-held-fixed" in headings
+    for link in links:
+        assert link[1:] in headings if link[0] == "#" else (report.parent / link).is_file(), link
+
+
+def test_each_table_names_its_source(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    for section in (root / study.report).read_text().split("\n## "):
+        for after in section.split("\n|:--")[1:]:
+            assert re.search(r"^(Numbers:|From) .*\(<?\S+\.(csv|yaml)>?\)\.$", after, re.MULTILINE), after
+
+
+NASTY = 'A|B <script>alert("x")</script> `code` *bold* _u_ [l](x) ![i](y) # $E$ & \\ ~~s~~ &amp; 1. &#124;'
+
+
+@pytest.mark.parametrize("text", [NASTY, "- item", "1. item", "# head", "> quote", "===", "---", "+ plus", "a  \n b"])
+@pytest.mark.parametrize("form", [plain, code])
+def test_texts_of_others_are_shown_as_they_are(text: str, form: Any) -> None:
+    wanted = " ".join(text.split())
+    renderer = MarkdownIt().enable(["table", "strikethrough"])
+    for source, pattern in (
+        (form(text), r"<p>(.*)</p>\n"),
+        (f"| a | b |\n|:--|:--|\n| {form(text)} | z |", r"(?s).*<td[^>]*>(.*)</td>\s*<td[^>]*>z</td>.*"),
+    ):
+        rendered = renderer.render(source)
+        match = re.fullmatch(pattern, rendered)
+        assert match, rendered
+        inner = re.sub("</?code>", "", match[1])
+        assert not re.search("<[a-z]", inner), inner
+        assert html.unescape(inner) == wanted
+
+
+def test_a_study_with_special_characters_has_sound_tables(tmp_path: Path) -> None:
+    text = SMALL.replace("title: Two variants", f"title: {json.dumps(NASTY)}") + (
+        f"published:\n  tanh: {{top1: 1.0, where: {json.dumps(NASTY)}}}\n"
+    )
+    study = make_study(tmp_path, text)
+    make_results(study, tmp_path)
+    path = tmp_path / study.folder / "cells" / "base-0" / "provenance.json"
+    values = json.loads(path.read_text())
+    edit(path, machine=values["machine"] | {"device_name": NASTY}, command=NASTY)
+    rendered = MarkdownIt().enable("table").render(text_of(study, None, tmp_path))
+    assert "<script" not in rendered
+    for table in re.findall(r"(?s)<table>.*?</table>", rendered):
+        widths = {len(re.findall("<t[hd]", row)) for row in re.findall(r"(?s)<tr>.*?</tr>", table)}
+        assert len(widths) == 1, table
+    assert len(re.findall("<table>", rendered)) == 6
+
+
+def test_figures_are_small_sound_and_opaque(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    for name in ("forest", "curves-error", "curves-loss"):
+        content = (root / study.folder / f"{name}.svg").read_bytes()
+        assert len(content) < 200_000, name
+        ET.fromstring(content)  # noqa: S314
+        assert b"fill: #ffffff" in content
+        assert b"dc:date" not in content
+
+
+def test_it_renders_in_seconds(whole: tuple[Study, Candidate, Path], tmp_path: Path) -> None:
+    study, candidate, root = whole
+    begin = time.process_time()
+    render(study, candidate, root)
+    assert time.process_time() - begin < 8
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("metrics.json", '{"status": "fini', "not valid JSON"),
+        ("metrics.json", '{"status": "finished", "test_top5": 1.0}', "test_top1: missing"),
+        ("metrics.json", '{"status": "running"}', "status: got 'running'"),
+        ("metrics.json", '{"status": "finished", "test_top1": NaN}', "test_top1: got nan"),
+        ("metrics.json", "[]", "status: got None"),
+        ("config.json", '{"seed": 0}', "missing"),
+        ("provenance.json", "{}", "missing"),
+        ("history.csv", "epoch,lr\n1,0.1\n", "not a run's history"),
+        ("history.csv", "epoch,lr,train_loss,train_top1,validation_loss,validation_top1\n1,0.1,2", "not a run's"),
+    ],
+)
+def test_a_broken_result_is_one_line_that_names_its_file(
+    tmp_path: Path, pair: Study, file: str, content: str, says: str
+) -> None:
+    path = tmp_path / pair.folder / "cells" / "tanh-1" / file
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        render(pair, None, tmp_path)
+    assert str(path) in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(UserError, match="no such file"):
+        render(pair, None, tmp_path)
+
+
+def test_files_of_two_runs_in_one_folder_are_refused(tmp_path: Path, pair: Study) -> None:
+    cells = tmp_path / pair.folder / "cells"
+    shutil.copyfile(cells / "tanh-2" / "provenance.json", cells / "tanh-1" / "provenance.json")
+    with pytest.raises(UserError, match="fingerprint"):
+        render(pair, None, tmp_path)
+
+
+def test_the_declared_cells_are_read_and_no_others(tmp_path: Path, pair: Study) -> None:
+    before = text_of(pair, None, tmp_path)
+    make_run(tmp_path / pair.folder / "cells" / "gone-0", pair.variants["base"], 0)
+    assert text_of(pair, None, tmp_path) == before
+    assert "no-lrn" in STUDY
+    assert "gone" not in before

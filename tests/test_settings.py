@@ -1,0 +1,169 @@
+"""Settings are declared once, and the declared files of the repository are sound."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.errors import UserError
+from harness.record import Config, DataRecord
+from harness.settings.check import check_candidate, check_study
+from harness.settings.presets import PRESETS
+from harness.settings.schema import MACHINE, DataSettings, Settings, allowed, parse
+from harness.settings.study import differences, load_candidate, load_study, resolve
+
+ROOT = Path(__file__).parent.parent
+STUDY = ROOT / "experiments/study.yaml"
+
+
+def test_every_setting_says_what_it_is_and_what_it_may_be() -> None:
+    listing = CliRunner().invoke(app, ["variants"]).stdout
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert len(field.description) < 100
+        assert allowed(Settings, name)
+        assert f"  {name} = " in listing
+        assert field.description in listing
+    assert all(field.description for field in DataSettings.model_fields.values())
+
+
+def test_both_baselines_are_presets() -> None:
+    paper, as_run = resolve({"preset": "paper"}, "t"), resolve({"preset": "as_run"}, "t")
+    assert paper == Settings()
+    assert {
+        "spatial_norm", "order1", "lrn_alpha_form", "lrn_span", "init_std_mid", "bias_lr", "decay_bias", "colour_until",
+        "colour_scale", "colour_divide", "crop_positions", "crop_chunk", "mean", "reshuffle", "conv1_freeze",
+    } <= set(differences(paper, as_run))  # fmt: skip
+
+
+def test_the_crop_has_the_papers_positions_in_both_baselines() -> None:
+    # Section 4.1 counts 2048 = 32 * 32 * 2; the code that was run drew from 33 * 33 * 2 = 2178.
+    assert 2 * resolve({"preset": "paper"}, "t").positions(256) ** 2 == 2048
+    assert 2 * resolve({"preset": "as_run"}, "t").positions(256) ** 2 == 2178
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_alone_and_before_small_is_valid(name: str) -> None:
+    assert resolve({"preset": name}, "t")
+    assert resolve({"preset": [name, "small"]}, "t").geometry == "small"
+
+
+def test_later_presets_and_own_keys_win() -> None:
+    assert resolve({"preset": ["as_run", "small"]}, "t").epochs == 30
+    assert resolve({"preset": ["small", "as_run"]}, "t").epochs == 91
+    assert resolve({"preset": ["as_run", "small"], "epochs": 3}, "t").epochs == 3
+
+
+@given(st.sampled_from(sorted(Settings.model_fields)), st.one_of(st.none(), st.booleans(), st.integers(), st.text()))
+def test_a_value_is_taken_as_it_is_or_refused_in_one_line(name: str, value: object) -> None:
+    refusal = ""
+    try:
+        settings = parse(Settings, {name: value}, "file.yaml")
+    except UserError as error:
+        refusal = str(error)
+    if refusal:
+        assert refusal.startswith("file.yaml: ")
+        assert "\n" not in refusal
+    else:
+        assert getattr(settings, name) == value
+        assert type(getattr(settings, name)) in (type(value), float)
+        assert Settings.model_validate(settings.model_dump()) == settings
+
+
+def record(**changes: object) -> Config:
+    data = DataRecord("x", "hash", 32, 10, 3, ["a"] * 10, {"train": 1}, 0)
+    return Config(resolve(changes, "t"), 0, data)
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers(name: str) -> None:
+    other = {
+        "geometry": {"geometry": "small", "crop": 24}, "crop": {"geometry": "medium", "crop": 113},
+        "drops": {"drops": [0.5]}, "depth": {"depth": "-fc7"}, "classes": {"classes": 7}, "device": {"device": "cpu"},
+    }  # fmt: skip
+    field = Settings.model_fields[name]
+    values = other.get(name)
+    if values is None:
+        default = field.default
+        options = [True, False, 0.25, 0.5, 3, 64, 1, 2, "over_n", "column", "relu-pool-norm", "tanh", "inverted", "fan_in",
+                   "channel", "inclusive", "root", "torch", "constant", "fixed", "tf32"]  # fmt: skip
+        for option in options:
+            try:
+                parse(Settings, {name: option}, "t")
+            except UserError:
+                continue
+            if option != default and type(option) is type(default):
+                values = {name: option}
+                break
+    assert values is not None
+    base = record(geometry="medium", crop=112) if name == "crop" else record()
+    assert (record(**values).fingerprint == base.fingerprint) is (name in MACHINE)
+
+
+def test_the_default_study_and_its_candidate_are_sound() -> None:
+    study = load_study(STUDY)
+    assert check_study(study) == []
+    assert check_candidate(ROOT / "params.yaml", study) == []
+    assert len(study.cells) == 40
+    settings, seed = load_candidate(ROOT / "params.yaml")
+    assert differences(settings, study.variants[study.baseline]) == {}
+    assert seed == study.seeds[0]
+
+
+def test_each_variant_of_the_default_study_is_one_switch_away() -> None:
+    study = load_study(STUDY)
+    changed = {name: set(study.differences(name)) for name in study.variants if name not in ("base", "tanh")}
+    assert changed == {
+        "no-lrn": {"lrn"}, "no-overlap": {"overlap_pool"}, "no-dropout": {"dropout"}, "no-augment": {"augment"},
+        "one-gpu": {"gpus"}, "no-decay": {"weight_decay"},
+    }  # fmt: skip
+
+
+def test_the_declaration_changes_with_what_is_declared_and_not_with_words(tmp_path: Path) -> None:
+    text = STUDY.read_text()
+    hashes = []
+    for changed in (text, text.replace("title: Which", "title: What"), text.replace("seeds: [0,", "seeds: [9,")):
+        (tmp_path / "study.yaml").write_text(changed)
+        hashes.append(load_study(tmp_path / "study.yaml").declaration)
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
+
+
+def fresh(code: str) -> list[str]:
+    """What a new interpreter prints when it runs `code`, in words."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_package_and_the_command_line_start_at_once() -> None:
+    clock = "import contextlib, io, sys, time; t = time.perf_counter()"
+    package = f"{clock}; import harness; print(time.perf_counter() - t)"
+    assert min(float(fresh(package)[-1]) for _ in range(3)) < 0.2
+    command_line = f"""{clock}
+import harness.cli
+sys.argv = ["harness", "--help"]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    harness.cli.main()
+print(time.perf_counter() - t, "torch" in sys.modules)
+"""
+    told = [fresh(command_line) for _ in range(3)]
+    assert min(float(seconds) for seconds, _ in told) < 0.8
+    assert all(torch == "False" for _, torch in told)
+
+
+def test_training_imports_neither_mlflow_nor_pandas() -> None:
+    code = "import harness.train.run, sys; print([m for m in ('mlflow', 'pandas', 'seaborn') if m in sys.modules])"
+    assert fresh(code) == ["[]"]
+
+
+def test_describe_of_the_candidate_is_json() -> None:
+    told = CliRunner().invoke(
+        app, ["describe", str(ROOT / "params.yaml"), "--channels", "1", "--classes", "10", "--json"]
+    )
+    assert len(json.loads(told.stdout)["layers"]) == 8

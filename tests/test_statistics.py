@@ -1,0 +1,155 @@
+"""The paired comparison gives the numbers that it should, whatever the data are."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.statistics.paired import Difference, compare, summarise
+
+SLEEP = (
+    [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
+    [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
+)
+"""Student's sleep data (Biometrika 6, 1908): extra hours of sleep with two drugs, ten patients."""
+
+errors = st.integers(0, 4000).map(lambda wrong: wrong / 40)
+pairs = st.lists(st.tuples(errors, errors), min_size=2, max_size=20)
+
+
+def by_seed(values: list[float]) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+def both(table: list[tuple[float, float]], confidence: float = 0.95) -> Difference:
+    one, other = zip(*table, strict=True)
+    return compare(by_seed(list(one)), by_seed(list(other)), confidence)
+
+
+def test_students_own_example() -> None:
+    d = compare(by_seed(SLEEP[0]), by_seed(SLEEP[1]), 0.95)
+    # As R's t.test(..., paired = TRUE) prints them.
+    assert d.n == 10
+    assert d.mean == pytest.approx(-1.58)
+    assert (d.low, d.high) == (pytest.approx(-2.4598858), pytest.approx(-0.7001142))
+    assert d.sign == -1
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_interval_is_that_of_scipys_paired_test(n: int, confidence: float) -> None:
+    rng = np.random.default_rng(n)
+    one, other = rng.normal(21, 0.5, n), rng.normal(20.5, 0.5, n)
+    d = compare(by_seed(one.tolist()), by_seed(other.tolist()), confidence)
+    low, high = stats.ttest_rel(one, other).confidence_interval(confidence)
+    assert (d.low, d.high) == (pytest.approx(low), pytest.approx(high))
+    assert d.mean == pytest.approx((one - other).mean())
+    assert d.sd == pytest.approx(np.std(one - other, ddof=1))
+
+
+def test_the_interval_excludes_zero_when_the_test_rejects() -> None:
+    rng = np.random.default_rng(0)
+    told = set()
+    for _ in range(300):
+        table = rng.normal([1, 0], 1, (5, 2))
+        d = both([(float(a), float(b)) for a, b in table])
+        assert bool(d.sign) == (stats.ttest_rel(table[:, 0], table[:, 1]).pvalue < 0.05)
+        told.add(d.sign)
+    assert {0, 1} <= told
+
+
+def test_only_complete_pairs_are_compared() -> None:
+    d = compare({0: 21.0, 1: 23.0, 2: 22.5, 7: 99.0}, {7: 98.0, 2: 22.0, 1: 21.5, 4: 0.0}, 0.95)
+    assert d.seeds == (1, 2, 7)
+    assert d.values == (1.5, 0.5, 1.0)
+    assert d == compare({1: 23.0, 2: 22.5, 7: 99.0}, {1: 21.5, 2: 22.0, 7: 98.0}, 0.95)
+
+
+def test_no_pair_one_pair_and_two_pairs_have_defined_answers() -> None:
+    none = compare({0: 1.0}, {1: 1.0}, 0.95)
+    assert (none.n, none.mean, none.sd, none.low, none.high, none.sign) == (0, None, None, None, None, None)
+    one = compare({3: 2.0}, {3: 1.5}, 0.95)
+    assert (one.n, one.mean, one.sd, one.low, one.high, one.sign) == (1, 0.5, None, None, None, None)
+    two = compare({0: 2.0, 1: 2.5}, {0: 1.0, 1: 1.0}, 0.95)
+    assert two.high == pytest.approx(1.25 + 12.7062 * math.sqrt(0.125) / math.sqrt(2), rel=1e-5)
+    assert two.sign == 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_differences_that_do_not_vary_have_no_interval(shift: float) -> None:
+    baseline = {0: 20.1, 1: 20.7, 2: 21.3}
+    # Not exactly constant: 20.1 + .4 - 20.1 and its like differ in the last bit.
+    d = compare({seed: value + shift for seed, value in baseline.items()}, baseline, 0.95)
+    assert d.mean == pytest.approx(shift)
+    assert (d.sd, d.low, d.high, d.sign) == (0.0, None, None, None)
+
+
+def test_a_summary_has_ddof_1_and_says_when_there_is_no_spread() -> None:
+    assert summarise([]) == type(summarise([]))(0, None, None)
+    assert summarise([3.0]).sd is None
+    assert summarise([3.0, 3.0, 3.0]).sd == 0.0
+    assert summarise([1.0, 2.0, 4.0]).sd == pytest.approx(1.5275252)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        compare({0: bad, 1: 1.0}, {0: 1.0, 1: 1.0}, 0.95)
+    with pytest.raises(ValueError, match="finite"):
+        summarise([1.0, bad])
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        compare({0: 1.0}, {0: 2.0}, confidence)
+
+
+@given(pairs, st.randoms(use_true_random=False))
+def test_the_order_of_the_seeds_changes_nothing(table: list[tuple[float, float]], random: object) -> None:
+    seeds = list(range(len(table)))
+    random.shuffle(seeds)  # type: ignore[attr-defined]
+    shuffled = compare({s: table[s][0] for s in seeds}, {s: table[s][1] for s in reversed(seeds)}, 0.95)
+    assert shuffled == both(table)
+
+
+@given(pairs, st.integers(-400, 400))
+def test_a_shift_of_one_arm_moves_the_interval_and_of_both_leaves_it(
+    table: list[tuple[float, float]], steps: int
+) -> None:
+    shift, d = steps / 40, both(table)
+    moved, same = both([(a + shift, b) for a, b in table]), both([(a + shift, b + shift) for a, b in table])
+    assert moved.mean == pytest.approx(d.mean + shift, abs=1e-9)
+    assert same.mean == pytest.approx(d.mean, abs=1e-9)
+    assert moved.sd == pytest.approx(d.sd, abs=1e-9)
+    assert (moved.low is None) == (same.low is None) == (d.low is None)
+    if d.low is not None:
+        assert moved.low == pytest.approx(d.low + shift, abs=1e-7)
+        assert same.high == pytest.approx(d.high, abs=1e-7)
+
+
+@given(pairs, st.sampled_from([0.01, 0.5, 3.0, 1000.0]))
+def test_another_unit_scales_everything(table: list[tuple[float, float]], factor: float) -> None:
+    d, scaled = both(table), both([(a * factor, b * factor) for a, b in table])
+    for name in ("mean", "sd", "low", "high"):
+        own = getattr(d, name)
+        wanted = None if own is None else pytest.approx(own * factor, rel=1e-6, abs=1e-7 * factor)
+        assert getattr(scaled, name) == wanted
+
+
+@given(pairs)
+def test_exchanging_the_arms_turns_the_sign(table: list[tuple[float, float]]) -> None:
+    d, turned = both(table), both([(b, a) for a, b in table])
+    assert turned.mean == -d.mean  # type: ignore[operator]
+    assert (turned.low, turned.high) == ((None, None) if d.low is None else (-d.high, -d.low))  # type: ignore[operator]
+    assert turned.sign == (None if d.sign is None else -d.sign)
+
+
+@given(pairs)
+def test_a_wider_confidence_gives_a_wider_interval_around_the_mean(table: list[tuple[float, float]]) -> None:
+    narrow, wide = both(table, 0.8), both(table, 0.99)
+    assume(narrow.low is not None)
+    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high  # type: ignore[operator]
