@@ -156,24 +156,31 @@ def publish(
 ) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
     from harness.files import write_text
-    from harness.settings.study import load_study
-    from harness.tracking import publish as publish_study
+    from harness.settings.study import load_candidate, load_study
+    from harness.tracking.publish import publish as publish_study
 
-    print(publish_study(load_study(study), Path(".")))
+    print(publish_study(load_study(study), load_candidate(CANDIDATE), Path(".")))
     if mark:
         write_text(mark, "published\n")
 
 
 @app.command()
-def ui(study: StudyFile = STUDY, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+def ui(
+    study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
+) -> None:
     """Open MLflow's interface on a study's comparison."""
-    from harness.settings.study import load_study
-    from harness.tracking import publish as publish_study
-    from harness.tracking import serve
+    from harness.settings.study import load_candidate, load_study
+    from harness.tracking.publish import publish as publish_study
+    from harness.tracking.server import serve
 
     checked = load_study(study)
-    print(publish_study(checked, Path(".")))
-    serve(checked, Path("."), port)
+    published = publish_study(checked, load_candidate(CANDIDATE), Path("."))
+    print(published)
+    if published.down:
+        raise UserError(
+            f"ui: {published.uri} does not answer; start it, or unset MLFLOW_TRACKING_URI for the local one"
+        )
+    serve(checked, published, Path("."), port)
 
 
 @app.command()
@@ -188,12 +195,15 @@ def describe(
     channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes of the last layer.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw the net into this file as well.")] = None,
 ) -> None:
     """Print the net's layers: shapes, parameters, neurons, multiply-accumulates."""
     import json
 
+    from harness.files import write_text
     from harness.net.describe import as_text
     from harness.net.describe import describe as described
+    from harness.net.draw import draw
     from harness.net.layout import layout
     from harness.settings.schema import CROPS
     from harness.settings.study import load_run, resolve
@@ -204,7 +214,10 @@ def describe(
         own["crop"] = CROPS.get(geometry, (224,))[0]
     if settings and own:
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
-    rows = layout(load_run(settings) if settings else resolve(own, "describe"), channels, classes)
+    resolved = load_run(settings) if settings else resolve(own, "describe")
+    rows = layout(resolved, channels, classes)
+    if svg:
+        write_text(svg, draw(rows, resolved.crop, channels))
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 

@@ -96,10 +96,15 @@ def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     for place in range(k):
         columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
     for place in range(k):
-        columns[f"p{place + 1}"] = said.gather(1, top[:, place : place + 1])[:, 0].numpy().astype(np.float16)
-    columns["p_label"] = said.gather(1, labels[:, None])[:, 0].numpy().astype(np.float16)
+        columns[f"p{place + 1}"] = _rounded(said.gather(1, top[:, place : place + 1])[:, 0])
+    columns["p_label"] = _rounded(said.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()
     return columns
+
+
+def _rounded(values: Tensor) -> np.ndarray:
+    # To a thousandth: the file is committed for every run, and this halves it. The weights give every digit.
+    return np.round(values.numpy().astype(np.float64), 3).astype(np.float32)
 
 
 def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray]) -> None:
@@ -114,7 +119,14 @@ def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: d
             shutil.copyfile(source, copy)
         write_json(temporary.metrics, metrics)
         content = io.BytesIO()
-        pq.write_table(pa.table(table), content, compression="zstd")
+        pq.write_table(
+            pa.table(table),
+            content,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=[name for name in table if name != "index"],
+            column_encoding={"index": "DELTA_BINARY_PACKED"},
+        )
         write_bytes(temporary.predictions, content.getvalue())
         temporary.path.chmod(0o755)
         shutil.rmtree(results.path, ignore_errors=True)

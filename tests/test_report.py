@@ -159,6 +159,10 @@ def test_a_study_without_any_run_has_a_report(tmp_path: Path) -> None:
     assert "No run of the baseline `base` has finished" in text
     assert text.count("**missing**") == 7
     assert len(rows_of(tmp_path / study.folder / "cells.csv")) == 7
+    make_run(tmp_path / study.candidate_results, study.variants["base"], 0)
+    only = text_of(study, (study.variants["base"], 0), tmp_path)
+    for table in re.findall(r"(?:^\|.*\n)+", text + only, re.MULTILINE):
+        assert len({line.count(" | ") for line in table.splitlines() if not line.startswith("|:")}) == 1, table
 
 
 def test_one_seed_has_no_interval_and_no_direction(tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers(name: s
     values = other.get(name)
     if values is None:
         default = field.default
-        options = [True, False, 0.25, 0.5, 3, 64, 1, 2, "over_n", "column", "relu-pool-norm", "tanh", "inverted", "fan_in",
-                   "channel", "inclusive", "root", "torch", "constant", "fixed", "tf32"]  # fmt: skip
+        options = [
+            True, False, 0.25, 0.5, 3, 64, 1, 2, "over_n", "column", "relu-pool-norm", "tanh", "inverted", "fan_in",
+            "channel", "inclusive", "root", "torch", "constant", "fixed", "tf32",
+        ]  # fmt: skip
         for option in options:
             try:
                 parse(Settings, {name: option}, "t")

@@ -22,7 +22,10 @@ Status = Literal["finished", "diverged", "missing", "stale"]
 """missing: not run, or failed; stale: the run of other settings than those that are declared now."""
 
 CURVE = ("lr", "train_loss", "train_top1", "validation_loss", "validation_top1")
-"""Columns of history.csv that are read, beside the epoch."""
+"""Columns of history.csv that are compared, beside the epoch."""
+
+TIMES = ("seconds", "time")
+"""Columns of history.csv that say when: seconds an epoch took, and UNIX time at its end."""
 
 
 class _Stored(BaseModel):
@@ -70,6 +73,8 @@ class Provenance(_Stored):
     machine: dict[str, str | int | None]
     versions: dict[str, str | None]
     packages: str
+    dvc_stage: str | None = None
+    started: float = Field(allow_inf_nan=False)
     wall_seconds: float = Field(allow_inf_nan=False)
     parameters: int
 
@@ -210,7 +215,7 @@ def _read_metrics(path: Path) -> tuple[int | None, dict[str, float]]:
 def _read_history(path: Path) -> list[dict[str, float]]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        return [{"epoch": int(row["epoch"])} | {key: float(row[key]) for key in CURVE} for row in rows]
+        return [{"epoch": int(row["epoch"])} | {key: float(row[key]) for key in (*CURVE, *TIMES)} for row in rows]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from harness.report.markdown import code, joined, plain
 from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, places_of, value
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
 from harness.settings.study import Study
+from harness.statistics.paired import Summary
 
 ERROR_NAMES = {
     "train_top1": "training", "validation_top1": "validation", "test_top1": "test",
@@ -30,7 +31,9 @@ def context(
 ) -> dict[str, Any]:
     """Everything that the template names."""
     found = conditions.conditions(results)
-    names = [name for name in ERROR_NAMES if any(name in row.errors for row in rows)]
+    run = candidate.result.run if candidate and candidate.result.status == "finished" else None
+    single = errors_of([run]) if run else {}
+    names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
     used = conditions.images(results)
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
     shown = candidate is not None and candidate.result.status != "missing"
@@ -53,7 +56,7 @@ def context(
         ],
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
-        "errors": _errors(rows, candidate, names),
+        "errors": _errors(rows, single, names),
         "diverged": _diverged(results.all),
         "candidate": candidate_text(study, candidate),
         "varied": joined([code(name) for name in conditions.varied(study)]) or "nothing",
@@ -148,7 +151,7 @@ def _levels(rows: list[VariantRow], results: Results) -> str:
     return " ".join(sentences)
 
 
-def _errors(rows: list[VariantRow], candidate: Candidate | None, names: list[str]) -> list[list[str]]:
+def _errors(rows: list[VariantRow], single: dict[str, Summary], names: list[str]) -> list[list[str]]:
     table = [
         [code(row.variant)]
         + [
@@ -157,10 +160,9 @@ def _errors(rows: list[VariantRow], candidate: Candidate | None, names: list[str
         ]
         for row in rows
     ]
-    run = candidate.result.run if candidate and candidate.result.status == "finished" else None
-    if run:
-        own = errors_of([run])
-        table.append([f"*{CANDIDATE}*"] + [number(own[name].mean) if name in own else NOTHING for name in names])
+    if single:
+        own = [number(single[name].mean) if name in single else NOTHING for name in names]
+        table.append([f"*{CANDIDATE}*", *own])
     return table
 
 

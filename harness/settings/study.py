@@ -187,6 +187,8 @@ def load_study(path: Path) -> Study:
     for name in file.variants:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise UserError(f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot)")
+    if "candidate" in file.variants:
+        raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")
     if file.baseline not in file.variants:
         raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(file.variants)}")
     for name in file.published:

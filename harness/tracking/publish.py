@@ -1,0 +1,218 @@
+"""Publish a study: an experiment, a run an execution of it, under that a run a cell and a mean a variant.
+
+Every run is found again by the hash of its record, so that publishing twice changes nothing. A cell that was trained
+again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.files import hash_file, hash_json
+from harness.report.cells import Result, Results, Run, read_results
+from harness.report.tables import VariantRow, variant_rows
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri
+from harness.tracking.views import save_view
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+COLOURS = ["#24292f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f", "#bcbd22"]
+"""Of the variants in their order: all seeds of one alike."""
+
+EPOCH = {
+    "train_loss": "train/loss", "train_top1": "train/top1", "validation_loss": "validation/loss",
+    "validation_top1": "validation/top1", "lr": "lr",
+}  # fmt: skip
+"""Columns of history.csv -> metrics; what stands before the slash is a section of MLflow's charts."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication came to: ids of the experiment and of the execution, and how many runs were new."""
+
+    uri: str
+    experiment: str = ""
+    execution: str = ""
+    runs: tuple[str, ...] = ()
+    new: int = 0
+    down: bool = False
+
+    def __str__(self) -> str:
+        if self.down:
+            return f"not published: {self.uri} does not answer; `harness publish` publishes later"
+        return f"published: {len(self.runs)} runs ({self.new} new) at {self.uri}"
+
+
+def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Published:
+    """Bring every run of `study` that is there to MLflow, and its report. A server that is down is said, not raised."""
+    results = read_results(study, candidate, root)
+    try:
+        with client(root) as mlflow:
+            return _Publication(mlflow, study, results, root).go()
+    except TrackingDownError as error:
+        return Published(str(error), down=True)
+
+
+class _Publication:
+    def __init__(self, mlflow: MlflowClient, study: Study, results: Results, root: Path) -> None:
+        self.mlflow, self.study, self.results, self.root = mlflow, study, results, root
+        self.experiment = experiment(mlflow, root, study.name)
+        self.there = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
+
+    def go(self) -> Published:
+        execution = self._execution()
+        ids, new = [], 0
+        for result, run, identity in self.there:
+            run_id, made = self._cell(result, run, identity, execution)
+            ids.append(run_id)
+            new += made
+        for row in variant_rows(self.study, self.results):
+            self._mean(row, execution)
+        save_view(self.mlflow, self.experiment, self.study.file.metric)
+        return Published(shown(tracking_uri(self.root)), self.experiment, execution, tuple(ids), new)
+
+    def _find(self, **tags: str) -> Any | None:
+        query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+        found = self.mlflow.search_runs([self.experiment], query, max_results=1)
+        if found and found[0].data.tags.get("complete") != "true":
+            # Left behind by a publication that was killed: made anew.
+            self.mlflow.delete_run(found[0].info.run_id)
+            return None
+        return found[0] if found else None
+
+    def _make(self, name: str, tags: dict[str, str], start: float | None = None) -> str:
+        tags = {"study": self.study.name, "mlflow.user": getpass.getuser(), "mlflow.source.name": "harness", **tags}
+        begin = None if start is None else round(1000 * start)
+        return str(self.mlflow.create_run(self.experiment, begin, tags, name).info.run_id)
+
+    def _end(self, run_id: str, status: str = "FINISHED", end: float | None = None) -> None:
+        self.mlflow.set_tag(run_id, "complete", "true")
+        self.mlflow.set_terminated(run_id, status, None if end is None else round(1000 * end))
+
+    def _execution(self) -> str:
+        """The parent: one for each set of declared runs and what they came to, with the report."""
+        identity = hash_json([self.study.declaration, sorted(identity for _, _, identity in self.there)])
+        files = [
+            path
+            for path in (self.root / self.study.report, *sorted((self.root / self.study.folder).glob("*.*")))
+            if path.is_file()
+        ]
+        report = hash_json([[path.name, hash_file(path)] for path in files])
+        found = self._find(role="study", record=identity)
+        if found and found.data.tags.get("report") == report:
+            return str(found.info.run_id)
+        tags = {"role": "study", "record": identity, "mlflow.note.content": self.study.file.purpose}
+        run_id = str(found.info.run_id) if found else self._make(f"{self.study.name} {identity[:8]}", tags)
+        for path in files:
+            place = "report" if path.parent == (self.root / self.study.report).parent else f"report/{self.study.name}"
+            self.mlflow.log_artifact(run_id, str(path), place)
+        self.mlflow.set_tag(run_id, "report", report)
+        self._end(run_id)
+        return run_id
+
+    def _cell(self, result: Result, run: Run, identity: str, execution: str) -> tuple[str, bool]:
+        """A run, and whether it is new. Runs of the same cell that have another record are no longer current."""
+        cell = f"tags.role = 'train' and tags.cell = '{result.key}' and tags.current = 'true'"
+        for old in self.mlflow.search_runs([self.experiment], cell):
+            if old.data.tags.get("record") != identity:
+                self.mlflow.set_tag(old.info.run_id, "current", "false")
+        found = self._find(role="train", cell=result.key, record=identity)
+        if found:
+            run_id = str(found.info.run_id)
+            for key, value in {"mlflow.parentRunId": execution, "current": "true"}.items():
+                if found.data.tags.get(key) != value:
+                    self.mlflow.set_tag(run_id, key, value)
+            return run_id, False
+        start, times = run.provenance.started, [row["time"] for row in run.history]
+        run_id = self._make(f"{result.variant}/s{result.seed}", self._tags(result, run, identity, execution), start)
+        self._log(run_id, result, run)
+        self._images(run_id, run)
+        self._end(run_id, "FAILED" if result.status == "diverged" else "FINISHED", times[-1] if times else start)
+        return run_id, True
+
+    def _tags(self, result: Result, run: Run, identity: str, execution: str) -> dict[str, str]:
+        p, variants = run.provenance, list(self.study.variants)
+        place = variants.index(result.variant) if result.variant in variants else len(COLOURS) - 1
+        tags = {
+            "role": "train",
+            "cell": result.key,
+            "record": identity,
+            "current": "true",
+            "variant": result.variant,
+            "seed": str(result.seed),
+            "status": result.status,
+            "fingerprint": run.fingerprint,
+            "mlflow.parentRunId": execution,
+            "mlflow.runColor": COLOURS[place % len(COLOURS)],
+            "mlflow.source.git.commit": p.commit,
+            "dvc.stage": p.dvc_stage,
+            "dirty": p.dirty,
+            "device": str(p.machine.get("device")),
+            "hash.weights": run.hashes.weights,
+            "hash.losses": run.hashes.losses,
+            "hash.data": run.hashes.data,
+            "hash.code": run.hashes.code,
+        }
+        return {key: value for key, value in tags.items() if value is not None}
+
+    def _log(self, run_id: str, result: Result, run: Run) -> None:
+        from mlflow.entities import Metric, Param
+
+        last = run.history[-1] if run.history else {"epoch": 0, "time": run.provenance.started}
+        moment, step = round(1000 * last["time"]), int(last["epoch"])
+        # The compared error first: MLflow's comparison opens on the metric that was logged first.
+        order = sorted(run.metrics.items(), key=lambda item: item[0] != self.study.file.metric)
+        totals = [
+            *order,
+            ("diverged", float(result.status == "diverged")),
+            ("wall_seconds", run.provenance.wall_seconds),
+        ]
+        metrics = [Metric(name, value, moment, step) for name, value in totals]
+        metrics += [
+            Metric(name, row[column], round(1000 * row["time"]), int(row["epoch"]))
+            for row in run.history
+            for column, name in EPOCH.items()
+            if math.isfinite(row[column])  # MLflow shows no metric that was once not finite; `diverged` says it
+        ]
+        settings = {"variant": result.variant, "seed": result.seed, **run.settings}
+        params = [Param(name, str(value)) for name, value in settings.items()]
+        # Two calls: of one call's metrics MLflow keeps no order.
+        self.mlflow.log_batch(run_id, metrics=metrics[:1], params=params)
+        self.mlflow.log_batch(run_id, metrics=metrics[1:])
+
+    def _images(self, run_id: str, run: Run) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        # MLflow takes 36 characters of a digest.
+        source = json.dumps({"path": self.study.packed.as_posix()})
+        images = Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
+        self.mlflow.log_inputs(run_id, [DatasetInput(images, [InputTag("mlflow.data.context", "train")])])
+
+    def _mean(self, row: VariantRow, execution: str) -> None:
+        """A variant's mean over its seeds with its spread, which MLflow does not show by itself."""
+        if not row.finished or self._find(role="mean", execution=execution, variant=row.variant):
+            return
+        from mlflow.entities import Metric
+
+        tags = {"role": "mean", "execution": execution, "variant": row.variant, "mlflow.parentRunId": execution}
+        run_id = self._make(f"{row.variant} (mean of {row.finished})", tags)
+        d, metric = row.difference, self.study.file.metric
+        values = {
+            metric: row.error.mean, f"{metric}_sd": row.error.sd, "n": row.finished,
+            "difference": d.mean, "difference_low": d.low, "difference_high": d.high,
+        }  # fmt: skip
+        self.mlflow.log_batch(run_id, [Metric(k, float(v), 0, 0) for k, v in values.items() if v is not None])
+        self._end(run_id)
+
+
+def record(run: Run) -> str:
+    """Identity of a recorded run: a training that was done again, to whatever end, has another."""
+    return hash_json([hash_file(run.folder.provenance), hash_file(run.folder.metrics)])

@@ -1,0 +1,310 @@
+"""MLflow shows the recorded runs: each once, however often they are published, and whenever the server was there."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_study import diverge, make_results, make_run, make_study
+from mlflow import MlflowClient
+
+from harness.report.render import render
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+from harness.tracking.publish import Published, publish
+from harness.tracking.store import shown
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+SMALL = """
+name: pair
+title: Two variants
+purpose: A study of two.
+data: {source: fashion-mnist-8k}
+seeds: [0, 1]
+variants:
+  base: &base {preset: [paper, small], width: 0.5, colour: 0, epochs: 3}
+  no-lrn: {<<: *base, lrn: false}
+"""
+Made = tuple[Study, tuple[Settings, int], Path]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A study of two variants and two seeds with results, candidate and report, in a folder of its own."""
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    study = make_study(tmp_path, SMALL)
+    make_results(study, tmp_path)
+    candidate = (study.variants["base"], 0)
+    make_run(tmp_path / study.candidate_results, *candidate)
+    render(study, candidate, tmp_path)
+    return study, candidate, tmp_path
+
+
+def everything(client: MlflowClient, published: Published) -> dict[str, Any]:
+    """Every run's tags, params, metrics with all their points, status and times, and its artifacts."""
+    found = {}
+    for run in client.search_runs([published.experiment], max_results=1000):
+        points = {
+            key: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        artifacts = sorted(a.path for a in client.list_artifacts(run.info.run_id))
+        info = run.info
+        when = (info.start_time, info.end_time)
+        found[info.run_id] = (info.run_name, info.status, when, run.data.tags, run.data.params, points, artifacts)
+    return found
+
+
+def by(client: MlflowClient, published: Published, role: str) -> list[Any]:
+    return list(client.search_runs([published.experiment], f"tags.role = '{role}'", max_results=1000))
+
+
+def local(root: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{root}/mlflow.db")
+
+
+def test_publishing_twice_gives_the_same_runs(made: Made) -> None:
+    first = publish(*made)
+    before = everything(local(made[2]), first)
+    second = publish(*made)
+    assert (first.new, second.new) == (5, 0)
+    assert everything(local(made[2]), second) == before
+
+
+def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
+    published = publish(*made)
+    client = local(made[2])
+    assert client.get_experiment(published.experiment).name == "pair"
+    runs = by(client, published, "train")
+    assert sorted(r.info.run_name for r in runs) == ["base/s0", "base/s1", "candidate/s0", "no-lrn/s0", "no-lrn/s1"]
+    assert {r.data.tags["mlflow.parentRunId"] for r in runs} == {published.execution}
+    run = next(r for r in runs if r.info.run_name == "no-lrn/s1")
+    assert run.data.params["lrn"] == "False"
+    assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
+    cell = made[2] / "reports/pair/cells/no-lrn-1"
+    metrics = json.loads((cell / "metrics.json").read_text())
+    assert run.data.metrics["test_top1"] == metrics["test_top1"]
+    assert run.data.tags["hash.weights"] == json.loads((cell / "provenance.json").read_text())["hashes"]["weights"]
+    assert run.data.tags["mlflow.source.git.commit"].startswith("0123456789abcdef")
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_006_000)
+    points = client.get_metric_history(run.info.run_id, "validation/top1")
+    assert [(p.step, p.timestamp) for p in points] == [(n, 1_700_000_000_000 + 2000 * n) for n in (1, 2, 3)]
+    assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["fashion-mnist-8k"]
+    mean = next(r for r in by(client, published, "mean") if r.data.tags["variant"] == "no-lrn")
+    errors = [r.data.metrics["test_top1"] for r in runs if r.data.params["variant"] == "no-lrn"]
+    assert mean.data.metrics["test_top1"] == pytest.approx(sum(errors) / 2)
+    assert mean.data.metrics["n"] == 2
+    report = client.list_artifacts(published.execution, "report")
+    assert {a.path for a in report} == {"report/pair.md", "report/pair"}
+    assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
+
+
+def test_a_run_trained_again_is_new_and_the_old_one_stays(made: Made) -> None:
+    study, candidate, root = made
+    first = publish(*made)
+    make_run(root / study.cells[0].results, study.variants["base"], 0, provenance__started=1.8e9)
+    second = publish(study, candidate, root)
+    assert second.new == 1
+    assert second.execution != first.execution
+    runs = [r for r in by(local(root), second, "train") if r.info.run_name == "base/s0"]
+    assert sorted((r.data.tags["current"], r.data.tags["mlflow.parentRunId"]) for r in runs) == sorted(
+        [("false", first.execution), ("true", second.execution)]
+    )
+
+
+def test_a_publication_that_was_killed_is_completed(made: Made) -> None:
+    published = publish(*made)
+    client = local(made[2])
+    run = by(client, published, "train")[0]
+    client.delete_tag(run.info.run_id, "complete")
+    again = publish(*made)
+    assert again.new == 1
+    assert len(by(client, again, "train")) == 5
+
+
+def test_missing_and_diverged_runs(made: Made) -> None:
+    study, candidate, root = made
+    for file in (root / study.cells[3].results).iterdir():
+        file.unlink()
+    diverge(root / study.cells[0].results, 2)
+    published = publish(study, candidate, root)
+    runs = {r.info.run_name: r for r in by(local(root), published, "train")}
+    assert set(runs) == {"base/s0", "base/s1", "no-lrn/s0", "candidate/s0"}
+    assert runs["base/s0"].info.status == "FAILED"
+    assert runs["base/s0"].data.metrics["diverged"] == 1
+    assert runs["base/s0"].data.tags["status"] == "diverged"
+    assert runs["base/s1"].data.metrics["diverged"] == 0
+
+
+def publisher(root: Path, **environment: str) -> "subprocess.Popen[str]":
+    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", "publish"], cwd=root, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**kept, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+
+
+def with_candidate_file(made: Made) -> Path:
+    from ruamel.yaml import YAML
+
+    with (made[2] / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump({"preset": ["paper", "small"], "width": 0.5, "colour": 0, "epochs": 3, "seed": 0}, file)
+    return made[2]
+
+
+def test_three_processes_on_a_fresh_store_lose_nothing(made: Made) -> None:
+    root = with_candidate_file(made)
+    processes = [publisher(root) for _ in range(3)]
+    told = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], told
+    assert sorted(line.split("(")[1].split()[0] for line in "".join(told).splitlines() if "published:" in line) == [
+        "0", "0", "5"
+    ]  # fmt: skip
+    after = publish(*made)
+    assert after.new == 0
+    assert len(by(local(root), after, "train")) == 5
+    assert len(by(local(root), after, "study")) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait(port: int, process: "subprocess.Popen[Any]") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail("the server does not answer")
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+    """The address of a tracking server that is down, and how to start it."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+                "--backend-store-uri", f"sqlite:///{folder}/server.db",
+                "--artifacts-destination", str(folder / "artifacts"),
+            ],
+            env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        started.append(process)
+        wait(port, process)
+
+    yield f"http://127.0.0.1:{port}", start
+    for process in started:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
+    made: Made, server: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, start = server
+    root = with_candidate_file(made)
+    begin = time.monotonic()
+    process = publisher(root, MLFLOW_TRACKING_URI=address.replace("//", "//user:secret@"))
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert f"not published: {address} does not answer; `harness publish` publishes later" in told
+    assert "secret" not in told
+    assert time.monotonic() - begin < 45
+    assert not (root / "mlflow.db").exists(), "nothing goes to another store instead"
+    start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    published = publish(*made)
+    assert published.new == 5
+    client = MlflowClient(address)
+    before = everything(client, published)
+    assert publish(*made).new == 0
+    assert everything(client, published) == before
+    assert "report/pair.md" in {a.path for a in client.list_artifacts(published.execution, "report")}
+
+
+def test_a_password_is_never_shown() -> None:
+    assert shown("https://user:secret@host:5000/path") == "https://host:5000/path"
+    assert shown("postgresql+psycopg2://me:secret@db/mlflow") == "postgresql+psycopg2://db/mlflow"
+    assert shown("sqlite:////a/mlflow.db") == "sqlite:////a/mlflow.db"
+
+
+@pytest.fixture
+def interface(made: Made) -> Iterator[dict[str, str]]:
+    """The links that `harness ui` prints, while it runs."""
+    root, port = with_candidate_file(made), free_port()
+    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "harness", "ui", "--port", str(port)], cwd=root, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**kept, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    links: dict[str, str] = {}
+    assert process.stdout
+    for line in process.stdout:
+        name, _, link = line.partition(":")
+        links[name] = link.strip()
+        if name == "report":
+            break
+    try:
+        assert {"comparison", "table", "report"} <= set(links), links
+        yield links
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server is gone with its command"
+
+
+def test_the_interface_opens_on_the_comparison(interface: dict[str, str], tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    browser_path = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
+    if browser_path is None:
+        pytest.skip("needs Debian's chromium")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=browser_path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.goto(interface["comparison"])
+        page.wait_for_selector("text=no-lrn", timeout=60_000)
+        page.wait_for_selector("text=validation/top1", timeout=60_000)
+        shown_text = page.inner_text("body")
+        browser.close()
+    for word in ("base", "no-lrn", "candidate", "test_top1"):
+        assert word in shown_text
+
+
+def test_a_port_in_use_is_said_in_one_line(made: Made) -> None:
+    root = with_candidate_file(made)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "ui", "--port", str(taken.getsockname()[1])], cwd=root, text=True,
+            capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr.splitlines()[-1]
