@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
     """Style, types, layers and tests; options go to pytest (as: nox -s tests -- -k lrn)."""
     install(session)
     lint(session)
-    run(session, "pytest", *(session.posargs or ["-n", JOBS]))
+    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile"]))
 
 
 @nox.session
@@ -51,4 +51,4 @@ def lint(session: nox.Session) -> None:
     run(session, "ruff", "check", ".")
     run(session, "ruff", "format", "--check", ".")
     run(session, "mypy")
-    run(session, "importlinter.cli", "lint")
+    session.run(str(BIN / "lint-imports"), env=ENVIRONMENT)

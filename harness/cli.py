@@ -129,7 +129,6 @@ def run(
     failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu]) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
-        pool.evaluate_finished()
         report(STUDY)
         raise UserError(
             f"run: {len(failed)} of {len(cells)} cells failed: "

@@ -21,8 +21,10 @@ from harness.errors import UserError
 from harness.progress import progress, say
 
 LOGS = Path(".dvc/tmp/cells")
-STAGES = ("train", "train-candidate")
-"""What runs in parallel; evaluation and report follow in the plain `dvc repro`."""
+STAGES = ("train", "eval", "train-candidate", "eval-candidate")
+"""What runs in parallel: a cell's training, then its evaluation. The rest is for a plain `dvc repro`."""
+
+CANDIDATE = "candidate"
 
 
 def _environment(gpu: str | None = None) -> dict[str, str]:
@@ -40,26 +42,36 @@ def dvc(*arguments: str, show: bool = False) -> str:
     return done.stdout or ""
 
 
-def _mine(stage: str) -> bool:
-    return stage.partition("@")[0] in STAGES
+def cell_of(stage: str) -> str | None:
+    """The cell that a stage belongs to: `train@no-lrn-0` to `no-lrn-0`; None for a stage that the cells share."""
+    name, _, key = stage.partition("@")
+    if name not in STAGES:
+        return None
+    return key or CANDIDATE
+
+
+def stages_of(cell: str) -> list[str]:
+    """The stages of a cell, in order."""
+    return ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
 
 
 def upstream() -> list[str]:
     """The stages that the cells share: run once, before them."""
     stages: set[str] = set()
-    for target in STAGES:
+    for target in ("train", "train-candidate"):
         stages |= set(re.findall(r'^\s*"([^"]+)";', dvc("dag", "--dot", target), re.MULTILINE))
-    return sorted(stage for stage in stages if not _mine(stage))
+    return sorted(stage for stage in stages if cell_of(stage) is None)
 
 
 def waiting() -> list[str]:
     """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them."""
-    return sorted(stage for stage in json.loads(dvc("status", "--json", *STAGES)) if _mine(stage))
+    found = json.loads(dvc("status", "--json", *STAGES))
+    return sorted({cell for stage in found if (cell := cell_of(stage)) is not None})
 
 
 @dataclass
 class _Running:
-    stage: str
+    cell: str
     gpu: str | None
     process: subprocess.Popen[Any]
     log: IO[str]
@@ -97,8 +109,8 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]
                     free.append(one.gpu)
                     how = _end(one)
                     if how == "FAILED":
-                        failed.append(one.stage)
-                    advance(1, f"{how} {one.stage} in {time.monotonic() - one.begin:.0f} s")
+                        failed.append(one.cell)
+                    advance(1, f"{how} {one.cell} in {time.monotonic() - one.begin:.0f} s")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -107,31 +119,22 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]
     return failed
 
 
-def _start(stage: str, gpu: str | None) -> _Running:
-    log = (LOGS / f"{stage}.log").open("w", encoding="utf-8")
+def _start(cell: str, gpu: str | None) -> _Running:
+    log = (LOGS / f"{cell}.log").open("w", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage],
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell)],
         env=_environment(gpu),
         stdout=log,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return _Running(stage, gpu, process, log, time.monotonic())
+    return _Running(cell, gpu, process, log, time.monotonic())
 
 
 def _end(one: _Running) -> str:
     one.log.close()
     if one.process.returncode:
-        say(f"FAILED {one.stage}: see {one.log.name}")
+        say(f"FAILED {one.cell}: see {one.log.name}")
         return "FAILED"
     return "cached" if "is cached" in Path(one.log.name).read_text(encoding="utf-8") else "ran"
-
-
-def evaluate_finished() -> None:
-    """Evaluate the cells that are trained, after others failed."""
-    trained = {stage.partition("@")[2] for stage in waiting()}
-    stages = json.loads(dvc("status", "--json", "eval"))
-    for stage in stages:
-        if stage.partition("@")[2] not in trained:
-            dvc("repro", "-s", stage, show=True)

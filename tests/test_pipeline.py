@@ -166,7 +166,7 @@ def test_flipping_the_candidate_runs_the_candidate_and_the_report_alone(project:
 def test_experiments_can_be_read_as_tables_and_differences(project: Path) -> None:
     call(project, "dvc", "exp", "run", "--temp", "-n", "flip", "-S", "lrn=false")
     assert call(project, "git", "status", "--short") == "", "--temp leaves the workspace alone"
-    shown = call(project, "dvc", "exp", "show", "--csv", "--only-changed")
+    shown = call(project, "dvc", "exp", "show", "--csv")
     assert "test_top1" in shown.splitlines()[0]
     assert any("flip" in line for line in shown.splitlines())
     assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(project, "dvc", "params", "diff", "HEAD", "flip"))
@@ -270,7 +270,7 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
     )
     said = call(project, "python", "-m", "harness", "run", "-j", "2", status=2)
     assert "2 of 4 cells failed" in said
-    log = project / ".dvc/tmp/cells/train@too-big-0.log"
+    log = project / ".dvc/tmp/cells/too-big-0.log"
     assert str(log.relative_to(project)) in said
     assert "batch: got 5000" in log.read_text()
     assert (project / "runs/tiny/new-1/model.safetensors").exists()
@@ -286,7 +286,7 @@ def test_a_stopped_study_goes_on(project: Path) -> None:
         words, cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
-    log = project / ".dvc/tmp/cells/train@long-0.log"
+    log = project / ".dvc/tmp/cells/long-0.log"
     deadline = time.monotonic() + 120
     while not (log.exists() and " epochs, " in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.2)
