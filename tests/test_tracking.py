@@ -106,7 +106,7 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
     assert mean.data.metrics["test_top1"] == pytest.approx(sum(errors) / 2)
     assert mean.data.metrics["n"] == 2
     report = client.list_artifacts(published.execution, "report")
-    assert {a.path for a in report} == {"report/pair.md", "report/pair"}
+    assert {a.path for a in report} == {"report/pair.md", "report/pair.html", "report/pair"}
     assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
 
 

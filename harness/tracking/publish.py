@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import hash_file, hash_json
 from harness.report.cells import Result, Results, Run, read_results
+from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -114,6 +115,11 @@ class _Publication:
         for path in files:
             place = "report" if path.parent == (self.root / self.study.report).parent else f"report/{self.study.name}"
             self.mlflow.log_artifact(run_id, str(path), place)
+        text = self.root / self.study.report
+        if text in files:
+            # MLflow shows no pictures that lie beside a Markdown file.
+            page = to_html(text.read_text(encoding="utf-8"), text.parent)
+            self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
         self.mlflow.set_tag(run_id, "report", report)
         self._end(run_id)
         return run_id

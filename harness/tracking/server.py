@@ -87,7 +87,7 @@ def _wait(server: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _print(base: str, study: Study, published: Published) -> None:
-    for name, link in links(base, published.experiment, published.execution, study.report.name).items():
+    for name, link in links(base, published.experiment, published.execution, f"{study.name}.html").items():
         say(f"{name + ':':<12}{link}")
 
 

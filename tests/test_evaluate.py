@@ -1,0 +1,101 @@
+"""Evaluation counts what it saw, averages probabilities over crops, and leaves out what says nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+
+from harness.data.pack import pack
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.evaluate import evaluate, predictions
+from harness.net.predict import mean_loss, probabilities, top_errors
+from harness.numerics import configure
+from harness.record import RunFolder, read_config
+from harness.settings.schema import DataSettings
+from harness.train.run import load_net, train
+
+
+@pytest.fixture(scope="module")
+def trained(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(out.parent)
+        train(tiny(), 0, packed, out, 1e9, "test")
+    return out
+
+
+def test_ten_crops_average_probabilities_not_logits(trained: Path, packed: Path) -> None:
+    from harness.data.batches import Images
+
+    config = read_config(RunFolder(trained).config)
+    numerics = configure(config.settings)
+    net = load_net(RunFolder(trained), config)
+    images = Images(Packed.open(packed), "test", config.settings, numerics.device)
+    said = probabilities(net, images, numerics, ten=True)
+    with torch.no_grad():
+        views = next(images.test_views(100, ten=True))
+        expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
+        of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
+    torch.testing.assert_close(said, expected)
+    assert not torch.allclose(said, of_logits, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(said.sum(1), torch.ones(100))
+
+
+def test_errors_and_loss_by_hand() -> None:
+    said = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6]])
+    labels = torch.tensor([0, 1, 1, 2])
+    assert top_errors(said, labels) == 50.0  # the tie counts for the lower class
+    assert top_errors(said, labels, 2) == 0.0
+    assert mean_loss(said, labels) == pytest.approx(-np.log([0.5, 0.2, 0.4, 0.6]).mean())
+    table = predictions(said, labels)
+    assert table["top1"].tolist() == [0, 2, 0, 2]
+    assert table["correct"].tolist() == [True, False, False, True]
+    assert "top4" not in table
+
+
+def test_the_same_weights_give_the_same_results_to_the_byte(trained: Path, packed: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        evaluate(trained, packed, tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+    assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_every_part_has_its_errors_and_counts(trained: Path, packed: Path, tmp_path: Path) -> None:
+    evaluate(trained, packed, tmp_path / "results")
+    metrics = json.loads((tmp_path / "results/metrics.json").read_text())
+    for part, count in (("train", 270), ("validation", 30), ("test", 100)):
+        assert metrics[f"{part}_images"] == count
+        assert 0 <= metrics[f"{part}_top5"] <= metrics[f"{part}_top1"] <= 100
+        # A whole number of images is wrong.
+        assert metrics[f"{part}_top1"] * count / 100 == pytest.approx(round(metrics[f"{part}_top1"] * count / 100))
+    assert {"test_top1_10crop", "test_top5_10crop"} <= set(metrics)
+
+
+def test_images_that_were_not_seen_are_noticed(
+    trained: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.data.batches import Images
+
+    whole = Images.test_views
+    monkeypatch.setattr(Images, "test_views", lambda self, batch, ten: list(whole(self, batch, ten))[1:])
+    monkeypatch.setattr("harness.net.predict.BATCH", 32)
+    with pytest.raises(UserError, match=r"68 images of the test part were seen, it has 100"):
+        evaluate(trained, packed, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_top5_is_left_out_with_fewer_than_ten_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_data import tree
+
+    monkeypatch.chdir(tmp_path)
+    root = tree(tmp_path / "images", ["a", "b", "c"], 8)
+    pack(DataSettings(source="folder", root=str(root), size=28, validation=0.25), tmp_path / "packed")
+    train(tiny(batch=8, epochs=1), 0, tmp_path / "packed", tmp_path / "run", 1e9, "test")
+    metrics = evaluate(tmp_path / "run", tmp_path / "packed", tmp_path / "results")
+    assert metrics["test_images"] == 24
+    assert not [name for name in metrics if "top5" in name]

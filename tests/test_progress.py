@@ -1,0 +1,58 @@
+"""Long work says how far it is: plain lines where nobody watches, a bar on a terminal; and what it will be, first."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.progress import clock, progress
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_plain_lines_have_count_rate_and_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("harness.progress.time.monotonic", lambda: now[0])
+    with progress(100, "train", "epochs", done=20) as advance:
+        for _ in range(80):
+            now[0] += 1.0
+            advance(1, "loss 1.2")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "train: 21 of 100 epochs, 1/s, 79 s left; loss 1.2"
+    assert lines[-1] == "train: 100 of 100 epochs, 1/s in 80 s; loss 1.2"
+    assert len(lines) == 9, "the first, one every ten seconds, the last"
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    main, side = pty.openpty()
+    code = "from harness.progress import progress\nwith progress(3, 'data', 'images') as advance: advance(3, '')"
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=side, check=True, env=environment)
+    os.close(side)
+    assert done.returncode == 0
+    shown = os.read(main, 100_000).decode()
+    assert "3/3" in shown
+    assert "images" in shown
+    assert "\x1b[" in shown
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h")])
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert clock(seconds) == words
+
+
+def test_a_long_command_says_first_what_it_will_do() -> None:
+    lines = CliRunner().invoke(app, ["doctor", "-j", "2"]).stdout.splitlines()
+    assert lines[0].startswith(
+        "components: 8 variants x 5 seeds = 40 cells, and the candidate; images: fashion-mnist-8k"
+    )
+    assert lines[1].startswith("device ")
+    assert "2 at once" in lines[1]
+    assert lines[2].startswith("time: at least ")
