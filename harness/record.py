@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import hash_json, read_json
+from harness.settings.parse import parse
 from harness.settings.schema import MACHINE, Settings
 
 PACKAGE = Path(__file__).parent
@@ -96,8 +97,6 @@ class Config:
 
 def read_config(path: Path) -> Config:
     """Read a config.json. Raises `UserError` when it is missing or is not one."""
-    from harness.settings.schema import parse
-
     values = read_json(path)
     try:
         settings, seed, data = values["settings"], values["seed"], DataRecord(**values["data"])

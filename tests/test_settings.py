@@ -14,8 +14,9 @@ from harness.cli import app
 from harness.errors import UserError
 from harness.record import Config, DataRecord
 from harness.settings.check import check_candidate, check_study
+from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
-from harness.settings.schema import MACHINE, DataSettings, Settings, allowed, parse
+from harness.settings.schema import MACHINE, DataSettings, Settings
 from harness.settings.study import differences, load_candidate, load_study, resolve
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import UserError
 from harness.files import read_json
 from harness.record import RunFolder
-from harness.settings.schema import MACHINE, Settings, parse
+from harness.settings.parse import parse
+from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study
 
 CANDIDATE = "candidate"

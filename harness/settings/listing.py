@@ -1,7 +1,8 @@
 """Settings and variants as lists to read."""
 
+from harness.settings.parse import allowed
 from harness.settings.presets import PRESETS
-from harness.settings.schema import Settings, allowed
+from harness.settings.schema import Settings
 from harness.settings.study import Study
 
 

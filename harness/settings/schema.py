@@ -5,13 +5,9 @@ default is what the paper's text says; where the text is silent, what its author
 between the text and the run (A..) are numbered as in experiments/claims.yaml.
 """
 
-import types
-import typing
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from harness.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def _field(default: Any, help: str, *, group: str, paper: str = "", claims: tuple[str, ...] = (), **limits: Any) -> Any:
@@ -24,12 +20,14 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Order = Literal["relu-norm-pool", "norm-pool-relu", "norm-relu-pool", "relu-pool-norm"]
 
 
-class _Declared(BaseModel):
+class Declared(BaseModel):
+    """What a user declares in a file: every key is known, and of its type."""
+
     # Strict: `lrn: 1` is not `true`, and `lrn: off` is a text in YAML 1.2.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class DataSettings(_Declared):
+class DataSettings(Declared):
     """Which images a study uses, and how they are brought to one size and split."""
 
     source: Literal[
@@ -61,7 +59,7 @@ class DataSettings(_Declared):
     )
 
 
-class Settings(_Declared):
+class Settings(Declared):
     """One run's settings, less its seed and its data. Flat, so that `dvc exp run -S lrn=false` flips one of them."""
 
     # ---- the net
@@ -266,80 +264,3 @@ MACHINE = tuple(
     if field.json_schema_extra["group"] == "machine"  # type: ignore
 )
 """Settings that say where a run is computed: not part of its fingerprint; what they come to is recorded beside it."""
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def parse(model: type[Model], values: Any, where: str) -> Model:
-    """Check `values` (a mapping) against a declared model.
-
-    `where` names the file and the place in it. Raises `UserError`: one line with the key, what was found and what is
-    allowed.
-    """
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: got {_show(values)}; a mapping of settings is allowed")
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{where}: {_explain(model, first)}") from error
-
-
-def _explain(model: type[BaseModel], error: Any) -> str:
-    if not error["loc"]:
-        return str(error["ctx"]["error"])
-    key = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}{_nearest(key, list(model.model_fields))}"
-    if error["type"] == "missing":
-        return f"{key}: missing; allowed: {allowed(model, key)}"
-    return f"{key}: got {_show(error['input'])}; allowed: {allowed(model, key)}"
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, 3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; allowed: {', '.join(sorted(names))}"
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def allowed(model: type[BaseModel], key: str) -> str:
-    """What a setting may be, in words: `true or false`, `one of relu, tanh`, `a number >= 0 and < 1`."""
-    field = model.model_fields[key]
-    return _kind(field.annotation, field.metadata)
-
-
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-
-
-def _kind(annotation: Any, metadata: list[Any]) -> str:
-    if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0], _flat(get_args(annotation)[1:]))
-    if get_origin(annotation) is Literal:
-        values = [str(value) for value in get_args(annotation)]
-        return values[0] if len(values) == 1 else "one of " + ", ".join(values)
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        parts = [_kind(part, metadata) for part in get_args(annotation) if part is not type(None)]
-        return " or ".join([*parts, "nothing"])
-    if get_origin(annotation) is list:
-        return "a list, each " + _kind(get_args(annotation)[0], [])
-    limits = [
-        f"{_SIGNS[k]} {getattr(m, k)}" for m in _flat(metadata) for k in _SIGNS if getattr(m, k, None) is not None
-    ]
-    pattern = [m.pattern for m in _flat(metadata) if getattr(m, "pattern", None)]
-    words = _WORDS.get(annotation, str(annotation))
-    if pattern:
-        return "auto, cpu, cuda or cuda:N" if "cuda" in pattern[0] else f"a text like {pattern[0]}"
-    return f"{words} {' and '.join(limits)}".strip()
-
-
-def _flat(metadata: Any) -> list[Any]:
-    """Pydantic keeps limits as they were given: bare, or inside a Field."""
-    return [part for m in metadata for part in (getattr(m, "metadata", None) or [m])]

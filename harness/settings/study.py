@@ -10,21 +10,22 @@ from pydantic import Field
 
 from harness.errors import UserError
 from harness.files import hash_json, read_yaml
+from harness.settings.parse import parse
 from harness.settings.presets import PRESETS
-from harness.settings.schema import DataSettings, Settings, _Declared, parse
+from harness.settings.schema import DataSettings, Declared, Settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
 
 
-class Published(_Declared):
+class Published(Declared):
     """What the paper says that a variant's switch changes: percentage points of top-1 error, variant less baseline."""
 
     top1: float = Field(description="difference of the top-1 error in points, variant less baseline")
     where: str = Field(description="where the paper says so")
 
 
-class StudyFile(_Declared):
+class StudyFile(Declared):
     """The keys of a study file."""
 
     name: str = Field(description="names the report: reports/NAME.md", pattern=f"^{NAME.pattern}$")
