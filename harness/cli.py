@@ -125,7 +125,7 @@ def run(
     doctor(STUDY, jobs)
     pool.dvc("repro", *pool.upstream(), show=True)
     cells = pool.waiting()
-    say(f"run: {len(cells)} of the cells are not up to date" if cells else "run: every cell is up to date")
+    say(f"run: {len(cells)} cells to run, {jobs} at once" if cells else "run: every cell is up to date")
     failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu]) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.

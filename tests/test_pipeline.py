@@ -288,7 +288,7 @@ def test_a_stopped_study_goes_on(project: Path) -> None:
     )  # fmt: skip
     log = project / ".dvc/tmp/cells/long-0.log"
     deadline = time.monotonic() + 120
-    while not (log.exists() and " epochs, " in log.read_text()) and time.monotonic() < deadline:
+    while not (log.exists() and " steps, " in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)

@@ -145,15 +145,16 @@ def fresh(code: str) -> list[str]:
 
 
 def test_the_package_and_the_command_line_start_at_once() -> None:
-    clock = "import contextlib, io, sys, time; t = time.perf_counter()"
-    package = f"{clock}; import harness; print(time.perf_counter() - t)"
+    # The process's own time: another test may run beside this one.
+    clock = "import contextlib, io, sys, time; t = time.process_time()"
+    package = f"{clock}; import harness; print(time.process_time() - t)"
     assert min(float(fresh(package)[-1]) for _ in range(3)) < 0.2
     command_line = f"""{clock}
 import harness.cli
 sys.argv = ["harness", "--help"]
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     harness.cli.main()
-print(time.perf_counter() - t, "torch" in sys.modules)
+print(time.process_time() - t, "torch" in sys.modules)
 """
     told = [fresh(command_line) for _ in range(3)]
     assert min(float(seconds) for seconds, _ in told) < 0.8

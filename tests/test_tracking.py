@@ -123,6 +123,17 @@ def test_a_run_trained_again_is_new_and_the_old_one_stays(made: Made) -> None:
     )
 
 
+def test_candidates_of_a_sweep_stand_beside_each_other(made: Made) -> None:
+    study, candidate, root = made
+    publish(*made)
+    flipped = (candidate[0].model_copy(update={"lrn": False}), 0)
+    make_run(root / study.candidate_results, *flipped)
+    published = publish(study, flipped, root)
+    runs = by(local(root), published, "train")
+    candidates = {r.info.run_name: r.data.tags["current"] for r in runs if r.data.tags["cell"] == "candidate"}
+    assert candidates == {"candidate/s0": "true", "candidate lrn=False/s0": "true"}
+
+
 def test_a_publication_that_was_killed_is_completed(made: Made) -> None:
     published = publish(*made)
     client = local(made[2])

@@ -253,3 +253,12 @@ def test_a_folder_with_a_run_of_other_settings_is_left_alone(run: Any, packed: P
         train(tiny(epochs=1, lrn=False), 0, packed, folder, 1e9, "test")
     assert before == {p.name: p.read_bytes() for p in folder.iterdir()}
     assert load_file(folder / "model.safetensors")
+
+
+def test_a_folder_that_is_no_run_is_left_alone(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("keep")
+    with pytest.raises(UserError, match=r"mine: is there and is no run's folder"):
+        train(tiny(epochs=1), 0, packed, tmp_path / "mine", 1e9, "test")
+    assert (tmp_path / "mine/notes.txt").read_text() == "keep"

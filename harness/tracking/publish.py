@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.files import hash_file, hash_json
-from harness.report.cells import Result, Results, Run, read_results
+from harness.report.cells import CANDIDATE, Result, Results, Run, read_results
 from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
@@ -128,7 +128,9 @@ class _Publication:
         """A run, and whether it is new. Runs of the same cell that have another record are no longer current."""
         cell = f"tags.role = 'train' and tags.cell = '{result.key}' and tags.current = 'true'"
         for old in self.mlflow.search_runs([self.experiment], cell):
-            if old.data.tags.get("record") != identity:
+            # Candidates of other settings stand beside each other: they are the rows of a sweep.
+            apart = result.variant == CANDIDATE and old.data.tags.get("fingerprint") != run.fingerprint
+            if old.data.tags.get("record") != identity and not apart:
                 self.mlflow.set_tag(old.info.run_id, "current", "false")
         found = self._find(role="train", cell=result.key, record=identity)
         if found:
@@ -138,11 +140,21 @@ class _Publication:
                     self.mlflow.set_tag(run_id, key, value)
             return run_id, False
         start, times = run.provenance.started, [row["time"] for row in run.history]
-        run_id = self._make(f"{result.variant}/s{result.seed}", self._tags(result, run, identity, execution), start)
+        run_id = self._make(
+            f"{self._variant(result, run)}/s{result.seed}", self._tags(result, run, identity, execution), start
+        )
         self._log(run_id, result, run)
         self._images(run_id, run)
         self._end(run_id, "FAILED" if result.status == "diverged" else "FINISHED", times[-1] if times else start)
         return run_id, True
+
+    def _variant(self, result: Result, run: Run) -> str:
+        """The variant's name; a candidate's says what it changes, so that two of them are not taken for one."""
+        if result.variant != CANDIDATE:
+            return result.variant
+        base = self.study.variants[self.study.baseline].model_dump()
+        changed = [f"{key}={run.settings[key]}" for key in base if run.settings.get(key) != base[key]]
+        return " ".join([CANDIDATE, *changed])[:250]
 
     def _tags(self, result: Result, run: Run, identity: str, execution: str) -> dict[str, str]:
         p, variants = run.provenance, list(self.study.variants)
@@ -152,7 +164,7 @@ class _Publication:
             "cell": result.key,
             "record": identity,
             "current": "true",
-            "variant": result.variant,
+            "variant": self._variant(result, run),
             "seed": str(result.seed),
             "status": result.status,
             "fingerprint": run.fingerprint,
@@ -188,7 +200,7 @@ class _Publication:
             for column, name in EPOCH.items()
             if math.isfinite(row[column])  # MLflow shows no metric that was once not finite; `diverged` says it
         ]
-        settings = {"variant": result.variant, "seed": result.seed, **run.settings}
+        settings = {"variant": self._variant(result, run), "seed": result.seed, **run.settings}
         params = [Param(name, str(value)) for name, value in settings.items()]
         # Two calls: of one call's metrics MLflow keeps no order.
         self.mlflow.log_batch(run_id, metrics=metrics[:1], params=params)

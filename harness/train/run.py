@@ -53,11 +53,20 @@ def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_secon
             )
         say(f"{out}: is finished already")
         return State()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: is there and is no run's folder; name another one")
     machine = provenance.machine(numerics.device, settings.threads)
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
-    with _lock(place), _signals() as stop:
+    with _lock(place), _signals() as told, contextlib.ExitStack() as shown:
         checkpoints = Checkpoints(place)
-        trainer = _trainer(config, packed, numerics, checkpoints, checkpoint_seconds, stop)
+        watch = _Watch(told, shown)
+        trainer = Trainer(
+            settings, seed, packed, numerics, checkpoints, checkpoint_seconds, watch.epoch, watch.between_steps
+        )
+        for line in checkpoints.damaged:
+            say(line)
+        say(_head(config, trainer, numerics))
+        watch.start(trainer)
         source = provenance.source()
         done = trainer.run()
         write_run(folder, config, trainer, _provenance(config, trainer, machine, source, command))
@@ -66,32 +75,35 @@ def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_secon
     return done
 
 
-def _trainer(
-    config: Config,
-    packed: Packed,
-    numerics: Numerics,
-    checkpoints: Checkpoints,
-    checkpoint_seconds: float,
-    stop: Callable[[], bool],
-) -> Trainer:
-    settings = config.settings
-    bar = contextlib.ExitStack()
+class _Watch:
+    """Shows how far a run is, and tells it to stop."""
 
-    def report(row: dict[str, Any]) -> None:
-        advance(
-            1,
-            f"loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
-            f"validation error {row['validation_top1']:.1f} %",
+    def __init__(self, told: Callable[[], bool], shown: contextlib.ExitStack) -> None:
+        self.told, self.shown = told, shown
+        self.note = ""
+
+    def start(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.seen = self._steps()
+        total = trainer.settings.epochs * trainer.batches.steps
+        self.advance = self.shown.enter_context(progress(total, "train", "steps", self.seen))
+
+    def _steps(self) -> int:
+        state = self.trainer.state
+        return (state.epoch - 1) * self.trainer.batches.steps + state.step
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.note = (
+            f"after epoch {row['epoch']}: loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
+            f"validation error {row['validation_top1']:.1f} %"
         )
-        if row["epoch"] == settings.epochs:
-            bar.close()
 
-    trainer = Trainer(settings, config.seed, packed, numerics, checkpoints, checkpoint_seconds, report, stop)
-    for line in checkpoints.damaged:
-        say(line)
-    say(_head(config, trainer, numerics))
-    advance = bar.enter_context(progress(settings.epochs, "train", "epochs", trainer.state.epoch - 1))
-    return trainer
+    def between_steps(self) -> bool:
+        done = self._steps()
+        if done > self.seen:
+            self.advance(done - self.seen, self.note)
+            self.seen = done
+        return self.told()
 
 
 def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:
