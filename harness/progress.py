@@ -33,7 +33,7 @@ def _lines(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
         nonlocal count, last
         count += units
         now = time.monotonic()
-        if count - done == units or count >= total or now - last >= EVERY:
+        if units and (count - done == units or count >= total or now - last >= EVERY):
             last = now
             rate = (count - done) / max(now - begin, 1e-9)
             left = f", {clock((total - count) / rate)} left" if count < total else f" in {clock(now - begin)}"

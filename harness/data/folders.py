@@ -1,6 +1,7 @@
 """Trees of image files: PART/CLASS/FILE, or CLASS/FILE where the parts are cut by rule."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,63 +9,109 @@ import numpy as np
 from harness.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-TEST_NAMES = ("val", "test", "validation")
-"""Names of the tree beside `train` that is the test part: ImageNet's validation images are what the paper tests on."""
+VALIDATION_NAMES = ("val", "validation")
 
-Tree = tuple[list[Path], np.ndarray]
-"""Paths and labels of a part."""
+Tree = tuple[list[str], np.ndarray]
+"""Files of a part, relative to the root, and their labels."""
 
 
 def find(root: Path, needs_parts: bool) -> tuple[list[str], dict[str, Tree]]:
     """Class names, sorted, and the parts of a tree: `train` and `test`, or `train` alone for one tree of classes.
 
-    Raises `UserError` for a missing folder, no class, an empty class, or a class that `train` lacks.
+    Beside `train`, a folder `val` is the test part where it is alone or `needs_parts`, as the paper tests on ImageNet's
+    validation images; beside a `test` of its own it is the validation part.
+    Raises `UserError` for a folder that is missing or cannot be read, fewer than two classes, an empty class, or a
+    class that `train` lacks.
     """
     if not root.is_dir():
         raise UserError(f"data.root: {root}: no such folder; allowed: train/CLASS/* with val/CLASS/*, or CLASS/*")
+    try:
+        return _find(root, needs_parts)
+    except OSError as error:
+        raise UserError(f"data.root: {error.filename or root}: cannot be read: {error.strerror or error}") from error
+
+
+def _find(root: Path, needs_parts: bool) -> tuple[list[str], dict[str, Tree]]:
     train = root / "train"
-    test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
-    if train.is_dir() and test is not None:
-        names = _classes(train)
-        extra = sorted(set(_classes(test)) - set(names))
-        if extra:
-            raise UserError(f"{test / extra[0]}: a class that {train} lacks; both parts need the same classes")
-        return names, {"train": _tree(train, names), "test": _tree(test, names)}
-    if needs_parts or train.is_dir():
+    validation = next((name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
+    places = {"test": validation} if validation else {}
+    if (root / "test").is_dir() and not (needs_parts and validation):
+        places = {"validation": validation, "test": "test"} if validation else {"test": "test"}
+    if not train.is_dir() and not needs_parts:
+        names = _classes(root)
+        return names, {"train": _tree(root, "", names)}
+    if not train.is_dir() or not places:
         lacks = "val/CLASS/*" if train.is_dir() else "train/CLASS/* and val/CLASS/*"
         raise UserError(f"data.root: {root}: lacks {lacks}")
-    names = _classes(root)
-    return names, {"train": _tree(root, names)}
+    names = _classes(train)
+    for place in places.values():
+        if extra := sorted(set(_classes(root / place)) - set(names)):
+            raise UserError(f"{root / place / extra[0]}: a class that {train} lacks; both parts need the same classes")
+    return names, {part: _tree(root, place, names) for part, place in {"train": "train", **places}.items()}
 
 
 def _classes(folder: Path) -> list[str]:
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not names:
         raise UserError(f"{folder}: no class: a class is a folder of images")
+    if len(names) == 1:
+        raise UserError(f"{folder}: one class alone: {names[0]}; two are needed at the least")
+    for name in names:
+        if shown(name) != name:
+            raise UserError(f"{folder / shown(name)}: its name is not UTF-8; rename the folder")
     return names
 
 
-def _tree(folder: Path, names: list[str]) -> Tree:
-    paths: list[Path] = []
+def _tree(root: Path, place: str, names: list[str]) -> Tree:
+    files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        files = sorted((folder / name).rglob("*")) if (folder / name).is_dir() else []
-        images = [p for p in files if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+        images = list(_images(root, os.path.join(place, name)))
         if not images:
-            raise UserError(f"{folder / name}: no image; allowed: {', '.join(sorted(SUFFIXES))}")
-        paths += images
+            raise UserError(f"{root / place / name}: no image; allowed: {', '.join(sorted(SUFFIXES))}")
+        files += images
         labels += [label] * len(images)
-    return paths, np.array(labels, dtype=np.int64)
+    return files, np.array(labels, dtype=np.int64)
 
 
-def decoder(paths: list[Path]) -> Callable[[int], np.ndarray]:
-    """Decodes image i of `paths` to RGB, upright, as (H, W, 3) uint8; raises what Pillow raises for a broken file."""
+def _images(root: Path, folder: str) -> Iterator[str]:
+    """Image files below a folder, in the order of their names; what begins with a dot is hidden, folders too."""
+    # Plain texts, as they take a fifth of the memory of paths: ImageNet has 1.3 million.
+    if not (root / folder).is_dir():
+        return
+    with os.scandir(root / folder) as entries:
+        # A link to nothing counts: it stops with its name when it is decoded, where leaving it out would be silent.
+        found = sorted((e.name, e.is_dir(), e.is_symlink(), e.is_file()) for e in entries if e.name[0] != ".")
+    for name, is_folder, is_link, is_file in found:
+        if is_folder and not is_link:
+            yield from _images(root, os.path.join(folder, name))
+        elif (is_file or (is_link and not is_folder)) and os.path.splitext(name)[1].lower() in SUFFIXES:
+            yield os.path.join(folder, name)
+
+
+def shown(name: str) -> str:
+    """A file's name for messages and JSON: bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def decoder(root: Path, files: list[str]) -> Callable[[int], np.ndarray]:
+    """Decodes image i of `files` to RGB, upright, as (H, W, 3) uint8; raises what Pillow raises for a broken file.
+
+    The first picture of an animation; transparency is dropped. More than 8 bits a channel in grey are refused, since
+    Pillow would cut them off at white.
+    """
 
     def decode(i: int) -> np.ndarray:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
 
-        with Image.open(paths[i]) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        try:
+            with Image.open(root / files[i]) as image:
+                if image.mode[0] in "IF":
+                    raise ValueError(f"more than 8 bits a pixel (mode {image.mode}); save it with 8")
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except UnidentifiedImageError as error:
+            # Pillow's own words hold the whole path, which would make the manifest differ from machine to machine.
+            raise ValueError("no format that Pillow knows") from error
 
     return decode
 

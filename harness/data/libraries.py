@@ -18,7 +18,7 @@ DEFAULT_ROOT = "data/downloads"
 WHAT = {
     "cifar10": "cifar-10-batches-py/ or cifar-10-python.tar.gz",
     "cifar100": "cifar-100-python/ or cifar-100-python.tar.gz",
-    "fashion-mnist": "FashionMNIST/raw/ with the four *-ubyte.gz files",
+    "fashion-mnist": "FashionMNIST/raw/ with the four unpacked *-ubyte files",
     "stl10": "stl10_binary/ or stl10_binary.tar.gz",
     "imagenette": "imagenette2/ or imagenette2.tgz",
 }

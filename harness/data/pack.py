@@ -28,24 +28,27 @@ AHEAD = 64
 def pack(settings: DataSettings, out: Path) -> Manifest:
     """Pack the images that `settings` name into the folder `out`; an older one there is replaced when all is done.
 
-    Raises `UserError` for a source that is not there, an image that cannot be read (unless `on_error: skip`), or a full
-    disk; `out` is then as it was.
+    Raises `UserError` for a source that is not there, an image that cannot be read (unless `on_error: skip`), a full
+    disk, or an `out` that holds other files; `out` is then as it was.
     """
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
+        raise UserError(f"{out}: holds other files than packed images; take another folder")
     source = open_source(settings)
     parts = _parts(source, settings)
     total = sum(len(items.labels) for items in parts.values())
     say(f"data: {total:,} images of {source.name} to {source.size} x {source.size} in {out}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        manifest = _write(source, parts, settings.on_error == "skip", temporary)
-        temporary.chmod(0o755)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            manifest = _write(source, parts, settings.on_error == "skip", temporary)
+            temporary.chmod(0o755)
+            shutil.rmtree(out, ignore_errors=True)
+            temporary.rename(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return manifest
 
 
@@ -105,6 +108,8 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
                     if part == "train":
                         colours.add(image)
                     advance(1, "")
+                if missing := len(items.labels) - len(kept[part]):
+                    advance(missing, "")
                 _sync(file)
             labels = items.labels[kept[part]].astype("<i4")
             digest.update(labels.tobytes())
@@ -114,7 +119,7 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
         part: np.bincount(parts[part].labels[kept[part]], minlength=len(source.class_names)).tolist() for part in PARTS
     }
     for part, numbers in per_class.items():
-        if 0 in numbers and part != "test":
+        if 0 in numbers:
             raise UserError(f"{source.class_names[numbers.index(0)]}: no readable image in the {part} part")
     if left_out:
         say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
@@ -163,12 +168,13 @@ def _decoded(
         try:
             return i, future.result()
         except Exception as error:  # Pillow raises many kinds for a broken file
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if not skip:
                 raise UserError(
-                    f"{items.names[i]}: cannot be read as an image: {error}; "
+                    f"{items.names[i]}: cannot be read as an image: {why}; "
                     "mend or remove it, or set data.on_error: skip"
                 ) from error
-            left_out.append({"path": items.names[i], "why": str(error)})
+            left_out.append({"path": items.names[i], "why": why})
             return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

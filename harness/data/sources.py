@@ -59,8 +59,8 @@ def open_source(settings: DataSettings) -> Source:
     size = settings.size or FOLDER_SIZE
     names, trees = folders.find(root, needs_parts=name != "folder")
     parts = {
-        part: Items(labels, [str(p.relative_to(root)) for p in paths], folders.decoder(paths))
-        for part, (paths, labels) in trees.items()
+        part: Items(labels, [folders.shown(file) for file in files], folders.decoder(root, files))
+        for part, (files, labels) in trees.items()
     }
     return Source(name, names, 3, size, parts)
 

@@ -35,7 +35,10 @@ def limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.nd
     classes = len(np.unique(labels))
     if not classes <= limit <= len(labels):
         raise UserError(f"data.{key}: got {limit}; allowed: {classes} (one a class) to {len(labels)} (all)")
-    return stratified(labels, limit, seed, key)[0]
+    chosen, _ = stratified(labels, limit, seed, key)
+    if len(np.unique(labels[chosen])) < classes:
+        raise UserError(f"data.{key}: {limit} of {len(labels)} images leaves a class without an image; take more")
+    return chosen
 
 
 def cut(labels: np.ndarray, fraction: float, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
