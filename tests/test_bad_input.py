@@ -82,6 +82,7 @@ def variant(**settings: Any) -> dict[str, Any]:
         (variant(lrn=1), ["study.yaml: variants.base: lrn: got 1", "true or false"]),
         (variant(dropout=1.0), ["study.yaml: variants.base: dropout: got 1.0", "< 1"]),
         (variant(dropout=float("nan")), ["study.yaml: variants.base: dropout: got nan"]),
+        (variant(gpus=True), ["study.yaml: variants.base: gpus: got True", "1, 2"]),
         (variant(gpus=3), ["study.yaml: variants.base: gpus: got 3", "1, 2"]),
         (variant(epochs=2.5), ["study.yaml: variants.base: epochs: got 2.5", "a whole number"]),
         (variant(preset="papr"), ["study.yaml: variants.base: preset: got 'papr'", "paper", "as_run"]),

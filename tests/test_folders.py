@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import picture, settings, tree
 from PIL import Image
 
 from harness.data.folders import find, to_size
@@ -14,7 +15,6 @@ from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.settings.schema import DataSettings
-from tests.pictures import picture, settings, tree
 
 ODD_NAMES = ["café ☕", "-rf", 'it\'s "quoted"', "<b>bold & co", "*", "a\nb"]
 

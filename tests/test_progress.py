@@ -30,6 +30,21 @@ def test_plain_lines_have_count_rate_and_time_left(
     assert len(lines) == 9, "the first, one every ten seconds, the last"
 
 
+def test_nothing_done_yet_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(3, "data", "images") as advance:
+        advance(0, "")
+        assert capsys.readouterr().out == ""
+        advance(3, "")
+    assert capsys.readouterr().out.startswith("data: 3 of 3 images, ")
+
+
+def test_work_that_fails_does_not_claim_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="no space"), progress(3, "data", "images") as advance:
+        advance(1, "")
+        raise OSError("no space")
+    assert "3 of 3" not in capsys.readouterr().out
+
+
 def test_a_terminal_gets_a_bar() -> None:
     main, side = pty.openpty()
     code = "from harness.progress import progress\nwith progress(3, 'data', 'images') as advance: advance(3, '')"

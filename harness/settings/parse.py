@@ -20,6 +20,11 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}: got {_show(values)}; a mapping of settings is allowed")
+    for key, value in values.items():
+        # To Python true equals 1, so that pydantic takes it for one of the numbers 1 and 2.
+        field = model.model_fields.get(key)
+        if isinstance(value, bool) and field is not None and get_origin(field.annotation) is Literal:
+            raise UserError(f"{where}: {key}: got {_show(value)}; allowed: {allowed(model, key)}")
     try:
         return model.model_validate(values)
     except ValidationError as error:

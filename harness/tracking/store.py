@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -46,11 +46,14 @@ def home(root: Path) -> Path:
 def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI`, else the SQLite file at the repository's root. Raises `UserError` for no address."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"sqlite:///{home(root)}/mlflow.db"
     try:
-        urlsplit(given or "")
-    except ValueError as error:  # the address is not repeated: a password may be in it
-        raise UserError(f"MLFLOW_TRACKING_URI: not an address: {error}") from error
-    return given or f"sqlite:///{home(root)}/mlflow.db"
+        _ = urlsplit(given).port
+    except ValueError as error:
+        # The address is not repeated: a password with signs that were not escaped reads as host and port.
+        raise UserError("MLFLOW_TRACKING_URI: not an address; its host or port cannot be read") from error
+    return given
 
 
 def is_server(uri: str) -> bool:
@@ -59,10 +62,10 @@ def is_server(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """A URI as it may be printed: without user and password, and without options, which may hold one."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc and not parts.query:
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme in ("sqlite", "file"):
         return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 @contextmanager
@@ -107,8 +110,8 @@ def client(root: Path) -> Iterator[MlflowClient]:
 def _refused(uri: str, error: Exception) -> UserError:
     """One line of what MLflow, a database or a disk said, without the password."""
     said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    secret = urlsplit(uri).netloc.rpartition("@")[0]
-    if secret:
+    secret = uri.partition("://")[2].rpartition("@")[0]
+    if secret and shown(uri) != uri:
         said = said.replace(f"{secret}@", "")
     return UserError(f"MLflow at {shown(uri)}: {said[:300]}")
 
