@@ -39,7 +39,7 @@ def test_nothing_done_yet_is_no_line(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_work_that_fails_does_not_claim_its_end(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(OSError, match="no space"), progress(3, "data", "images") as advance:
+    with pytest.raises(OSError, match="no space"), progress(3, "data", "images") as advance:  # noqa: PT012
         advance(1, "")
         raise OSError("no space")
     assert "3 of 3" not in capsys.readouterr().out
