@@ -54,6 +54,8 @@ def client(root: Path) -> Iterator[MlflowClient]:
     two that look for a run before they make it would make it twice. Raises `TrackingDownError`.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow prints two lines a run, with the whole address of the server: its password too.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # A server that went away in between is given up after one more try, not after minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     uri = tracking_uri(root)
