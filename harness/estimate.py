@@ -5,6 +5,7 @@ import time
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from harness.data.packed import Packed
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import clock
@@ -26,21 +27,20 @@ TRAINING_IMAGES = {
     "imagenet": 1153050,
     "synthetic": 460,
 }
-"""Images that are left to train when the validation part is cut off, for the estimate alone."""
+"""Images that are left to train when the validation part is cut off, for an estimate before they are packed."""
 
 
 def outlook(study: Study, jobs: int) -> list[str]:
     """Lines: what a study runs, where, and an estimate of its time from a few steps on random pixels."""
     base = study.variants[study.baseline]
     numerics = configure(base)
-    channels, _, classes = SOURCES[study.data.source]
+    images, channels, classes = _images(study)
     head = (
         f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells, and the "
         f"candidate; images: {study.data.source}"
     )
     threads = f", {base.threads} thread(s) a cell" if numerics.device.type == "cpu" else ""
     where = f"device {numerics.device}, {base.precision}{threads}, {jobs} at once"
-    images = study.data.train_limit or TRAINING_IMAGES.get(study.data.source)
     if images is None:
         return [head, where, "time: known once the images are packed"]
     rate = images_per_second(base, channels, classes or 1000, numerics)
@@ -50,6 +50,15 @@ def outlook(study: Study, jobs: int) -> list[str]:
         where,
         f"time: at least {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
     ]
+
+
+def _images(study: Study) -> tuple[int | None, int, int | None]:
+    """Training images, channels and classes: of the packed images, else what is known of the source."""
+    if (study.packed / "manifest.json").exists():
+        manifest = Packed.open(study.packed).manifest
+        return manifest.counts["train"], manifest.channels, len(manifest.class_names)
+    channels, _, classes = SOURCES[study.data.source]
+    return study.data.train_limit or TRAINING_IMAGES.get(study.data.source), channels, classes
 
 
 def images_per_second(settings: Settings, channels: int, classes: int, numerics: Numerics) -> float:

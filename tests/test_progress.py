@@ -71,3 +71,17 @@ def test_a_long_command_says_first_what_it_will_do() -> None:
     assert lines[1].startswith("device ")
     assert "2 at once" in lines[1]
     assert lines[2].startswith("time: at least ")
+
+
+def test_a_folders_time_is_estimated_once_its_images_are_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pictures import tree
+    from test_bad_input import project, variant
+
+    root = tree(tmp_path / "images", ["a", "b"], 40)
+    project(tmp_path, variant(colour=0.1) | {"data": {"source": "folder", "root": str(root), "size": 28}})
+    monkeypatch.chdir(tmp_path)
+    assert "time: known once the images are packed" in CliRunner().invoke(app, ["doctor"]).stdout
+    assert CliRunner().invoke(app, ["data"]).exit_code == 0
+    assert "time: at least " in CliRunner().invoke(app, ["doctor"]).stdout
