@@ -4,11 +4,15 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 from fake_study import diverge, make_results, make_run, make_study
 from mlflow import MlflowClient
 
+from harness.errors import UserError
 from harness.report.render import render
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -105,6 +110,9 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
     errors = [r.data.metrics["test_top1"] for r in runs if r.data.params["variant"] == "no-lrn"]
     assert mean.data.metrics["test_top1"] == pytest.approx(sum(errors) / 2)
     assert mean.data.metrics["n"] == 2
+    note = client.get_run(published.execution).data.tags["mlflow.note.content"]
+    assert "A study of two." in note
+    assert "| `no-lrn` | 2 of 2 |" in note
     report = client.list_artifacts(published.execution, "report")
     assert {a.path for a in report} == {"report/pair.md", "report/pair.html", "report/pair"}
     assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
@@ -123,6 +131,26 @@ def test_a_run_trained_again_is_new_and_the_old_one_stays(made: Made) -> None:
     )
 
 
+def current(client: MlflowClient, published: Published) -> list[str]:
+    return sorted(r.info.run_name for r in by(client, published, "train") if r.data.tags["current"] == "true")
+
+
+def test_the_comparison_holds_what_is_declared(made: Made) -> None:
+    study, candidate, root = made
+    others = ["base/s0", "base/s1", "candidate/s0"]
+    declared = publish(study, candidate, root)
+    client = local(root)
+    changed = make_study(root, SMALL.replace("lrn: false", "lrn: false, dropout: 0"))
+    assert publish(changed, candidate, root).execution != declared.execution
+    assert current(client, declared) == others, "a run of other settings than those declared now"
+    publish(study, candidate, root)
+    assert current(client, declared) == [*others, "no-lrn/s0", "no-lrn/s1"]
+    renamed = make_study(root, SMALL.replace("no-lrn:", "without:"))
+    publish(renamed, candidate, root)
+    assert current(client, declared) == others, "a variant that is declared no longer"
+    assert len(by(client, declared, "train")) == 5, "none of them is lost"
+
+
 def test_candidates_of_a_sweep_stand_beside_each_other(made: Made) -> None:
     study, candidate, root = made
     publish(*made)
@@ -132,6 +160,11 @@ def test_candidates_of_a_sweep_stand_beside_each_other(made: Made) -> None:
     runs = by(local(root), published, "train")
     candidates = {r.info.run_name: r.data.tags["current"] for r in runs if r.data.tags["cell"] == "candidate"}
     assert candidates == {"candidate/s0": "true", "candidate lrn=False/s0": "true"}
+    make_run(root / study.candidate_results, *flipped, provenance__started=1.8e9)
+    again = [r for r in by(local(root), publish(study, flipped, root), "train") if r.data.tags["cell"] == "candidate"]
+    assert sorted((r.info.run_name, r.data.tags["current"]) for r in again) == [
+        ("candidate lrn=False/s0", "false"), ("candidate lrn=False/s0", "true"), ("candidate/s0", "true")
+    ]  # fmt: skip
 
 
 def test_a_publication_that_was_killed_is_completed(made: Made) -> None:
@@ -207,8 +240,8 @@ def wait(port: int, process: "subprocess.Popen[Any]") -> None:
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
-    """The address of a tracking server that is down, and how to start it."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, Path]]:
+    """The address of a tracking server that is down, how to start it, and its database."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     started: list[subprocess.Popen[bytes]] = []
 
@@ -226,16 +259,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]
         started.append(process)
         wait(port, process)
 
-    yield f"http://127.0.0.1:{port}", start
+    yield f"http://127.0.0.1:{port}", start, folder / "server.db"
     for process in started:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
-    made: Made, server: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+    made: Made, server: tuple[str, Any, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    address, start = server
+    address, start, database = server
     root = with_candidate_file(made)
     begin = time.monotonic()
     process = publisher(root, MLFLOW_TRACKING_URI=address.replace("//", "//user:secret@"))
@@ -246,25 +279,109 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
     assert time.monotonic() - begin < 45
     assert not (root / "mlflow.db").exists(), "nothing goes to another store instead"
     start()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", "//user:hunter2@"))
     published = publish(*made)
     assert published.new == 5
     client = MlflowClient(address)
     before = everything(client, published)
     assert publish(*made).new == 0
     assert everything(client, published) == before
+    opened = subprocess.run(
+        [sys.executable, "-m", "harness", "ui"], cwd=root, text=True, capture_output=True, check=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert f"comparison: {address}/#/experiments/{published.experiment}/" in opened.stdout
+    printed = capfd.readouterr()
+    for text in (str(published), printed.out, printed.err, opened.stdout, opened.stderr):
+        assert "hunter2" not in text, "a password is not shown"
+    with sqlite3.connect(database) as rows:
+        assert "hunter2" not in "\n".join(rows.iterdump()), "a password is not stored"
+    assert not any("hunter2" in file.read_text(errors="replace") for file in root.rglob("*") if file.is_file())
+    assert not (root / "mlflow.db").exists()
     assert "report/pair.md" in {a.path for a in client.list_artifacts(published.execution, "report")}
 
 
 def test_a_password_is_never_shown() -> None:
     assert shown("https://user:secret@host:5000/path") == "https://host:5000/path"
     assert shown("postgresql+psycopg2://me:secret@db/mlflow") == "postgresql+psycopg2://db/mlflow"
-    assert shown("sqlite:////a/mlflow.db") == "sqlite:////a/mlflow.db"
+    assert shown("postgresql://db/mlflow?user=me&password=secret") == "postgresql://db/mlflow"
+    assert shown("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
 
 
 @pytest.fixture
-def interface(made: Made) -> Iterator[dict[str, str]]:
-    """The links that `harness ui` prints, while it runs."""
+def rude() -> Iterator[tuple[str, list[int]]]:
+    """A server that says that it is there, and answers every question with a status, first of a list; 0: not at all."""
+    answers: list[int] = []
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path != "/health" and not answers[0]:
+                over.wait(60)
+            status = 200 if self.path == "/health" else answers[0] or 503
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://user:secret@127.0.0.1:{server.server_port}", answers
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_refuses_or_hangs_is_said_in_one_line(
+    made: Made, rude: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, answers = rude
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    answers[:] = [401]
+    with pytest.raises(UserError, match="MLflow at http://127") as refused:
+        publish(*made)
+    assert "401" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    answers[:] = [0]
+    assert str(publish(*made)).startswith("not published: http://127.0.0.1")
+
+
+def test_a_store_that_cannot_be_used_is_said_in_one_line(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = made[2]
+    for uri, said in (
+        ("http://user:secret/@host", "not an address"),
+        (f"sqlite:///{root}", "unable to open"),
+        ("mysql+nodriver://user:secret@host/db", "nodriver"),
+        ("nonsense://user:secret@host", "unsupported"),
+        ("./mlruns", "maintenance"),
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(UserError, match=said) as error:
+            publish(*made)
+        assert "secret" not in str(error.value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (root / "mlflow.db").write_text("no database" * 100)
+    with pytest.raises(UserError, match="not a database"):
+        publish(*made)
+    (root / "mlflow.db").unlink()
+    (root / "mlartifacts").write_text("no folder")
+    with pytest.raises(UserError, match="mlartifacts"):
+        publish(*made)
+
+
+def test_an_experiment_that_was_deleted_is_said_in_one_line(made: Made) -> None:
+    published = publish(*made)
+    local(made[2]).delete_experiment(published.experiment)
+    with pytest.raises(UserError, match=r"deleted.*mlflow experiments restore"):
+        publish(*made)
+
+
+@contextmanager
+def interface(made: Made, end: signal.Signals) -> Iterator[dict[str, str]]:
+    """The links that `harness ui` prints, while it runs; `end` ends it, and its server with it."""
     root, port = with_candidate_file(made), free_port()
     kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
     process = subprocess.Popen(
@@ -282,24 +399,33 @@ def interface(made: Made) -> Iterator[dict[str, str]]:
         assert {"comparison", "table", "report"} <= set(links), links
         yield links
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         assert process.wait(60) == 0
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server is gone with its command"
 
 
-def test_the_interface_opens_on_the_comparison(interface: dict[str, str], tmp_path: Path) -> None:
+def test_the_interface_answers_and_ends_with_its_terminal(made: Made) -> None:
+    with interface(made, signal.SIGHUP) as links:
+        address, _, path = links["comparison"].partition("/#/experiments/")
+        assert address.startswith("http://127.0.0.1:"), "offered to this machine alone"
+        experiment = MlflowClient(address).get_experiment(path.partition("/")[0])
+        assert experiment.name == "pair"
+        assert "mlflow.sharedViewState.comparison" in experiment.tags
+
+
+def test_the_interface_opens_on_the_comparison(made: Made) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     browser_path = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
     if browser_path is None:
         pytest.skip("needs Debian's chromium")
-    with sync_api.sync_playwright() as play:
+    with interface(made, signal.SIGINT) as links, sync_api.sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=browser_path,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        page.goto(interface["comparison"])
+        page.goto(links["comparison"])
         page.wait_for_selector("text=no-lrn", timeout=60_000)
         page.wait_for_selector("text=validation/top1", timeout=60_000)
         shown_text = page.inner_text("body")

@@ -1,7 +1,8 @@
 """Publish a study: an experiment, a run an execution of it, under that a run a cell and a mean a variant.
 
 Every run is found again by the hash of its record, so that publishing twice changes nothing. A cell that was trained
-again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to.
+again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to. So does the
+run of a cell that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import getpass
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.files import hash_file, hash_json
 from harness.report.cells import CANDIDATE, Result, Results, Run, read_results
+from harness.report.markdown import code
+from harness.report.numbers import interval, mean_sd, number, places_of
 from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
@@ -53,7 +57,10 @@ class Published:
 
 
 def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Published:
-    """Bring every run of `study` that is there to MLflow, and its report. A server that is down is said, not raised."""
+    """Bring every run of `study` that is there to MLflow, and its report. A server that is down is said, not raised.
+
+    Raises `UserError` for a result that is broken, and for a store that refuses.
+    """
     results = read_results(study, candidate, root)
     try:
         with client(root) as mlflow:
@@ -69,13 +76,15 @@ class _Publication:
         self.there = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
 
     def go(self) -> Published:
-        execution = self._execution()
+        rows = variant_rows(self.study, self.results)
+        execution = self._execution(rows)
+        self._retire()
         ids, new = [], 0
         for result, run, identity in self.there:
             run_id, made = self._cell(result, run, identity, execution)
             ids.append(run_id)
             new += made
-        for row in variant_rows(self.study, self.results):
+        for row in rows:
             self._mean(row, execution)
         save_view(self.mlflow, self.experiment, self.study.file.metric)
         return Published(shown(tracking_uri(self.root)), self.experiment, execution, tuple(ids), new)
@@ -90,7 +99,7 @@ class _Publication:
         return found[0] if found else None
 
     def _make(self, name: str, tags: dict[str, str], start: float | None = None) -> str:
-        tags = {"study": self.study.name, "mlflow.user": getpass.getuser(), "mlflow.source.name": "harness", **tags}
+        tags = {"study": self.study.name, "mlflow.user": user(), "mlflow.source.name": "harness", **tags}
         begin = None if start is None else round(1000 * start)
         return str(self.mlflow.create_run(self.experiment, begin, tags, name).info.run_id)
 
@@ -98,7 +107,35 @@ class _Publication:
         self.mlflow.set_tag(run_id, "complete", "true")
         self.mlflow.set_terminated(run_id, status, None if end is None else round(1000 * end))
 
-    def _execution(self) -> str:
+    def _retire(self) -> None:
+        """Runs of a cell that has another record now, or is declared no longer, are not `current` any more.
+
+        A cell without a result keeps its last run. Candidates of other settings stand beside each other: they are the
+        rows of a sweep.
+        """
+        now = {result.key: (self._variant(result, run), result.seed, identity) for result, run, identity in self.there}
+        missing = {result.key for result in self.results.all if result.run is None}
+        for old in self._search("tags.role = 'train' and tags.current = 'true'"):
+            tags = old.data.tags
+            cell = tags.get("cell", "")
+            variant, seed, identity = now.get(cell, ("", 0, ""))
+            if cell == CANDIDATE:
+                keeps = (tags.get("variant"), tags.get("seed")) != (variant, str(seed))
+            else:
+                keeps = cell in missing
+            if tags.get("record") != identity and not keeps:
+                self.mlflow.set_tag(old.info.run_id, "current", "false")
+
+    def _search(self, query: str) -> list[Any]:
+        """Every run that a query finds, page by page."""
+        page = self.mlflow.search_runs([self.experiment], query)
+        runs = list(page)
+        while page.token:
+            page = self.mlflow.search_runs([self.experiment], query, page_token=page.token)
+            runs += page
+        return runs
+
+    def _execution(self, rows: list[VariantRow]) -> str:
         """The parent: one for each set of declared runs and what they came to, with the report."""
         identity = hash_json([self.study.declaration, sorted(identity for _, _, identity in self.there)])
         files = [
@@ -110,7 +147,7 @@ class _Publication:
         found = self._find(role="study", record=identity)
         if found and found.data.tags.get("report") == report:
             return str(found.info.run_id)
-        tags = {"role": "study", "record": identity, "mlflow.note.content": self.study.file.purpose}
+        tags = {"role": "study", "record": identity}
         run_id = str(found.info.run_id) if found else self._make(f"{self.study.name} {identity[:8]}", tags)
         for path in files:
             place = "report" if path.parent == (self.root / self.study.report).parent else f"report/{self.study.name}"
@@ -120,18 +157,13 @@ class _Publication:
             # MLflow shows no pictures that lie beside a Markdown file.
             page = to_html(text.read_text(encoding="utf-8"), text.parent)
             self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
+        self.mlflow.set_tag(run_id, "mlflow.note.content", note(self.study, rows))
         self.mlflow.set_tag(run_id, "report", report)
         self._end(run_id)
         return run_id
 
     def _cell(self, result: Result, run: Run, identity: str, execution: str) -> tuple[str, bool]:
-        """A run, and whether it is new. Runs of the same cell that have another record are no longer current."""
-        cell = f"tags.role = 'train' and tags.cell = '{result.key}' and tags.current = 'true'"
-        for old in self.mlflow.search_runs([self.experiment], cell):
-            # Candidates of other settings stand beside each other: they are the rows of a sweep.
-            apart = result.variant == CANDIDATE and old.data.tags.get("fingerprint") != run.fingerprint
-            if old.data.tags.get("record") != identity and not apart:
-                self.mlflow.set_tag(old.info.run_id, "current", "false")
+        """A run, and whether it is new."""
         found = self._find(role="train", cell=result.key, record=identity)
         if found:
             run_id = str(found.info.run_id)
@@ -234,3 +266,32 @@ class _Publication:
 def record(run: Run) -> str:
     """Identity of a recorded run: a training that was done again, to whatever end, has another."""
     return hash_json([hash_file(run.folder.provenance), hash_file(run.folder.metrics)])
+
+
+def note(study: Study, rows: list[VariantRow]) -> str:
+    """What MLflow shows on an execution's page: the question, and the variants in a table of Markdown."""
+    table = [
+        "| variant | seeds | error, % (sd) | difference | interval |",
+        "|:--|--:|--:|--:|:-:|",
+        *(
+            f"| {code(row.variant)} | {row.finished} of {row.declared} | {mean_sd(row.error, row.floor)} | "
+            + ("– | – |" if row.is_baseline else f"{_difference(row)} | {interval(row.difference)} |")
+            for row in rows
+        ),
+    ]
+    # MLflow takes 8,000 characters of a tag.
+    kept = table[: 2 + 50]
+    more = [] if len(kept) == len(table) else ["", f"{len(table) - len(kept)} more variants: see the report."]
+    return "\n".join([study.file.purpose[:1000], "", *kept, *more])
+
+
+def _difference(row: VariantRow) -> str:
+    return number(row.difference.mean, places_of(row.difference), sign=True)
+
+
+def user() -> str:
+    """Who publishes; in a container a user may have a number alone."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from harness.errors import UserError
 from harness.progress import say
@@ -28,7 +30,7 @@ READY = 120.0
 def serve(study: Study, published: Published, root: Path, port: int) -> None:
     """Start the interface, print its links, and stay until Ctrl-C. With a server given, print its links alone.
 
-    Raises `UserError` when the port is in use or the server does not start.
+    Raises `UserError` when the port is in use, and when the server does not start or ends by itself.
     """
     uri = tracking_uri(root)
     if is_server(uri):
@@ -40,19 +42,33 @@ def serve(study: Study, published: Published, root: Path, port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise UserError(f"--port: {port} cannot be used ({error.strerror}); take another") from error
-    server = _start(uri, port)
-    try:
-        _wait(server, port)
-        _print(f"http://{HOST}:{port}", study, published)
-        say("Ctrl-C ends it.")
-        server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        _stop(server)
+    _stop_on_signals()
+    with tempfile.TemporaryFile() as log:
+        server = _start(uri, port, log)
+        try:
+            _wait(server, port, log)
+            _print(f"http://{HOST}:{port}", study, published)
+            say("Ctrl-C ends it.")
+            server.wait()
+            raise UserError(f"mlflow server: ended by itself: {_last_line(log)}")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _stop(server)
 
 
-def _start(uri: str, port: int) -> "subprocess.Popen[bytes]":
+def _stop_on_signals() -> None:
+    """`kill`, and a terminal that is closed, end the server as Ctrl-C does: it would live on, on its port."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+
+
+def _start(uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
@@ -61,22 +77,15 @@ def _start(uri: str, port: int) -> "subprocess.Popen[bytes]":
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves a dozen processes
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    server = subprocess.Popen(
-        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    return server
+    # In a session of its own: Ctrl-C reaches this process alone, which ends the server and its workers.
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
 
 
-def _wait(server: "subprocess.Popen[bytes]", port: int) -> None:
+def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise UserError(f"mlflow server: ended with status {server.returncode} before it answered")
+            raise UserError(f"mlflow server: ended before it answered: {_last_line(log)}")
         try:
             urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1)
         except (urllib.error.URLError, OSError):
@@ -86,13 +95,22 @@ def _wait(server: "subprocess.Popen[bytes]", port: int) -> None:
     raise UserError(f"mlflow server: no answer within {READY:.0f} s")
 
 
+def _last_line(log: IO[bytes]) -> str:
+    """What a server said last."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def _print(base: str, study: Study, published: Published) -> None:
     for name, link in links(base, published.experiment, published.execution, f"{study.name}.html").items():
         say(f"{name + ':':<12}{link}")
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
-    """End the server and its workers."""
+    """End the server and its workers, undisturbed by a second Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, number)

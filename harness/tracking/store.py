@@ -9,15 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
+
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SECONDS = 5
-"""How long a server may take to say that it is there."""
+"""How long a server or database may take to say that it is there."""
+
+ENVIRONMENT = {
+    # A server that goes away or hangs in between is given up after one more try; MLflow's own limits come to minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "PGCONNECT_TIMEOUT": str(SECONDS),
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Two lines a run, with the whole address of the server: its password too.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Set in the environment, where the user has set nothing else."""
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""What SQLAlchemy opens for MLflow."""
 
 
 class TrackingDownError(Exception):
@@ -30,8 +46,16 @@ def home(root: Path) -> Path:
 
 
 def tracking_uri(root: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, else the SQLite file at the repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root)}/mlflow.db"
+    """`MLFLOW_TRACKING_URI`, else the SQLite file at the repository's root. Raises `UserError` for no address."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"sqlite:///{home(root)}/mlflow.db"
+    try:
+        _ = urlsplit(given).port
+    except ValueError as error:
+        # The address is not repeated: a password with signs that were not escaped reads as host and port.
+        raise UserError("MLFLOW_TRACKING_URI: not an address; its host or port cannot be read") from error
+    return given
 
 
 def is_server(uri: str) -> bool:
@@ -39,11 +63,11 @@ def is_server(uri: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """A URI as it may be printed: without user and password."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
+    """A URI as it may be printed: without user and password, and without options, which may hold one."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme in ("sqlite", "file"):
         return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 @contextmanager
@@ -51,33 +75,47 @@ def client(root: Path) -> Iterator[MlflowClient]:
     """A client of the store, with the store for itself: one publisher at a time on this machine.
 
     MLflow makes the tables of a new SQLite file without a lock, and two processes that do so at once destroy it; and
-    two that look for a run before they make it would make it twice. Raises `TrackingDownError`.
+    two that look for a run before they make it would make it twice. Raises `TrackingDownError` when a server or a
+    database does not answer, `UserError` when it refuses or a file cannot be written.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # MLflow prints two lines a run, with the whole address of the server: its password too.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # A server that went away in between is given up after one more try, not after minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     uri = tracking_uri(root)
     if is_server(uri):
         probe(uri)
     with FileLock(home(root) / ".mlflow.lock"):
         import logging
 
+        import requests
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import SQLAlchemyError
 
         for name in ("mlflow", "alembic"):  # how MLflow makes its tables is no news to a user
             logging.getLogger(name).setLevel(logging.WARNING)
+        if uri.partition(":")[0].partition("+")[0] in DATABASES:
+            probe_database(uri)
         try:
             yield MlflowClient(uri)
-        except (OSError, OperationalError) as error:
+        except (requests.ConnectionError, requests.Timeout) as error:
             raise TrackingDownError(shown(uri)) from error
         except MlflowException as error:
-            if is_server(uri) and "Max retries exceeded" in str(error):
+            # The second: a database whose connection broke.
+            gone = "Max retries exceeded" in str(error) or error.error_code == "TEMPORARILY_UNAVAILABLE"
+            if gone and not uri.startswith("sqlite"):
                 raise TrackingDownError(shown(uri)) from error
-            raise
+            raise _refused(uri, error) from error
+        except (SQLAlchemyError, OSError) as error:
+            raise _refused(uri, error) from error
+
+
+def _refused(uri: str, error: Exception) -> UserError:
+    """One line of what MLflow, a database or a disk said, without the password."""
+    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    secret = uri.partition("://")[2].rpartition("@")[0]
+    if secret and shown(uri) != uri:
+        said = said.replace(f"{secret}@", "")
+    return UserError(f"MLflow at {shown(uri)}: {said[:300]}")
 
 
 def probe(uri: str) -> None:
@@ -91,9 +129,37 @@ def probe(uri: str) -> None:
         raise TrackingDownError(shown(uri)) from error
 
 
+def probe_database(uri: str) -> None:
+    """Open a database once: MLflow itself tries for minutes. Raises `TrackingDownError` and `UserError`."""
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import OperationalError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        address = make_url(uri)
+        sqlite = address.get_backend_name() == "sqlite"
+        if sqlite and not Path(address.database or "").exists():
+            return  # MLflow makes it
+        inspect(create_engine(address, poolclass=NullPool)).get_table_names()
+    except ImportError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI: {shown(uri)}: its driver is not installed: {error}") from error
+    except OperationalError as error:
+        if sqlite:
+            raise _refused(uri, error) from error
+        raise TrackingDownError(shown(uri)) from error
+    except SQLAlchemyError as error:
+        raise _refused(uri, error) from error
+
+
 def experiment(client: MlflowClient, root: Path, name: str) -> str:
-    """The id of a study's experiment, made where it is not there."""
+    """The id of a study's experiment, made where it is not there. Raises `UserError` when it was deleted."""
     found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"MLflow at {shown(tracking_uri(root))}: experiment {name} was deleted there; "
+            f"`mlflow experiments restore -x {found.experiment_id}` brings it back, `mlflow gc` deletes it for good"
+        )
     if found:
         return str(found.experiment_id)
     # Without a place of their own a local store's artifacts would lie wherever the first publisher stood.
