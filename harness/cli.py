@@ -71,6 +71,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="The run's seed.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
+    reuse: Annotated[Path | None, typer.Option(help="Folder of runs: an equal one in it is copied.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,
 ) -> None:
     """Train one run, or go on with it where it was interrupted."""
@@ -84,7 +85,7 @@ def train(
         data = load_study(Path(file) if key else STUDY).packed
     command = f"python -m harness train {settings} --seed {seed} --out {out} --data {data}"
     try:
-        train_run(resolved, seed, data, out, checkpoint_seconds, command)
+        train_run(resolved, seed, data, out, checkpoint_seconds, command, reuse)
     except Interrupted:
         print("harness: stopped; its state is saved, the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -234,3 +235,110 @@ def variants(
     else:
         checked = load_study(study)
         print("\n".join(checked.variants) if names else list_variants(checked))
+
+
+@app.command()
+def verify(
+    target: Annotated[Path, typer.Argument(metavar="REPORT_OR_STUDY", help="reports/NAME.md, or a study's file.")],
+    row: Annotated[str | None, typer.Argument(help="A variant, or candidate.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Its run with this seed; without it, every seed.")] = None,
+    quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, to the end of their epoch.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every row.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="By the present code, not the recorded commit's.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
+) -> None:
+    """Make runs of a report again and compare them with their records to the bit; exit status 1 where they differ."""
+    from harness.verify.rows import find_study, targets
+    from harness.verify.verify import verify as verify_runs
+
+    study = find_study(target, Path("."))
+    chosen = targets(study, row, seed, everything)
+    if not verify_runs(study, chosen, Path("."), jobs=jobs, steps=quick, here=here, threads=threads):
+        raise typer.Exit(1)
+
+
+env = typer.Typer(help="The environment that numbers come from.", no_args_is_help=True)
+app.add_typer(env, name="env")
+
+
+@env.command("export")
+def env_export(out: Annotated[Path | None, typer.Argument(help="File; without it, print.")] = None) -> None:
+    """Write machine, versions and packages of this environment as JSON."""
+    import json
+
+    from harness.files import write_json
+    from harness.verify.environment import environment
+
+    if out:
+        write_json(out, environment())
+    else:
+        print(json.dumps(environment(), indent=2))
+
+
+@env.command("compare")
+def env_compare(other: Annotated[Path, typer.Argument(help="An exported file, or a run's provenance.json.")]) -> None:
+    """Say in what this environment differs from another; exit status 1 where it does."""
+    from harness.verify.environment import differences, environment, read_environment
+
+    found = differences(read_environment(other), environment())
+    print("\n".join(found) if found else "no difference")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gallery(
+    study: StudyFile = STUDY,
+    variant: Annotated[str | None, typer.Option(help="The variant; by default the baseline.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Its seed; by default the study's first.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default reports/STUDY/gallery.")] = None,
+) -> None:
+    """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
+    from harness.gallery.render import find_cell, render
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    cell = find_cell(checked, variant, seed)
+    render(cell, Path("runs") / checked.name / cell.key, data or checked.packed, out or checked.folder / "gallery")
+
+
+@app.command()
+def claims(
+    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26; without it, all.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="A study's file: its verdicts from the results that are there.")
+    ] = None,
+    file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
+) -> None:
+    """List the paper's claims and what tests them; or, with a study, their verdicts."""
+    from harness.claims.listing import list_claims
+    from harness.claims.schema import load_claims
+    from harness.report.cells import read_results
+    from harness.report.ledger import verdicts
+    from harness.settings.study import load_study
+
+    known = load_claims(file)
+    for wanted in ids or []:
+        if wanted not in known:
+            raise UserError(f"claims: got {wanted!r}; allowed: {', '.join(known)}")
+    chosen = {name: known[name] for name in ids or known}
+    if study is None:
+        print(list_claims(chosen))
+    else:
+        checked = load_study(study)
+        print(verdicts(chosen, checked, read_results(checked, None, Path(".")), Path(".")))
+
+
+@app.command()
+def calibrate(
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures; the report is beside it, as OUT.md.")] = Path(
+        "reports/calibration"
+    ),
+    studies: Annotated[int, typer.Option(min=100, help="Simulated studies a cell.")] = 10_000,
+) -> None:
+    """Simulate how often the tests err and what they find, and write the report on it."""
+    from harness.report.calibration import calibrate as simulate
+
+    print(simulate(out, studies, Path(".")))

@@ -16,12 +16,20 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
+from harness.features import column_chroma, hidden, pixels, precision, thinned_means
 from harness.files import read_json, write_bytes, write_json
-from harness.net.predict import mean_loss, probabilities, top_errors
-from harness.numerics import configure
+from harness.net.alexnet import AlexNet
+from harness.net.predict import mean_loss, probabilities, ten_crops, top_errors
+from harness.numerics import Numerics, configure
 from harness.progress import say
 from harness.record import Config, RunFolder, read_config
 from harness.train.run import load_net
+
+SEARCHED = 100_000
+"""With more training images than this the neighbours of each test image are not looked for among them."""
+
+SEARCHED_PIXELS = 50_000_000
+"""Places of all images together up to which they are also searched as pixels, in memory."""
 
 TOP5_CLASSES = 10
 """With fewer classes than this a top-5 error says nothing, and is left out."""
@@ -57,36 +65,55 @@ def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
 def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     numerics = configure(config.settings)
     net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parts = {part: Images(packed, part, config.settings, numerics.device) for part in ("train", "validation", "test")}
     metrics: dict[str, Any] = {}
-    table: dict[str, np.ndarray] = {}
-    for part in ("test", "train", "validation"):
-        images = Images(packed, part, config.settings, numerics.device)
+    said: dict[str, Tensor] = {}
+    for part, images in parts.items():
+        endings = {"": probabilities(net, images, numerics)} if part != "test" else {}
+        if part == "test":
+            endings[""], endings["_10crop"] = ten_crops(net, images, numerics)
+            thinned = thinned_means(net, images, numerics, config.seed)
+            if thinned is not None:
+                endings["_mc_geometric"], endings["_mc_arithmetic"] = thinned
         labels = images.labels.cpu()
-        views = {"": False, "_10crop": True} if part == "test" else {"": False}
-        for ending, ten in views.items():
-            said = probabilities(net, images, numerics, ten)
-            if len(said) != packed.manifest.counts[part]:
+        for ending, told in endings.items():
+            if len(told) != packed.manifest.counts[part]:
                 raise UserError(
-                    f"{folder.path}: {len(said)} images of the {part} part were seen, it has "
+                    f"{folder.path}: {len(told)} images of the {part} part were seen, it has "
                     f"{packed.manifest.counts[part]}; its errors would be wrong"
                 )
-            metrics[f"{part}_top1{ending}"] = top_errors(said, labels)
+            metrics[f"{part}_top1{ending}"] = top_errors(told, labels)
             if config.data.classes >= TOP5_CLASSES:
-                metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
-            if not ten:
-                metrics[f"{part}_loss"] = mean_loss(said, labels)
-            if part == "test" and not ten:
-                table = predictions(said, labels)
+                metrics[f"{part}_top5{ending}"] = top_errors(told, labels, 5)
+        metrics[f"{part}_loss"] = mean_loss(endings[""], labels)
         metrics[f"{part}_images"] = len(labels)
+        said[part] = endings[""]
+    metrics |= column_chroma(net, config.seed) | _precisions(net, parts, numerics)
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
         raise UserError(f"{folder.path}: {unsound[0]} is not a finite number, though the run finished")
-    return metrics, table
+    return metrics, predictions(said["test"], parts["test"].labels.cpu())
+
+
+def _precisions(net: AlexNet, parts: dict[str, Images], numerics: Numerics) -> dict[str, float]:
+    """How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels."""
+    train, test = parts["train"], parts["test"]
+    found: dict[str, float] = {}
+    units = hidden(net, test, numerics), hidden(net, train, numerics)
+    if train.count > SEARCHED or units[0] is None or units[1] is None:
+        return found
+    labels = test.labels.cpu(), train.labels.cpu()
+    found["fc7_precision6"] = precision(units[0], labels[0], units[1], labels[1])
+    if (train.count + test.count) * parts["train"].settings.crop ** 2 <= SEARCHED_PIXELS:
+        found["pixels_precision6"] = precision(pixels(test), labels[0], pixels(train), labels[1])
+    return found
 
 
 def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
-    """A row an image: its index, label, most probable classes (five at most) with their probabilities, and whether the
-    first is right. `said` is (count, classes), `labels` (count,)."""
+    """A row an image: index, label, most probable classes (five at most), probability of the first and of the label.
+
+    And whether the first is right. `said` is (count, classes), `labels` (count,).
+    """
     k = min(5, said.shape[1])
     top = said.argsort(dim=1, descending=True, stable=True)[:, :k]
     columns: dict[str, np.ndarray] = {
@@ -95,8 +122,7 @@ def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     }
     for place in range(k):
         columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
-    for place in range(k):
-        columns[f"p{place + 1}"] = _rounded(said.gather(1, top[:, place : place + 1])[:, 0])
+    columns["p1"] = _rounded(said.gather(1, top[:, :1])[:, 0])
     columns["p_label"] = _rounded(said.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()
     return columns

@@ -23,6 +23,7 @@ NUMERIC_CODE = (
     "data/batches.py",
     "data/packed.py",
     "net/layout.py",
+    "net/local.py",
     "net/lrn.py",
     "net/alexnet.py",
     "net/predict.py",

@@ -12,7 +12,7 @@ from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.evaluate import evaluate, predictions
-from harness.net.predict import mean_loss, probabilities, top_errors
+from harness.net.predict import mean_loss, probabilities, ten_crops, top_errors
 from harness.numerics import configure
 from harness.record import RunFolder, read_config
 from harness.settings.schema import DataSettings
@@ -35,12 +35,13 @@ def test_ten_crops_average_probabilities_not_logits(trained: Path, packed: Path)
     numerics = configure(config.settings)
     net = load_net(RunFolder(trained), config)
     images = Images(Packed.open(packed), "test", config.settings, numerics.device)
-    said = probabilities(net, images, numerics, ten=True)
+    centre, said = ten_crops(net, images, numerics)
     with torch.no_grad():
         views = next(images.test_views(100, ten=True))
         expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
         of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
     torch.testing.assert_close(said, expected)
+    assert torch.equal(centre, probabilities(net, images, numerics))
     assert not torch.allclose(said, of_logits, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(said.sum(1), torch.ones(100))
 
@@ -82,7 +83,7 @@ def test_images_that_were_not_seen_are_noticed(
     from harness.data.batches import Images
 
     whole = Images.test_views
-    monkeypatch.setattr(Images, "test_views", lambda self, batch, ten: list(whole(self, batch, ten))[1:])
+    monkeypatch.setattr(Images, "test_views", lambda self, *given: list(whole(self, *given))[1:])
     monkeypatch.setattr("harness.net.predict.BATCH", 32)
     with pytest.raises(UserError, match=r"68 images of the test part were seen, it has 100"):
         evaluate(trained, packed, tmp_path / "results")

@@ -26,9 +26,16 @@ A larger one is fetched from its file batch by batch.
 """
 
 
+CENTRE = 8
+"""Place of the centre crop, not mirrored, among the ten test views."""
+
+
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for one batch of N images: corners (N, 2) in pixels, flips (N,), colour shifts (N, channels)."""
+    """What was drawn for one batch of N images: corners (N, 2) in pixels, flips (N,), colour shifts (N, channels).
+
+    With `colour_scale: per_image` the factors of the image's own components stand for the shifts.
+    """
 
     corners: Tensor
     flips: Tensor
@@ -93,27 +100,43 @@ class Images:
         x = stored[each, rows[:, :, None], columns[:, None, :]].float()
         x -= self.mean[rows[:, :, None], columns[:, None, :]] if self.aligned else self.centre_mean
         if colour is not None:
-            x += colour.to(self.device)[:, None, None, :]
+            colour = colour.to(self.device)
+            if settings.colour_scale == "per_image":
+                colour = own_colour(stored, colour)
+            x += colour[:, None, None, :]
             x /= settings.colour_divide
         if settings.input_scale != 1.0:
             x *= settings.input_scale
         return x.permute(0, 3, 1, 2)
 
-    def test_views(self, batch: int, ten: bool) -> Iterator[list[Tensor]]:
-        """Every image in order, in batches:
+    def test_views(self, batch: int, ten: bool, indices: np.ndarray | None = None) -> Iterator[list[Tensor]]:
+        """Every image in order, or those at `indices`, in batches:
 
         Its centre crop, or the five crops (four corners, centre) and their mirrors.
         """
+        chosen = np.arange(self.count) if indices is None else indices
         border = self.size - self.settings.crop
         middle = border // 2
         corners = [(0, 0), (0, border), (border, 0), (border, border), (middle, middle)] if ten else [(middle, middle)]
-        for start in range(0, self.count, batch):
-            stored = self.fetch(np.arange(start, min(start + batch, self.count)))
+        for start in range(0, len(chosen), batch):
+            stored = self.fetch(chosen[start : start + batch])
             yield [
                 self.view(stored, torch.tensor(corner).expand(len(stored), 2), torch.full((len(stored),), mirrored))
                 for corner in corners
                 for mirrored in ((False, True) if ten else (False,))
             ]
+
+
+def own_colour(stored: Tensor, factors: Tensor) -> Tensor:
+    """Colour shifts (N, 3) in grey levels along the principal components of each image's own pixels.
+
+    `stored` is (N, H, W, 3) in 0..255, `factors` (N, 3) multiply the eigenvalues of the pixels in 0..1.
+    """
+    pixels = stored.flatten(1, 2).float() / 255
+    pixels = pixels - pixels.mean(1, keepdim=True)
+    values, vectors = torch.linalg.eigh(pixels.mT @ pixels / pixels.shape[1])
+    # eigh gives ascending eigenvalues and vectors as columns; the packed components stand in falling order.
+    return 255 * (vectors.flip(2) @ (factors * values.flip(1).clamp(min=0))[:, :, None])[:, :, 0]
 
 
 class TrainingBatches:
@@ -170,7 +193,9 @@ class TrainingBatches:
             flips = torch.randint(2, (chunks,), generator=stream).bool()
         if self.colours and epoch <= settings.colour_until * settings.epochs + 1e-9:
             stream = randomness.stream(self.seed, randomness.COLOUR, epoch, step)
-            colour = torch.randn(count, 3, generator=stream) * settings.colour @ self.components
+            colour = torch.randn(count, 3, generator=stream) * settings.colour
+            if settings.colour_scale != "per_image":
+                colour = colour @ self.components
         each = torch.arange(count) // settings.crop_chunk
         return Draws(corners[each], flips[each], colour)
 

@@ -1,16 +1,19 @@
 """AlexNet: the table of `layout` as a module."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import randomness
 from harness.net.layout import Activation, Dropout, Norm, Op, Pool, Row, layout
+from harness.net.local import GroupedLinear, LocallyConnected
 from harness.net.lrn import response_norm
 from harness.settings.schema import Settings
 
 Masks = dict[str, Tensor]
-"""Dropout masks of one step: layer -> (N, units), true where a unit is kept."""
+"""Dropout masks of one step: layer -> the shape of its output, true where a unit is kept."""
 
 
 class AlexNet(nn.Module):
@@ -26,17 +29,32 @@ class AlexNet(nn.Module):
         self.rows = layout(settings, channels, classes)
         self.layers = nn.ModuleDict({row.name: _module(row) for row in self.rows})
 
-    def forward(self, x: Tensor, masks: Masks | None = None) -> Tensor:
-        """Logits. With `masks` (of `draw_masks`) as in training; without, as at test time, every unit scaled."""
-        for row in self.rows:
-            if row.kind == "fc" and x.dim() > 2:
-                x = x.flatten(1)
-            if row.pad_end:
-                x = F.pad(x, (0, row.pad_end, 0, row.pad_end))
-            x = self.layers[row.name](x)
+    def forward(self, x: Tensor, masks: Masks | None = None, start: int = 0, stop: int | None = None) -> Tensor:
+        """Logits. With `masks` (of `draw_masks`) as in training; without, as at test time, every unit scaled.
+
+        `start` and `stop`: the part of `rows` that is computed, when `x` is what the rows before it gave.
+        """
+        for row in self.rows[start:stop]:
+            x = self._layer(row, x)
             for op in row.after:
                 x = _apply(x, op, None if masks is None else masks.get(row.name))
         return x
+
+    def trace(self, x: Tensor) -> Iterator[tuple[str, Op | None, Tensor]]:
+        """What a forward pass at test time computes on its way: layer, operation (None: the layer itself), result."""
+        for row in self.rows:
+            x = self._layer(row, x)
+            yield row.name, None, x
+            for op in row.after:
+                x = _apply(x, op, None)
+                yield row.name, op, x
+
+    def _layer(self, row: Row, x: Tensor) -> Tensor:
+        if row.kind == "fc" and x.dim() > 2:
+            x = x.flatten(1)
+        if row.pad_end:
+            x = F.pad(x, (0, row.pad_end, 0, row.pad_end))
+        return self.layers[row.name](x)  # type: ignore[no-any-return]
 
     def draw_masks(self, count: int, seed: int, epoch: int, step: int) -> Masks:
         """Masks for a batch of `count` images at a step, each layer's from a stream of its own."""
@@ -46,25 +64,34 @@ class AlexNet(nn.Module):
             for op in row.after:
                 if isinstance(op, Dropout):
                     stream = randomness.stream(seed, randomness.DROPOUT, row.name, epoch, step, device=device)
-                    masks[row.name] = torch.rand(count, row.outputs, generator=stream, device=device) >= op.p
+                    shape = (count, row.outputs) if row.kind == "fc" else (count, row.outputs, *[row.side_after] * 2)
+                    masks[row.name] = torch.rand(shape, generator=stream, device=device) >= op.p
         return masks
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw every layer's weights from its own stream: normal with the row's sd; biases constant."""
+        """Draw every layer's weights from its own stream: normal with the row's sd and constant biases, or uniform."""
         for row in self.rows:
             weight = self.get_parameter(f"layers.{row.name}.weight")
             bias = self.get_parameter(f"layers.{row.name}.bias")
-            draw = torch.empty(weight.shape)
-            draw.normal_(0.0, row.init_std, generator=randomness.stream(seed, randomness.INITIAL_WEIGHTS, row.name))
-            weight.copy_(draw)
-            bias.fill_(row.bias_init)
+            stream = randomness.stream(seed, randomness.INITIAL_WEIGHTS, row.name)
+            if row.init_std is None:
+                bound = row.fan_in**-0.5
+                weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=stream))
+                bias.copy_(torch.empty(bias.shape).uniform_(-bound, bound, generator=stream))
+            else:
+                weight.copy_(torch.empty(weight.shape).normal_(0.0, row.init_std, generator=stream))
+                bias.fill_(row.bias_init)
 
 
 def _module(row: Row) -> nn.Module:
     # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
     made: nn.Module
-    if row.kind == "fc":
+    if row.kind == "local":
+        made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side, device="meta")
+    elif row.kind == "fc" and row.groups > 1:
+        made = GroupedLinear(row.inputs, row.outputs, row.groups, device="meta")
+    elif row.kind == "fc":
         made = nn.Linear(row.inputs, row.outputs, device="meta")
     else:
         made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups, device="meta")
@@ -82,7 +109,9 @@ def _apply(x: Tensor, op: Op, mask: Tensor | None) -> Tensor:
         case Norm():
             return response_norm(x, op)
         case Pool():
-            return F.max_pool2d(x, op.kernel, op.stride, ceil_mode=op.ceil)
+            # The mean is over the places that the window covers, as in the authors' code, not over the whole window.
+            pool = F.avg_pool2d if op.mean else F.max_pool2d
+            return pool(x, op.kernel, op.stride, ceil_mode=op.ceil)
         case Dropout():
             if mask is not None:
                 kept = x * mask

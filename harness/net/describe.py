@@ -25,7 +25,7 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
             "init_std": row.init_std,
             "bias_init": row.bias_init,
             "weights": row.weights,
-            "biases": row.outputs,
+            "biases": row.parameters - row.weights,
             "parameters": row.parameters,
             "neurons": row.neurons,
             "macs": row.macs,
@@ -45,7 +45,7 @@ def _op(op: Op) -> str:
         case Norm():
             return f"LRN {op.size}" + (f" in {op.columns} columns" if op.columns > 1 else "")
         case Pool():
-            return f"max pool {op.kernel}/{op.stride} to {op.side}x{op.side}"
+            return f"{'mean' if op.mean else 'max'} pool {op.kernel}/{op.stride} to {op.side}x{op.side}"
         case Dropout():
             return f"dropout {op.p:g}" + (" inverted" if op.inverted else "")
 
@@ -56,12 +56,15 @@ def as_text(rows: Sequence[Row]) -> str:
     head = ["layer", "output", "kernel", "groups", "then", "parameters", "neurons", "MACs"]
     lines = [head]
     for layer in described["layers"]:
-        conv = layer["kind"] == "conv"
+        conv = layer["kind"] != "fc"
         lines.append(
             [
                 layer["name"],
                 f"{layer['outputs']}x{layer['side']}x{layer['side']}" if conv else str(layer["outputs"]),
-                f"{layer['kernel']}x{layer['kernel']}/{layer['stride']}" if conv else "",
+                f"{layer['kernel']}x{layer['kernel']}/{layer['stride']}"
+                + (" local" if layer["kind"] == "local" else "")
+                if conv
+                else "",
                 str(layer["groups"]) if conv else "",
                 ", ".join(layer["after"]),
                 *(f"{layer[key]:,}" for key in ("parameters", "neurons", "macs")),

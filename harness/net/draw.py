@@ -37,7 +37,7 @@ def draw(rows: Sequence[Row], side: int, channels: int) -> str:
             if not apart or i == j
         ]
         each = row.outputs // len(places)
-        label = f"{each}x{row.side}x{row.side}" if row.kind == "conv" else str(each)
+        label = f"{each}x{row.side}x{row.side}" if row.kind != "fc" else str(each)
         boxes += [_box(index, y, row.side, each, label) for y in places]
         before = [(index, y) for y in places]
     return "\n".join([*parts, *lines, *boxes, *_captions(rows, height), "</svg>"]) + "\n"

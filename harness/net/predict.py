@@ -1,9 +1,12 @@
 """What a trained net says of a part of the data."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.batches import Images
+from harness.data.batches import CENTRE, Images
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics
 
@@ -11,23 +14,40 @@ BATCH = 128
 """Images at a time: fixed, since the order of sums inside a batched product may depend on it."""
 
 
-@torch.no_grad()
-def probabilities(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False) -> Tensor:
-    """Class probabilities (count, classes) in float32 on the CPU, of the centre crop or as the mean over ten crops.
+def probabilities(net: AlexNet, images: Images, numerics: Numerics, indices: np.ndarray | None = None) -> Tensor:
+    """Class probabilities (count, classes) in float32 on the CPU, of the centre crop of all images or of some."""
+    return torch.cat([batch[0] for batch in _said(net, images, numerics, False, indices)])
+
+
+def ten_crops(net: AlexNet, images: Images, numerics: Numerics) -> tuple[Tensor, Tensor]:
+    """Class probabilities of the centre crop, and their mean over ten crops: (count, classes) each.
 
     The softmax outputs of the crops are averaged, as the paper says (section 4.1), not the logits.
     """
-    net.eval()
-    parts = []
-    for views in images.test_views(BATCH, ten):
+    centre, mean = [], []
+    for views in _said(net, images, numerics, True, None):
+        centre.append(views[CENTRE])
         total = torch.zeros(())
+        for view in views:
+            total = view + total
+        mean.append(total / len(views))
+    return torch.cat(centre), torch.cat(mean)
+
+
+@torch.no_grad()
+def _said(
+    net: AlexNet, images: Images, numerics: Numerics, ten: bool, indices: np.ndarray | None
+) -> Iterator[list[Tensor]]:
+    """What the net says of each view of each batch."""
+    net.eval()
+    for views in images.test_views(BATCH, ten, indices):
+        said = []
         for view in views:
             with numerics.autocast():
                 logits = net(view)
-            total = logits.float().softmax(1) + total.to(logits.device)
-        parts.append((total / len(views)).cpu())
+            said.append(logits.float().softmax(1).cpu())
+        yield said
     net.train()
-    return torch.cat(parts)
 
 
 def top_errors(probabilities: Tensor, labels: Tensor, k: int = 1) -> float:

@@ -63,31 +63,60 @@ class Settings(Declared):
     """One run's settings, less its seed and its data. Flat, so that `dvc exp run -S lrn=false` flips one of them."""
 
     # ---- the net
+    net: Literal["alexnet", "owt", "cifar_quick", "cifar_local"] = _field(
+        "alexnet",
+        "alexnet; owt: 64-192-384-256-256 kernels; cifar_quick, cifar_local: the authors' CIFAR-10 nets",
+        group="net",
+        paper="3.5",
+        claims=("C10", "C12c"),
+    )
     geometry: Literal["imagenet", "medium", "small"] = _field(
         "imagenet",
-        "kernels and strides: imagenet 224 pixels, medium 112 to 128, small 24 to 32",
+        "kernels and strides: imagenet 224 or 227 pixels, medium 112 to 128, small 24 to 32",
         group="net",
         paper="3.5",
     )
-    crop: int = _field(224, "side of the square that the net sees, in pixels", group="net", paper="4.1", ge=24, le=224)
+    crop: int = _field(224, "side of the square that the net sees, in pixels", group="net", paper="4.1", ge=24, le=227)
     classes: int | None = _field(
         None, "classes of the last layer; without it as many as the data has", group="net", ge=2
     )
     gpus: Literal[1, 2] = _field(
         2, "2: the two-column net; 1: the paper's one-GPU net", group="net", paper="3.2", claims=("C11",)
     )
+    columns: Literal["joined", "apart", "dense"] = _field(
+        "joined",
+        "of the two-column net: joined in conv3 and fc6; apart until fc8 (wider, run #150); dense: none",
+        group="net",
+        paper="3.2",
+        claims=("C11", "C29"),
+    )
+    conv5: Literal["full", "half"] = _field(
+        "full", "conv5 of the one-GPU net: as wide as both columns, or half like the rest", group="net", paper="3.2",
+        claims=("C11",),
+    )  # fmt: skip
     width: float = _field(
         1.0, "factor on the kernels of every convolution", group="net", claims=("C31",), gt=0.0, le=4.0
     )
     fc_width: int = _field(4096, "units of fc6 and of fc7", group="net", paper="3.5", ge=2, le=16384)
-    depth: Literal["full", "-conv2", "-conv3", "-conv4", "-conv5", "-fc6", "-fc7"] = _field(
-        "full", "full, or the layer to leave out", group="net", paper="1, 7", claims=("C25",)
+    depth: Literal["full", "-conv2", "-conv3", "-conv4", "-conv5", "-conv5_narrow", "-fc6", "-fc7", "+conv6"] = _field(
+        "full",
+        "full, a layer to leave out (-conv5_narrow: conv4 as wide as conv5), or a sixth convolution",
+        group="net",
+        paper="1, 7",
+        claims=("C25", "C25b", "C05", "C08"),
     )
+    conv1_pad: Literal["ceil", "both"] = _field(
+        "ceil", "zeros beside the image: on the right and bottom as run, or 2 on every edge (later ports)", group="net",
+        paper="3.5", claims=("A14",),
+    )  # fmt: skip
     activation: Literal["relu", "tanh", "logistic"] = _field(
         "relu", "what follows every layer but the last", group="net", paper="3.1", claims=("C10",)
     )
     lrn: bool = _field(
         True, "local response normalisation after conv1 and conv2", group="net", paper="3.3", claims=("C12",)
+    )
+    lrn_layers: Literal["both", "conv1", "conv2"] = _field(
+        "both", "layers that have LRN", group="net", paper="3.3", claims=("C12",)
     )
     lrn_size: int = _field(5, "neighbouring kernels that LRN sums over (n)", group="net", paper="3.3", ge=1, le=15)
     lrn_alpha: float = _field(1e-4, "LRN's alpha", group="net", paper="3.3", ge=0.0)
@@ -119,6 +148,16 @@ class Settings(Declared):
         paper="3.4",
         claims=("C13",),
     )
+    pool_geometry: Literal["floor", "as_run"] = _field(
+        "floor",
+        "2x2 pooling rounds down, or up with less padding in conv2 and conv5 (run #147)",
+        group="net",
+        paper="3.4",
+        claims=("C13",),
+    )
+    local_width: int = _field(
+        32, "kernels of the first locally connected layer of cifar_local", group="net", claims=("C12c",), ge=1, le=1024
+    )
     dropout: float = _field(
         0.5, "probability that a unit of fc6 and fc7 is dropped; 0: none", group="net", paper="4.2",
         claims=("C19", "C20"), ge=0.0, lt=1.0,
@@ -128,10 +167,15 @@ class Settings(Declared):
         group="net", paper="4.2", claims=("A16",),
     )  # fmt: skip
 
+    dropout_place: Literal["outputs", "inputs"] = _field(
+        "outputs", "what dropout acts on: the outputs of fc6 and fc7, or (later ports) their inputs", group="net",
+        paper="4.2",
+    )  # fmt: skip
+
     # ---- initial weights
-    init: Literal["paper", "fan_in"] = _field(
+    init: Literal["paper", "fan_in", "torch"] = _field(
         "paper",
-        "sd as given, or times sqrt(fan-in at the paper's scale / fan-in here)",
+        "sd as given; times sqrt(fan-in at the paper's scale / fan-in here); or uniform as in torch",
         group="initial weights",
         paper="5",
     )
@@ -142,8 +186,9 @@ class Settings(Declared):
         0.01, "sd of the initial weights of conv3 to conv5", group="initial weights", paper="5", claims=("A6",), gt=0.0
     )
     init_std_fc: float = _field(
-        0.01, "sd of the initial weights of fc6 to fc8", group="initial weights", paper="5", gt=0.0
+        0.01, "sd of the initial weights of fc6 and fc7", group="initial weights", paper="5", gt=0.0
     )
+    init_std_out: float = _field(0.01, "sd of the initial weights of fc8", group="initial weights", paper="5", gt=0.0)
     bias_init: float = _field(
         1.0, "initial biases of conv2, conv4, conv5, fc6 and fc7; 0 elsewhere", group="initial weights", paper="5",
         claims=("C23",),
@@ -171,10 +216,13 @@ class Settings(Declared):
         0.1, "sd of the colour noise along the principal components; 0: none, as for grey images",
         group="images", paper="4.1", claims=("C17",), ge=0.0, le=10.0,
     )  # fmt: skip
-    colour_scale: Literal["eigenvalue", "root"] = _field(
-        "eigenvalue", "noise times the eigenvalue (pixels in 0..1), or its root as run", group="images", paper="4.1",
-        claims=("A10",),
-    )  # fmt: skip
+    colour_scale: Literal["eigenvalue", "root", "per_image"] = _field(
+        "eigenvalue",
+        "noise times the eigenvalue (pixels in 0..1), its root as run, or that of each image itself",
+        group="images",
+        paper="4.1",
+        claims=("A10", "C17"),
+    )
     colour_divide: float = _field(
         1.0, "divisor of the image after colour noise; 1.1 as run", group="images", claims=("A10",), gt=0.0
     )
@@ -194,6 +242,8 @@ class Settings(Declared):
     )  # fmt: skip
     weight_decay: float = _field(0.0005, "weight decay", group="recipe", paper="5", claims=("C22",), ge=0.0)
     decay_bias: bool = _field(True, "biases decay too", group="recipe", paper="5", claims=("A8",))
+    conv_decay: float = _field(1.0, "factor on the decay of convolutions", group="recipe", claims=("C12c",), ge=0.0)
+    output_decay: float = _field(1.0, "factor on the decay of the last layer", group="recipe", claims=("C12c",), ge=0.0)
     bias_lr: float = _field(1.0, "factor on the rate of biases", group="recipe", paper="5", claims=("A7",), ge=0.0)
     bias_schedule: Literal["weights", "constant"] = _field(
         "weights", "biases follow the weights' schedule, or keep their rate", group="recipe", claims=("A7",)
@@ -215,6 +265,11 @@ class Settings(Declared):
         1.0, "part of the run after which conv1's rate is a tenth", group="recipe", claims=("A7",)
     )
     conv1_freeze: Fraction = _field(1.0, "part of the run after which conv1 rests", group="recipe", claims=("A7",))
+
+    curve_images: int = _field(
+        0, "training images whose loss is measured after every epoch in evaluation mode; 0: none", group="recipe",
+        claims=("C20", "C22", "C23"), ge=0,
+    )  # fmt: skip
 
     # ---- where and how it is computed
     precision: Literal["float32", "tf32", "bfloat16"] = _field(
@@ -244,7 +299,41 @@ class Settings(Declared):
             raise ValueError(f"crop_chunk: got {self.crop_chunk}; it must divide batch ({self.batch})")
         if list(self.drops) != sorted(set(self.drops)):
             raise ValueError(f"drops: got {self.drops}; they must rise")
+        if self.net == "owt" and self.geometry == "small":
+            raise ValueError("geometry: got 'small'; net owt takes imagenet or medium")
+        for name, value in self._must():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; net {self.net} takes {value!r}")
+        for name, needs, met in self._needs():
+            if getattr(self, name) != type(self).model_fields[name].get_default() and not met:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed only with {needs}")
         return self
+
+    def _needs(self) -> list[tuple[str, str, bool]]:
+        """Settings that mean something beside certain others alone: name, what it needs, and whether that is so."""
+        alexnet, cifar = self.net == "alexnet", self.net in CIFAR_NETS
+        return [
+            ("columns", "net: alexnet and gpus: 2", alexnet and self.gpus == 2),
+            ("conv5", "net: alexnet and gpus: 1", alexnet and self.gpus == 1),
+            ("depth", "net: alexnet or owt", not cifar),
+            ("spatial_norm", "net: alexnet", alexnet),
+            ("conv1_pad", "geometry: imagenet or medium", self.geometry != "small"),
+            (
+                "pool_geometry",
+                "net: alexnet, crop: 224, overlap_pool: false and depth: full",
+                alexnet and self.crop == 224 and not self.overlap_pool and self.depth == "full",
+            ),
+            ("local_width", "net: cifar_local", self.net == "cifar_local"),
+            *((name, "net: alexnet or owt", not cifar) for name in _HIDDEN),
+        ]
+
+    def _must(self) -> list[tuple[str, Any]]:
+        """Settings that a net leaves no choice in: name and value."""
+        if self.net == "alexnet":
+            return []
+        if self.net == "owt":
+            return [("gpus", 1)]
+        return [("gpus", 1), ("geometry", "small"), ("dropout", 0), ("bias_init", 0)]
 
     def positions(self, image: int) -> int:
         """Positions of the crop along a side of an image of `image` pixels:
@@ -255,7 +344,12 @@ class Settings(Declared):
         return border + 1 if self.crop_positions == "inclusive" else max(border, 1)
 
 
-CROPS = {"imagenet": (224, 224), "medium": (112, 128), "small": (24, 32)}
+CIFAR_NETS = ("cifar_quick", "cifar_local")
+"""The authors' nets for CIFAR-10: one column, without hidden layers, with initial weights of their own."""
+
+_HIDDEN = ("fc_width", "init_std", "init_std_mid", "init_std_fc", "init_std_out")
+
+CROPS = {"imagenet": (224, 227), "medium": (112, 128), "small": (24, 32)}
 """Allowed sides of the crop, in pixels, of each geometry."""
 
 MACHINE = tuple(

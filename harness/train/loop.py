@@ -68,6 +68,9 @@ class Trainer:
         self.net = AlexNet(self.settings, manifest.channels, len(manifest.class_names))
         self.batches = TrainingBatches(self.packed, self.settings, self.seed, device)
         self.validation = Images(self.packed, "validation", self.settings, device)
+        # Evenly spaced, so that a data set sorted by class gives all of them.
+        count = self.batches.images.count
+        self.curve = np.linspace(0, count - 1, min(self.settings.curve_images, count)).astype(np.int64)
         self.net.initialise(self.seed)
         self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
         self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -163,6 +166,12 @@ class Trainer:
         state = self.state
         said = probabilities(self.net, self.validation, self.numerics)
         labels = self.validation.labels.cpu()
+        clean = {"clean_loss": math.nan, "clean_top1": math.nan}
+        if len(self.curve):
+            seen = self.batches.images
+            known = seen.labels.cpu()[torch.from_numpy(self.curve)]
+            told = probabilities(self.net, seen, self.numerics, self.curve)
+            clean = {"clean_loss": mean_loss(told, known), "clean_top1": top_errors(told, known)}
         return {
             "epoch": state.epoch,
             "lr": lr,
@@ -170,6 +179,7 @@ class Trainer:
             "train_top1": 100.0 * state.wrong / state.seen,
             "validation_loss": mean_loss(said, labels),
             "validation_top1": top_errors(said, labels),
+            **clean,
         }
 
     def _close_epoch(self, row: dict[str, Any]) -> None:

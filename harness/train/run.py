@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from harness import provenance
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.files import write_bytes, write_csv, write_json
+from harness.files import read_json, write_bytes, write_csv, write_json
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
@@ -23,7 +23,8 @@ from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import State, Trainer, hash_tensors
 
-HISTORY = ["epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1", "seconds", "time"]
+HISTORY = ["epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1",
+           "clean_loss", "clean_top1", "seconds", "time"]  # fmt: skip
 
 
 def data_record(packed: Packed) -> DataRecord:
@@ -34,11 +35,20 @@ def data_record(packed: Packed) -> DataRecord:
     )
 
 
-def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_seconds: float, command: str) -> State:
+def train(
+    settings: Settings,
+    seed: int,
+    data: Path,
+    out: Path,
+    checkpoint_seconds: float,
+    command: str,
+    reuse: Path | None = None,
+) -> State:
     """Train one run on the packed images in `data` and leave its folder at `out`.
 
-    Goes on from the last checkpoint where there is one. Raises `UserError` for a mistake of the user, `Interrupted`
-    when it was told to stop by SIGINT or SIGTERM: its state is then saved.
+    Goes on from the last checkpoint where there is one. With `reuse`, a finished run of the same fingerprint, machine
+    and torch under that folder (as `runs/STUDY/CELL`) is copied instead: studies share their cells. Raises `UserError`
+    for a mistake of the user, `Interrupted` when it was told to stop by SIGINT or SIGTERM: its state is then saved.
     """
     numerics = configure(settings)
     packed = Packed.open(data)
@@ -56,6 +66,10 @@ def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_secon
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: is there and is no run's folder; name another one")
     machine = provenance.machine(numerics.device, settings.threads)
+    if reuse and (same := _same_run(reuse, config, machine)):
+        _copy_run(same, folder)
+        say(f"{out}: is the run of {same.path}: the same settings, seed, images and code; copied")
+        return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
     with _lock(place), _signals() as told, contextlib.ExitStack() as shown:
         checkpoints = Checkpoints(place)
@@ -73,6 +87,44 @@ def train(settings: Settings, seed: int, data: Path, out: Path, checkpoint_secon
         checkpoints.clear()
     say(f"{out}: {_ending(done)}")
     return done
+
+
+def _same_run(place: Path, config: Config, machine: dict[str, Any]) -> RunFolder | None:
+    """A finished run of the same fingerprint, made by the same machine and torch, whose weights are sound."""
+    for path in sorted(place.glob("*/*/provenance.json")):
+        found = RunFolder(path.parent)
+        record = read_json(found.provenance)
+        if not isinstance(record, dict) or record.get("fingerprint") != config.fingerprint:
+            continue
+        made = record.get("machine"), record.get("versions", {}).get("torch"), record.get("status")
+        if made == (machine, provenance.versions()["torch"], "finished") and _sound(found, record):
+            return found
+    return None
+
+
+def _sound(folder: RunFolder, record: dict[str, Any]) -> bool:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return hash_tensors(load_file(folder.model)) == record["hashes"]["weights"]
+    except (OSError, SafetensorError, KeyError):
+        return False
+
+
+def _copy_run(source: RunFolder, folder: RunFolder) -> None:
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", dir=folder.path.parent)))
+    try:
+        for file in ("config", "history", "model"):
+            shutil.copyfile(getattr(source, file), getattr(temporary, file))
+        write_json(temporary.provenance, read_json(source.provenance) | {"reused_from": source.path.as_posix()})
+        temporary.path.chmod(0o755)
+        if folder.path.is_dir():
+            folder.path.rmdir()
+        temporary.path.rename(folder.path)
+    finally:
+        shutil.rmtree(temporary.path, ignore_errors=True)
 
 
 class _Watch:

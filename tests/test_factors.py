@@ -1,0 +1,224 @@
+"""Every setting that may change a run changes what it should, and nothing else; each trains, resumes and evaluates."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny
+
+from harness.data.batches import Images, TrainingBatches
+from harness.data.packed import Packed
+from harness.evaluate import evaluate
+from harness.net.alexnet import AlexNet
+from harness.numerics import configure
+from harness.settings.schema import MACHINE, Settings
+from harness.train.loop import Interrupted, hash_tensors
+from harness.train.recipe import parameter_rates, rate
+from harness.train.run import train
+
+EPOCHS = 8
+
+FACTORS: list[tuple[str, dict[str, Any], Any, str]] = [
+    # setting, others that it needs, its value, what it changes
+    ("net", {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01},
+     "cifar_quick", "layers function"),
+    ("net", {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01},
+     "cifar_local", "layers function"),
+    ("crop", {}, 26, "layers images stream function"),
+    ("gpus", {}, 1, "layers function"),
+    ("columns", {}, "apart", "layers function"),
+    ("columns", {}, "dense", "layers function"),
+    ("conv5", {"gpus": 1}, "half", "layers function"),
+    ("width", {}, 0.5, "layers function"),
+    ("fc_width", {}, 32, "layers function"),
+    *(("depth", {}, f"-{layer}", "layers function") for layer in ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")),
+    ("depth", {}, "-conv5_narrow", "layers function"),
+    ("depth", {}, "+conv6", "layers function"),
+    ("activation", {}, "tanh", "function"),
+    ("activation", {}, "logistic", "function"),
+    ("lrn", {}, False, "function"),
+    ("lrn_layers", {}, "conv1", "function"),
+    ("lrn_layers", {}, "conv2", "function"),
+    ("lrn_size", {}, 3, "function"),
+    ("lrn_alpha", {}, 1e-2, "function"),
+    ("lrn_beta", {}, 0.5, "function"),
+    ("lrn_k", {}, 1.0, "function"),
+    ("lrn_alpha_form", {}, "over_n", "function"),
+    ("lrn_span", {}, "column", "function"),
+    ("order1", {}, "norm-pool-relu", "function"),
+    ("order2", {}, "relu-pool-norm", "function"),
+    ("spatial_norm", {}, True, "function"),
+    ("overlap_pool", {}, False, "function"),
+    ("local_width", {"net": "cifar_local", "gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper",
+                     "init_std_mid": 0.01}, 64, "layers function"),
+    ("dropout", {}, 0.0, "function"),
+    ("dropout_form", {}, "inverted", "function"),
+    ("dropout_form", {}, "inverted_compensated", "weights function rates"),
+    ("dropout_place", {}, "inputs", "function"),
+    ("init", {}, "paper", "weights"),
+    ("init", {}, "torch", "weights"),
+    ("init_std", {}, 0.02, "weights"),
+    ("init_std_mid", {}, 0.01, "weights"),
+    ("init_std_fc", {}, 0.02, "weights"),
+    ("init_std_out", {}, 0.02, "weights"),
+    ("bias_init", {}, 1.0, "weights"),
+    ("input_scale", {}, 0.5, "images"),
+    ("mean", {}, "image_centre", "images"),
+    ("mean", {}, "channel", "images"),
+    ("mean", {}, "scalar", "images"),
+    ("augment", {}, False, "stream images"),
+    ("crops", {}, False, "stream images"),
+    ("flips", {}, False, "stream images"),
+    ("crop_positions", {}, "inclusive", "stream images"),
+    ("crop_chunk", {}, 32, "stream images"),
+    ("colour", {}, 0.0, "stream images"),
+    ("colour_scale", {}, "root", "stream images"),
+    ("colour_scale", {}, "per_image", "stream images"),
+    ("colour_divide", {}, 1.1, "images"),
+    ("colour_until", {}, 0.5, "stream"),
+    ("epochs", {}, 4, "length stream rates"),
+    ("batch", {}, 64, "length"),
+    ("reshuffle", {}, False, "order images"),
+    ("lr", {}, 0.02, "rates"),
+    ("momentum", {}, 0.5, "update"),
+    ("momentum_form", {}, "torch", "update"),
+    ("weight_decay", {}, 0.0, "rates"),
+    ("decay_bias", {}, False, "rates"),
+    ("conv_decay", {}, 0.0, "rates"),
+    ("output_decay", {}, 2.0, "rates"),
+    ("bias_lr", {}, 2.0, "rates"),
+    ("bias_schedule", {}, "constant", "rates"),
+    ("schedule", {}, "fixed", "rates"),
+    ("schedule", {}, "exponential", "rates"),
+    ("schedule", {}, "plateau", "rates"),
+    ("drops", {"schedule": "fixed"}, [0.5], "rates"),
+    ("drop_factor", {"schedule": "fixed"}, 0.5, "rates"),
+    ("patience", {"schedule": "plateau"}, 1, "rates"),
+    ("max_drops", {"schedule": "plateau", "patience": 1}, 1, "rates"),
+    ("conv1_slow", {}, 0.5, "rates"),
+    ("conv1_freeze", {}, 0.5, "rates"),
+    ("curve_images", {}, 40, ""),
+    ("precision", {}, "bfloat16", "arithmetic"),
+    ("classes", {}, 10, ""),
+]  # fmt: skip
+
+ELSEWHERE = {
+    "geometry": "test_alexnet.py",
+    "conv1_pad": "test_alexnet.py: it needs the large geometry",
+    "pool_geometry": "test_alexnet.py: it needs the large geometry",
+    "compile": "test_training.py",
+}
+"""Settings that the small net cannot show, and where they are tested."""
+
+NAMES = [
+    f"{name}-{value}" + ("-of-" + str(others["net"]) if "net" in others else "") for name, others, value, _ in FACTORS
+]
+
+
+def pair(name: str, others: dict[str, Any], value: Any) -> tuple[Settings, Settings]:
+    base = {"epochs": EPOCHS} | others
+    return tiny(**base), tiny(**(base | {name: value}))
+
+
+def test_every_setting_is_in_the_table() -> None:
+    assert {name for name, *_ in FACTORS} | set(ELSEWHERE) | set(MACHINE) == set(Settings.model_fields)
+
+
+def seen(settings: Settings, packed: Packed, likeness: AlexNet | None = None) -> dict[str, Any]:
+    """What a run is made of, each part by itself, so that one can be seen to change while the others stay.
+
+    `likeness`: a net whose weights the function is computed with, where all of them fit.
+    """
+    numerics = configure(settings)
+    batches = TrainingBatches(packed, settings, 3, numerics.device)
+    orders = [batches.order(epoch).tobytes() for epoch in (1, 2)]
+    # The same images for both, whatever the order: the first of the part.
+    draws = [batches.draw(epoch, step, 32) for epoch, step in ((1, 0), (1, 1), (min(EPOCHS, settings.epochs), 0))]
+    stored = batches.images.fetch(batches.order(2)[:32])
+    view = batches.images.view(stored, draws[0].corners, draws[0].flips, draws[0].colour)
+    net = AlexNet(settings, 3, 10)
+    net.initialise(3)
+    weights = {
+        row.name: ((row.outputs, row.fan_in), hash_tensors(net.layers[row.name].state_dict())) for row in net.rows
+    }
+    if likeness is not None and [r.weights for r in likeness.rows] == [r.weights for r in net.rows]:
+        net.load_state_dict(likeness.state_dict())
+    x = torch.randn(4, 3, settings.crop, settings.crop, generator=torch.Generator().manual_seed(0)) * 60
+    with torch.no_grad():
+        function = net(x).numpy().tobytes() + net(x, net.draw_masks(4, 3, 1, 0)).numpy().tobytes()
+    errors = [9.0, 8.0, 8.5, 8.5, 8.5, 8.5, 8.5, 8.5, 8.5]
+    rates = [
+        [asdict(parameter_rates(settings, row, bias, epoch, rate(settings, epoch, errors[: epoch - 1])))
+         for row in net.rows for bias in (False, True)]
+        for epoch in range(1, settings.epochs + 1)
+    ]  # fmt: skip
+    return {
+        "layers": [(row.name, row.kind, row.inputs, row.outputs, row.groups, row.side) for row in net.rows],
+        "weights": weights,
+        "function": function,
+        "order": orders,
+        "stream": [draw.hashed("") for draw in draws],
+        "images": view.numpy().tobytes(),
+        "rates": rates,
+        "length": (settings.epochs, batches.steps),
+        "update": (settings.momentum, settings.momentum_form),
+        "arithmetic": settings.precision,
+        "net": net,
+    }
+
+
+@pytest.mark.parametrize(("name", "others", "value", "changes"), FACTORS, ids=NAMES)
+def test_a_factor_changes_what_it_should_and_nothing_else(
+    name: str, others: dict[str, Any], value: Any, changes: str, packed: Path
+) -> None:
+    images = Packed.open(packed)
+    base, other = pair(name, others, value)
+    one = seen(base, images)
+    two = seen(other, images, one.pop("net"))
+    del two["net"]
+    expected = set(changes.split())
+    found = {part for part in one if one[part] != two[part]}
+    # Weights are compared of the layers that both nets have in one size; rates, where the layers are the same.
+    both = {layer for layer in one["weights"].keys() & two["weights"].keys()
+            if one["weights"][layer][0] == two["weights"][layer][0]}  # fmt: skip
+    if all(one["weights"][layer] == two["weights"][layer] for layer in both):
+        found.discard("weights")
+    if "layers" in found and "rates" not in expected:
+        found.discard("rates")
+    assert found == expected
+
+
+@pytest.mark.parametrize(("name", "others", "value", "changes"), FACTORS, ids=NAMES)
+def test_a_factor_trains_resumes_and_evaluates(
+    name: str, others: dict[str, Any], value: Any, changes: str, packed: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from harness.train import run as running
+
+    monkeypatch.chdir(tmp_path)
+    settings = tiny(**({"epochs": 1, "batch": 128} | others | {name: value}))
+    if name == "epochs":
+        settings = tiny(epochs=1, batch=128)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    train(settings, 0, packed, straight, 1e9, "test")
+    with monkeypatch.context() as patch:
+        # Told to stop after the first step.
+        patch.setattr(running._Watch, "between_steps", lambda self: True)
+        with pytest.raises(Interrupted):
+            train(settings, 0, packed, resumed, 1e9, "test")
+    train(settings, 0, packed, resumed, 1e9, "test")
+    records = [json.loads((run / "provenance.json").read_text()) for run in (straight, resumed)]
+    assert records[0]["hashes"] == records[1]["hashes"]
+    assert records[1]["resumed"]
+    if records[0]["status"] == "finished":
+        metrics = evaluate(straight, packed, tmp_path / "results")
+        assert 0 <= metrics["test_top1"] <= 100
+
+
+def test_evaluation_mode_does_not_depend_on_the_device_of_images(packed: Path) -> None:
+    settings = tiny()
+    images = Images(Packed.open(packed), "test", settings, configure(settings).device)
+    assert len(next(images.test_views(10, ten=True))) == 10
