@@ -40,14 +40,18 @@ def main() -> None:
 def check(
     study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says: checked.")] = None
 ) -> None:
-    """Check a study's file and params.yaml, before anything runs."""
+    """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
+    from harness.claims.schema import claims_of
     from harness.files import write_text
-    from harness.settings.check import check_candidate, check_study
+    from harness.settings.check import check_candidate, check_study, write_resolved
     from harness.settings.study import load_study
 
     checked = load_study(study)
-    for line in [*check_study(checked), *check_candidate(CANDIDATE, checked)]:
+    for line in check_study(checked):
         print(f"warning: {line}")
+    claims_of(checked, Path("."))
+    candidate = check_candidate(CANDIDATE, checked) if checked.is_default else None
+    write_resolved(checked, candidate)
     if mark:
         # A constant: that the check ran again must not make anything else run again.
         write_text(mark, "checked\n")

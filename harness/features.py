@@ -78,7 +78,7 @@ def neighbours(queries: Tensor, others: Tensor, count: int = NEIGHBOURS) -> Tens
     """Indices (queries, count) of the nearest of `others` in Euclidean distance, nearest first."""
     squares = (others * others).sum(1)
     found = []
-    for part in queries.split(1024):
+    for part in torch.split(queries, 1024):
         # |q - o|^2 less |q|^2, which does not change the order.
         found.append((squares - 2 * part @ others.mT).topk(min(count, len(others)), largest=False).indices)
     return torch.cat(found)

@@ -16,10 +16,9 @@ from harness.settings.schema import MACHINE, Settings
 PACKAGE = Path(__file__).parent
 
 NUMERIC_CODE = (
-    "settings/schema.py",
-    "settings/presets.py",
     "randomness.py",
     "numerics.py",
+    "data/crops.py",
     "data/batches.py",
     "data/packed.py",
     "net/layout.py",
@@ -31,7 +30,10 @@ NUMERIC_CODE = (
     "train/checkpoint.py",
     "train/loop.py",
 )
-"""Code that can change a run's numbers, relative to the package: the `deps` of the train stage in dvc.yaml."""
+"""Code that can change a run's numbers, relative to the package: the `deps` of the train stage in dvc.yaml.
+
+Schema and presets are not in it: what they say of a run stands in its resolved settings, each of them.
+"""
 
 
 @cache

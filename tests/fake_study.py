@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.files import hash_json
+from harness.net.layout import layout
 from harness.report.cells import CURVE
 from harness.settings.schema import Settings
 from harness.settings.study import Study, load_study
@@ -124,13 +125,22 @@ def _provenance(values: dict[str, Any], seed: int, gpus: int) -> dict[str, Any]:
                      "driver": None},
         "packages": hash_json("packages"),
         "hashes": {
-            "data": hash_json("data"), "code": hash_json("code"), "initial": {"conv1": hash_json(["conv1", seed])},
+            "data": hash_json("data"), "code": hash_json("code"), "initial": _initial(values, seed),
             "batch_order": hash_json(["order", seed]), "augmentation": hash_json(["augmentation", seed]),
             "losses": hash_json([values, seed, "losses"]), "weights": hash_json([values, seed, "weights"]),
         },
         "started": 1.7e9, "wall_seconds": 60.0 + seed, "images_per_second": 1700.0, "peak_memory_mb": 600.0,
         "parameters": 352_874 if gpus == 2 else 318_010, "steps": 840,
     }  # fmt: skip
+
+
+def _initial(values: dict[str, Any], seed: int) -> dict[str, str]:
+    """As real ones: equal where seed, shape, sd and biases are."""
+    rows = layout(Settings(**values), channels=1, classes=10)
+    return {
+        row.name: hash_json([row.name, seed, row.inputs, row.outputs, row.groups, row.init_std, row.bias_init])
+        for row in rows
+    }
 
 
 def _write_history(path: Path, epochs: int, error: float, training: float, rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness import randomness
+from harness.data import crops
 from harness.data.packed import Packed, Part
 from harness.errors import UserError
 from harness.record import chain
@@ -24,10 +25,6 @@ IN_MEMORY = 4 * 2**30
 
 A larger one is fetched from its file batch by batch.
 """
-
-
-CENTRE = 8
-"""Place of the centre crop, not mirrored, among the ten test views."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +112,13 @@ class Images:
         Its centre crop, or the five crops (four corners, centre) and their mirrors.
         """
         chosen = np.arange(self.count) if indices is None else indices
-        border = self.size - self.settings.crop
-        middle = border // 2
-        corners = [(0, 0), (0, border), (border, 0), (border, border), (middle, middle)] if ten else [(middle, middle)]
+        views = crops.evaluation_views(self.size, self.settings.crop, ten)
         for start in range(0, len(chosen), batch):
             stored = self.fetch(chosen[start : start + batch])
+            count = len(stored)
             yield [
-                self.view(stored, torch.tensor(corner).expand(len(stored), 2), torch.full((len(stored),), mirrored))
-                for corner in corners
-                for mirrored in ((False, True) if ten else (False,))
+                self.view(stored, torch.tensor(corner).expand(count, 2), torch.full((count,), mirrored))
+                for corner, mirrored in views
             ]
 
 
@@ -136,7 +131,8 @@ def own_colour(stored: Tensor, factors: Tensor) -> Tensor:
     pixels = pixels - pixels.mean(1, keepdim=True)
     values, vectors = torch.linalg.eigh(pixels.mT @ pixels / pixels.shape[1])
     # eigh gives ascending eigenvalues and vectors as columns; the packed components stand in falling order.
-    return 255 * (vectors.flip(2) @ (factors * values.flip(1).clamp(min=0))[:, :, None])[:, :, 0]
+    shifts: Tensor = vectors.flip(2) @ (factors * values.flip(1).clamp(min=0))[:, :, None]
+    return 255 * shifts[:, :, 0]
 
 
 class TrainingBatches:
@@ -165,7 +161,7 @@ class TrainingBatches:
         size = values.clamp(min=0).sqrt() if settings.colour_scale == "root" else values / 255
         self.components = size[:, None] * torch.tensor(manifest.eigenvectors, dtype=torch.float32)
         self.middle = (manifest.size - settings.crop) // 2
-        self.positions = settings.positions(manifest.size)
+        self.positions = crops.positions(settings, manifest.size)
 
     @property
     def steps(self) -> int:

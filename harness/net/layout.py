@@ -201,6 +201,7 @@ def layout(settings: Settings, channels: int = 3, classes: int | None = None) ->
 
 def _table(settings: Settings) -> dict[str, _Conv]:
     """Convolutions and locally connected layers of the net by name, all that `depth` may leave out included."""
+    convs: tuple[_Conv, ...]
     if settings.net == "cifar_quick":
         convs = _CIFAR_QUICK
     elif settings.net == "cifar_local":

@@ -25,7 +25,8 @@ class LocallyConnected(nn.Module):
         """The layer's output."""
         windows = F.unfold(x, self.kernel, padding=self.pad).permute(2, 0, 1)  # (places, N, inputs * kernel^2)
         y = torch.baddbmm(self.bias[:, None], windows, self.weight.mT)  # (places, N, outputs)
-        return y.permute(1, 2, 0).unflatten(2, (self.side, self.side))
+        maps: Tensor = y.permute(1, 2, 0).view(len(x), -1, self.side, self.side)
+        return maps
 
 
 class GroupedLinear(nn.Module):

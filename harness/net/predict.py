@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.batches import CENTRE, Images
+from harness.data.batches import Images
+from harness.data.crops import CENTRE
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics
 

@@ -1,12 +1,7 @@
 """The report's figures, as SVG: the same data give the same bytes."""
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -16,46 +11,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from harness.report.cells import CANDIDATE
 from harness.report.tables import VariantRow
+from harness.statistics.power import detectable_at
+from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
-INK, GREY, BLUE, ORANGE, GREEN = "#222222", "#8a8a8a", "#0072b2", "#d55e00", "#009e73"
-"""Colours of the palette `colorblind`, told apart by readers with any colour vision."""
-
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "alexnet-harness",  # else the names of clip paths are drawn anew each time
-    "svg.fonttype": "path",  # as text it would look different wherever the font is missing
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "axes.edgecolor": "#bbbbbb",
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.7,
-    "axes.titlesize": 9,
-    "figure.facecolor": "white",  # opaque: readable on a dark page too
-}
+PURPLE, BAND = "#aa4499", "#eef1f4"
+VERDICT_COLOURS = {"helps": BLUE, "hurts": BLUE, "equivalent": PURPLE, "inconclusive": GREY}
 
 PANELS = 4
 """Panels in a row of small multiples."""
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    # From matplotlib's defaults, not from what a user's matplotlibrc says.
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        sns.set_style("whitegrid")
-        mpl.rcParams.update(STYLE)
-        yield
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    # A hundredth of a point is less than a pixel anywhere; six decimals are half of the file.
-    return re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), buffer.getvalue())
 
 
 def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> bytes:
@@ -66,10 +29,13 @@ def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> byte
     shown = [row for row in rows if not row.is_baseline]
     lines = len(shown) + (candidate is not None)
     baseline = next(row.variant for row in rows if row.is_baseline)
-    with _style():
+    with style():
         figure = Figure(figsize=(7.6, 1.35 + 0.36 * max(lines, 1)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1, zorder=1)
+        margin = _margin(shown)
+        if margin:
+            axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
         for place, row in enumerate(shown):
             _forest_line(axes, place, row)
         if candidate is not None:
@@ -85,7 +51,15 @@ def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> byte
         axes.tick_params(axis="y", length=0)
         figure.legend(handles=_forest_legend(shown, candidate), loc="outside upper center", ncols=5, frameon=False,
                       fontsize=8, handletextpad=0.4, columnspacing=1.2)  # fmt: skip
-        return _svg(figure)
+        return svg(figure)
+
+
+def _margin(rows: list[VariantRow]) -> float | None:
+    return next((row.comparison.margin for row in rows if row.comparison), None)
+
+
+def _verdict(row: VariantRow) -> str:
+    return row.comparison.verdict if row.comparison else "inconclusive"
 
 
 def _forest_line(axes: Axes, place: int, row: VariantRow) -> None:
@@ -97,7 +71,7 @@ def _forest_line(axes: Axes, place: int, row: VariantRow) -> None:
         axes.text(0, place, "  no complete pair", va="center", color=GREY, fontsize=8)
         return
     axes.plot(d.values, [place] * d.n, "|", color=GREY, markersize=6, markeredgewidth=0.9, zorder=2)
-    colour = BLUE if d.sign else GREY
+    colour = VERDICT_COLOURS[_verdict(row)]
     if d.low is not None and d.high is not None:
         axes.plot([d.low, d.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
     axes.plot(d.mean, place, "o", color=colour, markersize=6.5, zorder=4)
@@ -107,14 +81,18 @@ def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line
     def entry(label: str, **look: Any) -> Line2D:
         return Line2D([], [], label=label, **look)
 
-    signs = {row.difference.sign for row in rows if row.difference.mean is not None}
+    there = {_verdict(row) for row in rows if row.difference.mean is not None}
     entries = []
-    if signs & {1, -1}:
-        entries.append(entry("interval excludes zero", color=BLUE, marker="o", linewidth=2))
-    if signs & {0, None}:
-        entries.append(entry("undecided", color=GREY, marker="o", linewidth=2))
-    if signs:
+    if there & {"helps", "hurts"}:
+        entries.append(entry("helps or hurts", color=BLUE, marker="o", linewidth=2))
+    if "equivalent" in there:
+        entries.append(entry("equivalent", color=PURPLE, marker="o", linewidth=2))
+    if "inconclusive" in there:
+        entries.append(entry("inconclusive", color=GREY, marker="o", linewidth=2))
+    if there:
         entries.append(entry("one seed", color=GREY, marker="|", linestyle="none"))
+    if _margin(rows):
+        entries.append(entry("margin", color=BAND, linewidth=7))
     if any(row.published for row in rows):
         entries.append(
             entry("the paper", marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=ORANGE,
@@ -123,6 +101,72 @@ def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line
     if candidate is not None:
         entries.append(entry("candidate (one run)", color=GREEN, marker="s", linestyle="none"))
     return entries
+
+
+def seeds(rows: list[VariantRow], metric: str) -> bytes:
+    """Paired differences, a line a seed over the variants: seeds that favour some variants are seen by their lines."""
+    shown = [row for row in rows if not row.is_baseline]
+    names = sorted({seed for row in shown for seed in row.difference.seeds})
+    colours = sns.color_palette("viridis", max(len(names), 1))
+    with style():
+        figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0, color=INK, linewidth=1)
+        if _margin(shown):
+            axes.axhspan(-(_margin(shown) or 0), _margin(shown) or 0, color=BAND, linewidth=0)
+        for seed, colour in zip(names, colours, strict=False):
+            pairs = [dict(zip(row.difference.seeds, row.difference.values, strict=True)).get(seed) for row in shown]
+            values = [float("nan") if pair is None else pair for pair in pairs]
+            axes.plot(
+                range(len(shown)), values, "o-", color=colour, linewidth=0.7, markersize=3.5, label=f"seed {seed}"
+            )
+        for place, row in enumerate(shown):
+            if row.difference.mean is not None:
+                axes.plot([place - 0.25, place + 0.25], [row.difference.mean] * 2, color=INK, linewidth=1.6, zorder=3)
+        axes.set_xticks(range(len(shown)), [row.variant for row in shown], rotation=30, ha="right")
+        axes.set_ylabel("difference in points")
+        axes.set_title(f"{metric}: variant less baseline, seed by seed", loc="left")
+        axes.grid(axis="x", visible=False)
+        if names and len(names) <= 10:
+            figure.legend(loc="outside right center", frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def power(rows: list[VariantRow]) -> bytes:
+    """The smallest detectable difference over the number of seeds, with the noise of this study.
+
+    A line a variant where each stands by itself; one line for all that share a residual.
+    """
+    own = [(row.variant, row.comparison, row.difference.n) for row in rows if row.comparison and row.comparison.se]
+    pooled = [entry for entry in own if entry[1].pooled]
+    lines = [("arms of one pool", *max(pooled, key=lambda entry: entry[1].se or 0)[1:])] if pooled else []
+    lines += [entry for entry in own if not entry[1].pooled]
+    counts = [2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30]
+    with style():
+        figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for (name, comparison, n), colour in zip(
+            lines, sns.color_palette("colorblind", max(len(lines), 1)), strict=False
+        ):
+            found = [
+                detectable_at(
+                    seeds, comparison.se or 0.0, n, comparison.alpha, comparison.comparisons, comparison.pooled
+                )
+                for seeds in counts
+            ]
+            axes.plot(counts, found, color=colour, linewidth=1.3, label=name)
+            if comparison.detectable is not None:
+                axes.plot(n, comparison.detectable, "o", color=colour, markersize=4.5)
+        axes.set_xlabel("seeds")
+        axes.set_ylabel("detectable difference, points")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(counts)
+        if lines:
+            figure.legend(loc="outside right center", frameon=False, fontsize=8)
+        return svg(figure)
 
 
 def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, column: str, label: str) -> bytes:
@@ -137,7 +181,7 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
     panels = [variant for variant in variants if variant != baseline] + with_candidate or [baseline]
     columns = min(PANELS, len(panels))
     rows = -(-len(panels) // columns)
-    with _style():
+    with style():
         width, height = 2.0 * max(columns, 2) + 0.7, 1.75 * rows + 0.75
         figure = Figure(figsize=(width, height))
         # In inches from the edges: a layout that measures every label takes a second.
@@ -161,7 +205,7 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
         figure.supylabel(label, fontsize=9, x=0.08 / width, ha="left")
         handles = _curve_legend(baseline, bool(with_candidate), bool((frame["status"] == "diverged").any()))
         figure.legend(handles=handles, loc="upper right", ncols=4, frameon=False, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, width: float) -> None:

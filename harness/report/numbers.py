@@ -39,6 +39,17 @@ def mean_sd(summary: Summary, floor: float | None = None) -> str:
     return number(summary.mean, places) + spread
 
 
+def p_value(p: float | None, least: float = 0.0001) -> str:
+    """A p-value with two significant digits, four decimals at most; below `least`, what the test resolves, as `< .`."""
+    if p is None:
+        return NOTHING
+    if p < least:
+        return f"< {least:.4g}"
+    if p > 0.995:
+        return "1"
+    return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
+
+
 def binomial_sd(error: float, images: float) -> float:
     """Standard error, in points, of an error in percent that was measured on so many images."""
     share = error / 100

@@ -15,9 +15,12 @@ blockquote { border-left: 4px solid #d0d7de; margin-left: 0; padding-left: 1em; 
 img { max-width: 100% }
 """
 
+KINDS = {"svg": "image/svg+xml", "png": "image/png"}
+"""File endings of pictures, and what a browser calls them."""
+
 
 def to_html(markdown: str, folder: Path) -> str:
-    """The page of a report; its pictures, SVG files with paths relative to `folder`, are put into it.
+    """The page of a report; its pictures, SVG and PNG files with paths relative to `folder`, are put into it.
 
     Markup in the text stays text. Links to files beside the report stay as they are.
     """
@@ -26,9 +29,9 @@ def to_html(markdown: str, folder: Path) -> str:
 
     def embed(match: "re.Match[str]") -> str:
         content = base64.b64encode((folder / match[1]).read_bytes()).decode()
-        return f'src="data:image/svg+xml;base64,{content}"'
+        return f'src="data:{KINDS[match[2]]};base64,{content}"'
 
-    body = re.sub(r'src="([^":]+\.svg)"', embed, body)
+    body = re.sub(r'src="([^":]+\.(svg|png))"', embed, body)
     title = re.search(r"<h1>(.*?)</h1>", body)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

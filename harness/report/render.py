@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import figures, sections, tables
+from harness.report import figures, ledger, proof, sections, tables
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.markdown import code, plain
@@ -31,10 +31,16 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     write_csv(folder / "variants.csv", tables.variants_csv(rows, own), tables.VARIANT_COLUMNS)
     write_csv(folder / "cells.csv", tables.cells_csv(results), tables.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, tables.CURVE_COLUMNS)
+    write_csv(folder / "proof.csv", proof.proof_csv(study, results), proof.PROOF_COLUMNS)
+    claims = ledger.ledger_rows(study, results, root)
+    if claims:
+        write_csv(folder / "ledger.csv", ledger.ledger_csv(claims), ledger.LEDGER_COLUMNS)
     names = list(study.variants)
     write_bytes(
         folder / "forest.svg", figures.forest(rows, own.difference if own else None, METRICS[study.file.metric])
     )
+    write_bytes(folder / "seeds.svg", figures.seeds(rows, METRICS[study.file.metric]))
+    write_bytes(folder / "power.svg", figures.power(rows))
     for name, column, label in (
         ("curves-error", "validation_top1", "validation error in %"),
         ("curves-loss", "train_loss", "training loss"),

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import clock
-from harness.report import conditions, words
+from harness.report import conditions, ledger, proof, words
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain
-from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, places_of, value
+from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
 from harness.settings.study import Study
 from harness.statistics.paired import Summary
@@ -44,8 +45,11 @@ def context(
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
         "answer": words.answer(study, rows, which),
         "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
-        "warnings": _warnings(found),
+        "warnings": [*_warnings(found), *proof.proof_warnings(study, results)],
+        "proofs": proof.proof_rows(study, results, root),
+        "gallery": gallery(study, results, root),
         "confidence": words.confidence(study),
+        "method": " ".join([words.method(study, rows), *_explained(root)]),
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
         "variants": [_variant(row) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
@@ -54,6 +58,7 @@ def context(
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
             if cell.status != "finished"
         ],
+        "claims": ledger.section(ledger.ledger_rows(study, results, root)),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
@@ -83,23 +88,42 @@ def _warnings(found: Iterable[conditions.Condition]) -> list[str]:
 def _variant(row: VariantRow) -> list[str]:
     d = row.difference
     other = row.errors.get(other_crop(row.metric))
-    bold = "**" if d.sign and not row.is_baseline else ""
+    bold = "**" if row.comparison and row.comparison.verdict in ("helps", "hurts") else ""
     compared = [
         f"{bold}{number(d.mean, places_of(d), sign=True)}{bold}",
         _unbroken(interval(d)) if d.n else NOTHING,
         str(d.n),
+        *_decision(row),
     ]
     return [
         code(row.variant),
         "(the baseline)" if row.is_baseline else words.changes_text(row.changes, "nothing"),
         _unbroken(f"{row.finished} of {row.declared}"),
         _unbroken(mean_sd(row.error, row.floor)),
-        *([NOTHING] * 3 if row.is_baseline else compared),
+        *([NOTHING] * 6 if row.is_baseline else compared),
         f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
         number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
         f"{row.parameters:,}" if row.parameters else NOTHING,
         _unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
     ]
+
+
+def _explained(root: Path) -> list[str]:
+    """Where the tests are explained, as far as these pages are there."""
+    pages = {"method": "how it works", "calibration": "how often it errs"}
+    found = [f"[{what}]({name}.md)" for name, what in pages.items() if (root / "reports" / f"{name}.md").exists()]
+    return [f"More: {joined(found)}."] if found else []
+
+
+def _decision(row: VariantRow) -> list[str]:
+    """Adjusted p, verdict and smallest detectable difference."""
+    c = row.comparison
+    if c is None or not row.difference.n:
+        return [NOTHING] * 3
+    if not c.in_family:
+        return [NOTHING, "not in the family", NOTHING]
+    verdict = f"**{c.verdict}**" if c.verdict != "inconclusive" else c.verdict
+    return [_unbroken(p_value(c.adjusted)), verdict, number(c.detectable, decimals(c.detectable))]
 
 
 def _candidate(candidate: Candidate, study: Study) -> list[str]:
@@ -114,7 +138,7 @@ def _candidate(candidate: Candidate, study: Study) -> list[str]:
         number(candidate.difference, sign=True),
         "none: one run" if candidate.difference is not None else NOTHING,
         "1" if candidate.difference is not None else NOTHING,
-        NOTHING,
+        *[NOTHING] * 4,
         number(other),
         f"{run.provenance.parameters:,}" if run else NOTHING,
         _unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,

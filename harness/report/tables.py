@@ -1,13 +1,16 @@
 """The tables of a report: what is compared and what comes out, as rows of numbers; how they look is not said here."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import UserError
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, CURVE, Result, Results, Run
 from harness.report.numbers import binomial_sd, value
 from harness.settings.study import Published, Study
+from harness.statistics.comparison import DEFAULT, Comparison, Rules, compare_all
 from harness.statistics.paired import Difference, Summary, compare, summarise
 
 ERRORS = (
@@ -29,7 +32,8 @@ class VariantRow:
 
     `changes`: setting -> (baseline's, variant's). `errors`: each of ERRORS over the finished seeds, where every one of
     them has it, and `gap`, test less training error; the study's `metric` is among them. `difference`: over complete
-    pairs. `seconds`: mean wall time.
+    pairs, with the interval of the declared test. `comparison`: all of that test; None for the baseline. `seconds`:
+    mean wall time.
     """
 
     variant: str
@@ -41,6 +45,7 @@ class VariantRow:
     metric: str
     errors: dict[str, Summary]
     difference: Difference
+    comparison: Comparison | None
     published: Published | None
     parameters: int | None
     seconds: float | None
@@ -60,11 +65,50 @@ class VariantRow:
 
 def variant_rows(study: Study, results: Results) -> list[VariantRow]:
     """A row a variant, in the order of the study."""
-    baseline = results.finished(study.baseline)
-    return [_row(study, results, variant, baseline) for variant in study.variants]
+    compared = comparisons(study, results)
+    return [_row(study, results, variant, compared.get(variant)) for variant in study.variants]
 
 
-def _row(study: Study, results: Results, variant: str, baseline: dict[int, Run]) -> VariantRow:
+def rules(study: Study) -> Rules:
+    """What the study declares of its test. Raises `UserError` for a value that no test can take."""
+    alpha = getattr(study.file, "alpha", None)
+    try:
+        return Rules(
+            alpha=round(1 - study.file.confidence, 12) if alpha is None else alpha,
+            margin=getattr(study.file, "margin", None),
+            test=getattr(study.file, "test", None) or DEFAULT,
+        )
+    except ValueError as error:
+        raise UserError(f"{study.path}: {error}") from error
+
+
+def comparisons(study: Study, results: Results) -> dict[str, Comparison]:
+    """Every variant against the baseline, under the study's rules. Raises `UserError`.
+
+    A run counts where it saw the images of the baseline's run of its seed. One that diverged is infinite: it has no
+    place in a mean, but it has one among the ranks.
+    """
+    base = {cell.seed: cell.run for cell in _ended(results, study.baseline) if cell.run}
+    values = {
+        variant: {
+            cell.seed: cell.run.metrics[study.file.metric] if cell.status == "finished" else math.inf
+            for cell in _ended(results, variant)
+            if cell.run and cell.seed in base and cell.run.images.hash == base[cell.seed].images.hash
+        }
+        for variant in study.variants
+    }
+    members = getattr(study.file, "family", None)
+    try:
+        return compare_all(values, study.baseline, rules(study), members)
+    except ValueError as error:
+        raise UserError(f"{study.path}: {error}") from error
+
+
+def _ended(results: Results, variant: str) -> list[Result]:
+    return [cell for cell in results.of(variant) if cell.status in ("finished", "diverged")]
+
+
+def _row(study: Study, results: Results, variant: str, comparison: Comparison | None) -> VariantRow:
     runs = results.finished(variant)
     cells = results.of(variant)
     first = next(iter(runs.values()), None)
@@ -77,7 +121,8 @@ def _row(study: Study, results: Results, variant: str, baseline: dict[int, Run])
         [cell for cell in cells if cell.status != "finished"],
         study.file.metric,
         errors_of(list(runs.values())),
-        pair(runs, baseline, study.file.metric, study.file.confidence),
+        comparison.difference if comparison else pair(runs, runs, study.file.metric, study.file.confidence),
+        comparison,
         study.published.get(variant),
         first.provenance.parameters if first else None,
         summarise(run.provenance.wall_seconds for run in runs.values()).mean,
@@ -119,7 +164,9 @@ UNFINISHED = ("diverged", "missing", "stale")
 
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
-    "difference", "low", "high", "confidence", "paper_difference", "paper_where", "parameters", "wall_seconds",
+    "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent", "verdict",
+    "detectable", "se", "df", "pooled", "standardised", "correlation", "unpaired_runs", "diverged_pairs", "sign_flip_p",
+    "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference", "paper_where", "parameters", "wall_seconds",
     *ERRORS, "gap",
 ]  # fmt: skip
 
@@ -156,7 +203,31 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[di
                 "high": d.high,
                 "confidence": d.confidence,
             }
+        if row.comparison:
+            table[-1] |= _comparison_csv(row.comparison)
     return [*table, *([_candidate_csv(candidate, rows[0].metric)] if candidate else [])]
+
+
+def _comparison_csv(c: Comparison) -> dict[str, Any]:
+    return {
+        "test": c.test,
+        "p": c.p,
+        "adjusted_p": c.adjusted,
+        "margin": c.margin,
+        "adjusted_p_equivalent": c.adjusted_equivalent,
+        "verdict": c.verdict if c.in_family else None,
+        "detectable": c.detectable,
+        "se": c.se,
+        "df": c.df,
+        "pooled": str(c.pooled).lower(),
+        "standardised": c.standardised,
+        "correlation": c.correlation,
+        "unpaired_runs": c.unpaired,
+        "diverged_pairs": c.diverged,
+        "sign_flip_p": c.flip.p,
+        "sign_flip_least_p": c.flip.least,
+        "sign_flip_adjusted_p": c.flip_adjusted,
+    }
 
 
 def _candidate_csv(candidate: Candidate, metric: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What the numbers say, in sentences. A direction is named only where the interval excludes zero."""
+"""What the numbers say, in sentences. A direction is named only where the verdict is one."""
 
 from harness.report.candidate import INPUTS, Twin
 from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
-from harness.report.numbers import decimals, number, places_of, value
-from harness.report.tables import VariantRow
+from harness.report.numbers import decimals, number, p_value, places_of, value
+from harness.report.tables import VariantRow, rules
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
@@ -13,20 +13,32 @@ METRICS = {"test_top1": "test error (centre crop)", "test_top1_10crop": "test er
 
 
 def answer(study: Study, rows: list[VariantRow], images: str) -> str:
-    """The answer of the study: one paragraph of Markdown. `images` names its data, as in `which_images`."""
+    """The answer of the study: one paragraph of Markdown. `images` names its data, as in `which_images`.
+
+    It is made from the verdicts: a direction is named for `helps` and `hurts` alone.
+    """
     base = next(row for row in rows if row.is_baseline)
-    others = [row for row in rows if not row.is_baseline]
+    others = [row for row in rows if row.comparison and row.comparison.in_family]
+    outside = [row for row in rows if row.comparison and not row.comparison.in_family]
+    spoken = [row for row in others if row.difference.sign is not None or _verdict(row) != "inconclusive"]
     return " ".join(
         part
         for part in (
             _unfinished(rows),
-            _decided([row for row in others if row.difference.sign], len(others), base, study),
-            _undecided([row for row in others if row.difference.sign == 0]),
-            _silent([row for row in others if row.difference.sign is None], base),
-            _limits([row for row in others if row.difference.sign is not None], study, images),
+            _decided([row for row in others if _verdict(row) in ("helps", "hurts")], len(others), base, study),
+            _helping(others),
+            _equivalent([row for row in others if _verdict(row) == "equivalent"]),
+            _undecided([row for row in spoken if _verdict(row) == "inconclusive"], len(others)),
+            _silent([row for row in others if row not in spoken], base),
+            _outside(outside) if base.finished else "",
+            _limits(len(spoken), len(others), study, images),
         )
         if part
     )
+
+
+def _verdict(row: VariantRow) -> str:
+    return row.comparison.verdict if row.comparison else "inconclusive"
 
 
 def _unfinished(rows: list[VariantRow]) -> str:
@@ -43,7 +55,7 @@ def _decided(rows: list[VariantRow], compared: int, base: VariantRow, study: Stu
         return f"No run of the baseline {code(base.variant)} has finished: nothing can be compared yet."
     error = f"the {METRICS[study.file.metric]} against the baseline {code(base.variant)} ({error_text(base)} %)"
     if not rows:
-        return f"No {confidence(study)} interval of a change in {error} excludes zero."
+        return f"Of {count(compared, 'variant')}, none is found to change {error}."
     rows = sorted(rows, key=lambda row: -abs(row.difference.mean or 0))
     effects = joined([_effect(row, first=row is rows[0], study=study) for row in rows])
     return f"Of {count(compared, 'variant')}, {len(rows)} {verb(len(rows), 'change')} {error}: {effects}."
@@ -51,51 +63,144 @@ def _decided(rows: list[VariantRow], compared: int, base: VariantRow, study: Stu
 
 def _effect(row: VariantRow, first: bool, study: Study) -> str:
     d = row.difference
-    low, high = sorted((abs(d.low or 0), abs(d.high or 0)))
+    moves = "raises" if _verdict(row) == "helps" else "lowers"
+    if d.low is None or d.high is None:
+        return f"{code(row.variant)} {moves} it by {number(abs(d.mean or 0), places_of(d))} points"
+    low, high = sorted((abs(d.low), abs(d.high)))
     places = places_of(d)
     bounds = f"{number(low, places)} to {number(high, places)}"
     ends = f"({confidence(study)} interval {bounds})" if first else f"({bounds})"
-    moves = "raises" if d.sign == 1 else "lowers"
     return f"{code(row.variant)} {moves} it by {number(abs(d.mean or 0), places)} points {ends}"
 
 
-def _undecided(rows: list[VariantRow]) -> str:
+def _helping(rows: list[VariantRow]) -> str:
+    sides = {side: [code(row.variant) for row in rows if _verdict(row) == side] for side in ("helps", "hurts")}
+    parts = [f"{side} where {joined(names)} {'changes' if len(names) == 1 else 'change'} it"
+             for side, names in sides.items() if names]  # fmt: skip
+    return f"So what the baseline has {' and '.join(parts)}." if parts else ""
+
+
+def _equivalent(rows: list[VariantRow]) -> str:
+    if not rows or not rows[0].comparison:
+        return ""
+    each = joined([f"{code(row.variant)} ({difference_text(row)})" for row in rows])
+    margin = rows[0].comparison.margin
+    return (
+        f"{each} {'is' if len(rows) == 1 else 'are'} equivalent to the baseline: the difference is shown to be smaller "
+        f"than the declared margin of {value(margin)} points."
+    )
+
+
+def _undecided(rows: list[VariantRow], compared: int) -> str:
     if not rows:
         return ""
     pairs = sorted({row.difference.n for row in rows})
     n = f"n = {pairs[0]}" if len(pairs) == 1 else f"n = {pairs[0]} to {pairs[-1]}"
     each = joined([f"{code(row.variant)} ({difference_text(row)})" for row in rows])
-    return (
-        f"For {each} the interval includes zero: undecided with {n} paired {'seed' if pairs == [1] else 'seeds'}, "
-        "which is not the same as no effect."
+    alone = [code(row.variant) for row in rows if row.difference.sign]
+    text = (
+        f"For {each} the study is undecided with {n} paired {'seed' if pairs == [1] else 'seeds'}, which is not the "
+        "same as no effect."
     )
+    if alone:
+        text += (
+            f" (Taken alone, the interval of {joined(alone)} excludes zero; among {count(compared, 'comparison')} that "
+            "is not enough.)"
+        )
+    return text
 
 
 def _silent(rows: list[VariantRow], base: VariantRow) -> str:
     if not base.finished:
         return ""
     few = [code(row.variant) for row in rows if row.difference.n < 2]
-    constant = [f"{code(row.variant)} ({difference_text(row)})" for row in rows if row.difference.n >= 2]
+    more = [row for row in rows if row.difference.n >= 2]
+    constant = [f"{code(row.variant)} ({difference_text(row)})" for row in more if not row.difference.sd]
+    mute = [f"{code(row.variant)} ({difference_text(row)})" for row in more if row.difference.sd]
     sentences = []
     if few:
         sentences.append(f"For {joined(few)} there are fewer than two complete pairs, hence no interval.")
     if constant:
         sentences.append(f"For {joined(constant)} the difference is the same on every seed, hence no interval.")
+    if mute:
+        sentences.append(f"For {joined(mute)} the sign-flip test has no interval with so few seeds: undecided.")
     return " ".join(sentences)
 
 
-def _limits(rows: list[VariantRow], study: Study, images: str) -> str:
-    k, level = len(rows), study.file.confidence
+def _outside(rows: list[VariantRow]) -> str:
+    if not rows:
+        return ""
+    return f"{joined([code(row.variant) for row in rows])}: outside the declared family, hence without a verdict."
+
+
+def _limits(spoken: int, compared: int, study: Study, images: str) -> str:
     sentences = []
-    if k > 1:
+    if spoken and compared > 1:
         sentences.append(
-            f"The {k} intervals hold at {confidence(study)} each and are not adjusted for {k} comparisons: if no "
-            f"variant changed anything, up to {min(100, 100 * k * (1 - level)):.0f} % of such studies would still show "
-            "at least one that excludes zero."
+            f"The verdicts hold for all {compared} comparisons together: if no variant changed anything, no more than "
+            f"{value(100 * rules(study).alpha)} % of such studies would say that one does. The intervals hold at "
+            f"{confidence(study)} each."
         )
-    if k:
-        sentences.append("They speak of other seeds on the same images.")
+    if spoken:
+        sentences.append("Both speak of other seeds on the same images.")
     sentences.append(f"All this is one data set, {images}, at this scale.")
+    return " ".join(sentences)
+
+
+TEST_NAMES = {
+    "paired_t": "Student's paired t",
+    "block": "seeds as blocks, one residual for the arms of like scale",
+    "moderated": "moderated t: each difference's variance, shrunk towards the common one",
+    "sign_flip": "the exact sign-flip test",
+}
+"""The tests that a study can declare, in words."""
+
+
+def method(study: Study, rows: list[VariantRow]) -> str:
+    """How the table's tests were made, and what they cannot do here."""
+    own = [row.comparison for row in rows if row.comparison]
+    declared = rules(study)
+    sentences = [
+        f"Test: `{declared.test}` ({TEST_NAMES[declared.test]}), alpha {value(declared.alpha)}, adjusted over "
+        f"{count(sum(c.in_family for c in own), 'comparison')}."
+    ]
+    there = [row for row in rows if row.comparison and row.comparison.se]
+    if declared.test == "block" and there:
+        apart = [code(row.variant) for row in there if row.comparison and not row.comparison.pooled]
+        if len(apart) == len(there):
+            sentences.append(
+                "No residual is shared here (too few seeds or comparisons, or the baseline's scale is another): each "
+                "comparison stands on its own paired differences, with Holm's adjustment."
+            )
+        elif apart:
+            sentences.append(f"{joined(apart)} left the pool and {verb(len(apart), 'stand')} on its own differences.")
+    sentences.append(
+        f"Margin of equivalence: {value(declared.margin)} points."
+        if declared.margin is not None
+        else "No margin is declared, so nothing can be called equivalent."
+    )
+    mute = [c for c in own if c.in_family and c.flip.p is not None and not c.flip.can_reject(c.alpha, c.comparisons)]
+    if mute and declared.test != "sign_flip":
+        sentences.append(
+            "The sign-flip test, which assumes nothing but symmetry, cannot reject at this n: its smallest p is "
+            f"{p_value(min(c.flip.least or 1 for c in mute))}, before adjustment."
+        )
+    elif own and declared.test != "sign_flip":
+        agree = [c for c in own if c.in_family and c.verdict in ("helps", "hurts")]
+        same = sum(c.flip_adjusted is not None and c.flip_adjusted <= c.alpha for c in agree)
+        if agree:
+            sentences.append(
+                f"The sign-flip test, which assumes nothing but symmetry, agrees on {same} of {len(agree)} that help "
+                "or hurt."
+            )
+    lost = [
+        f"{code(row.variant)} {row.comparison.diverged}" for row in rows if row.comparison and row.comparison.diverged
+    ]
+    if lost:
+        sentences.append(
+            f"Pairs with a diverged run: {', '.join(lost)}; they are in no mean, and have the worst rank in the "
+            "sign-flip test."
+        )
     return " ".join(sentences)
 
 

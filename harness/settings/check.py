@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.files import write_json
 from harness.settings.schema import DataSettings, Settings
 from harness.settings.study import Study, load_candidate
 
@@ -50,8 +51,21 @@ def check_study(study: Study) -> list[str]:
     ]
 
 
-def check_candidate(path: Path, study: Study) -> list[str]:
-    """Check params.yaml against the study's images; returns warnings, a line each. Raises `UserError`."""
+def check_candidate(path: Path, study: Study) -> Settings:
+    """Check params.yaml against the study's images, and return its settings. Raises `UserError`."""
     settings, _ = load_candidate(path)
     check_run(settings, study.data, str(path))
-    return []
+    return settings
+
+
+def write_resolved(study: Study, candidate: Settings | None) -> None:
+    """Write the resolved settings of every variant, a file each, and the candidate's: what the training depends on.
+
+    A file whose content stays is not touched; one that no variant has any more is removed.
+    """
+    runs = study.variants | ({"candidate": candidate} if candidate else {})
+    for name, settings in runs.items():
+        write_json(study.resolved / f"{name}.json", settings.model_dump())
+    for path in study.resolved.glob("*.json"):
+        if path.stem not in runs:
+            path.unlink()

@@ -54,6 +54,9 @@ class DataSettings(Declared):
     )
     train_limit: int | None = Field(None, ge=2, description="use this many training images (validation included)")
     test_limit: int | None = Field(None, ge=1, description="use this many test images")
+    release: Literal["", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"] = Field(
+        "", description="which ImageNet the images are; claims that speak of one are tested on it alone"
+    )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="what an unreadable image does: stop, or skip and list"
     )
@@ -334,14 +337,6 @@ class Settings(Declared):
         if self.net == "owt":
             return [("gpus", 1)]
         return [("gpus", 1), ("geometry", "small"), ("dropout", 0), ("bias_init", 0)]
-
-    def positions(self, image: int) -> int:
-        """Positions of the crop along a side of an image of `image` pixels:
-
-        For 256, 32 in the text's count, 33 as run.
-        """
-        border = image - self.crop
-        return border + 1 if self.crop_positions == "inclusive" else max(border, 1)
 
 
 CIFAR_NETS = ("cifar_quick", "cifar_local")

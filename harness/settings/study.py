@@ -9,10 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.errors import UserError
-from harness.files import hash_json, read_yaml
+from harness.files import hash_json, read_json, read_yaml
 from harness.settings.parse import parse
+from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Declared, Settings
+
+DEFAULT = Path("experiments/study.yaml")
+"""The default study: that of dvc.yaml at the root."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
@@ -29,6 +33,7 @@ class StudyFile(Declared):
     """The keys of a study file."""
 
     name: str = Field(description="names the report: reports/NAME.md", pattern=f"^{NAME.pattern}$")
+    extends: str = Field("", description="another study's file, beside this one: its keys are this one's defaults")
     title: str = Field(description="the report's title")
     purpose: str = Field(description="the question, in one or two sentences")
     data: dict[str, Any] = Field(description="the images: see DataSettings")
@@ -39,8 +44,13 @@ class StudyFile(Declared):
     metric: Literal["test_top1", "test_top1_10crop"] = Field("test_top1", description="the error that is compared")
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
+    claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
+    limit: int = Field(500, ge=1, description="largest number of runs that the plan may come to")
     defaults: Any = Field(None, description="a place for anchors; not read")
-    variants: dict[str, Any] = Field(description="name -> settings, each one run a seed")
+    settings: dict[str, Any] = Field({}, description="settings of every variant, and of the baseline")
+    factors: dict[str, dict[str, Any]] = Field({}, description="name -> settings: switches off the baseline")
+    plan: list[dict[str, Any]] = Field([], description="how the factors make variants: see Plan")
+    variants: dict[str, Any] = Field({}, description="name -> settings, laid over `settings`, each one run a seed")
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,21 @@ class Study:
         return Path("reports") / f"{self.name}.md"
 
     @property
+    def resolved(self) -> Path:
+        """Folder of the resolved settings of every variant, relative to the repository: what the runs depend on."""
+        return self.path.parent / "resolved"
+
+    @property
+    def pipeline(self) -> Path:
+        """The DVC file that runs the study: its own beside it, or the one at the root for the default study."""
+        return Path("dvc.yaml") if self.is_default else self.path.parent / "dvc.yaml"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the study of the root's pipeline, beside which the candidate runs."""
+        return self.path.parent.name == DEFAULT.parent.name and self.path.name == DEFAULT.name
+
+    @property
     def packed(self) -> Path:
         """Folder of the packed images, relative to the repository."""
         return Path("data") / self.name
@@ -137,6 +162,10 @@ def resolve(values: Any, where: str) -> Settings:
 
     `where` names the file and place. Raises `UserError`.
     """
+    return parse(Settings, _flat(values, where), where)
+
+
+def _flat(values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{where}: got {values!r}; a mapping of settings is allowed")
     own = dict(values)
@@ -147,7 +176,7 @@ def resolve(values: Any, where: str) -> Settings:
         if not isinstance(name, str) or name not in PRESETS:
             raise UserError(f"{where}: preset: got {name!r}; allowed: {', '.join(PRESETS)}")
         merged |= PRESETS[name]
-    return parse(Settings, merged | own, where)
+    return merged | own
 
 
 def load_candidate(path: Path) -> tuple[Settings, int]:
@@ -163,9 +192,14 @@ def load_candidate(path: Path) -> tuple[Settings, int]:
 
 
 def load_run(spec: str) -> Settings:
-    """Settings named on the command line: `FILE` (the candidate's) or `FILE:variants.NAME`. Raises `UserError`."""
+    """Settings named on the command line: `FILE.json` (resolved), `FILE` (the candidate's) or `FILE:variants.NAME`.
+
+    Raises `UserError`.
+    """
     file, _, key = spec.partition(":")
     if not key:
+        if file.endswith(".json"):
+            return parse(Settings, read_json(Path(file)), file)
         return load_candidate(Path(file))[0]
     study = load_study(Path(file))
     group, _, name = key.partition(".")
@@ -178,27 +212,79 @@ def load_run(spec: str) -> Settings:
 
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
-    file = parse(StudyFile, read_yaml(path), str(path))
+    file = parse(StudyFile, _extended(path), str(path))
     data = parse(DataSettings, file.data, f"{path}: data")
     for seed in file.seeds:
         if file.seeds.count(seed) > 1:
             raise UserError(f"{path}: seeds: {seed} stands twice; each seed is allowed once")
-    if not file.variants:
-        raise UserError(f"{path}: variants: got none; at least the baseline is needed")
-    for name in file.variants:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise UserError(f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot)")
-    if "candidate" in file.variants:
-        raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")
-    if file.baseline not in file.variants:
-        raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(file.variants)}")
+    variants = _variants(file, path)
+    if file.baseline not in variants:
+        raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")
     for name in file.published:
-        if name not in file.variants:
-            raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(file.variants)}")
+        if name not in variants:
+            raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
+    if len(variants) * len(file.seeds) > file.limit:
+        raise UserError(
+            f"{path}: limit: got {len(variants)} variants x {len(file.seeds)} seeds = "
+            f"{len(variants) * len(file.seeds)} runs; allowed: at most {file.limit}"
+        )
     return Study(
         path,
         file,
         data,
-        {name: resolve(values, f"{path}: variants.{name}") for name, values in file.variants.items()},
+        {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
         {name: parse(Published, values, f"{path}: published.{name}") for name, values in file.published.items()},
     )
+
+
+INHERITED = ("data", "seeds", "baseline", "metric", "confidence", "published", "claims", "settings", "factors")
+"""Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
+
+LAID_OVER = ("settings", "factors", "published", "data")
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
+    """The content of a study file over that of the study that it extends."""
+    values = read_yaml(path)
+    if not isinstance(values, dict) or not isinstance(values.get("extends"), str) or not values["extends"]:
+        return values
+    if path.resolve() in seen:
+        raise UserError(f"{path}: extends: got {values['extends']!r}, which extends this file; a circle is not allowed")
+    other = _extended(path.parent / values["extends"], (*seen, path.resolve()))
+    if not isinstance(other, dict):
+        raise UserError(f"{path}: extends: {values['extends']} is not a study's file")
+    taken = {key: other[key] for key in INHERITED if key in other}
+    laid = {
+        key: taken[key] | values[key]
+        for key in LAID_OVER
+        if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
+    }
+    return taken | values | laid
+
+
+def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every variant's layers of settings: the study's own, then those of its factors."""
+    common = _flat(file.settings, f"{path}: settings")
+    factors = {name: _flat(values, f"{path}: factors.{name}") for name, values in file.factors.items()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    if file.plan and file.baseline not in file.variants:
+        found[file.baseline] = [common]
+    for number, values in enumerate(file.plan):
+        where = f"{path}: plan.{number}"
+        for name, layers in expand(parse(Plan, values, where), factors, where).items():
+            if found.setdefault(name, [common, *layers]) != [common, *layers]:
+                raise UserError(f"{where}: gives {name} other settings than a step before; each name is allowed once")
+    for name, values in file.variants.items():
+        if name in found:
+            raise UserError(f"{path}: variants.{name}: is a variant of the plan, too; take another name")
+        found[name] = [common, _flat(values, f"{path}: variants.{name}")]
+    if not found:
+        raise UserError(f"{path}: variants: got none; at least the baseline is needed")
+    for name in found:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UserError(
+                f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot), at most 63"
+            )
+    if "candidate" in found:
+        raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")
+    return found

@@ -107,7 +107,7 @@ def _sound(folder: RunFolder, record: dict[str, Any]) -> bool:
     from safetensors.torch import load_file
 
     try:
-        return hash_tensors(load_file(folder.model)) == record["hashes"]["weights"]
+        return bool(hash_tensors(load_file(folder.model)) == record["hashes"]["weights"])
     except (OSError, SafetensorError, KeyError):
         return False
 

@@ -1,0 +1,160 @@
+"""Claims that need no run: counted on the net's table and on the settings, so that their verdicts are final."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.data.crops import positions, evaluation_views
+from harness.net.layout import Row, layout
+from harness.settings.schema import Settings
+from harness.settings.study import resolve
+
+IMAGE = 256
+"""Side of the stored images in section 2 of the paper, in pixels."""
+
+ROUNDED = 0.02
+"""`60 million` and `650,000` are round numbers: a count no further away than this part of it is what they say."""
+
+PRINTED_CONV1 = 253_440
+"""Neurons of conv1 in the caption of figure 2."""
+
+CONV_SHARE = 1.0
+"""Section 1: no convolutional layer has more than this share of the parameters, in percent."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What came out: the number that decides, its unit, whether the claim holds, and the numbers in words."""
+
+    value: float
+    unit: str
+    holds: bool
+    words: str
+
+
+def _settings(preset: str = "paper") -> Settings:
+    return resolve({"preset": preset}, f"preset {preset}")
+
+
+def _rows(**changes: object) -> tuple[Row, ...]:
+    return layout(resolve({"preset": "paper", **changes}, "preset paper"))
+
+
+def _parameters(**changes: object) -> int:
+    return sum(row.parameters for row in _rows(**changes))
+
+
+def conv_share() -> Computed:
+    """C26: the largest share of the parameters that a convolutional layer has, in percent."""
+    rows = _rows()
+    whole = sum(row.parameters for row in rows)
+    shares = {row.name: 100 * row.parameters / whole for row in rows if row.kind == "conv"}
+    above = [f"{name} has {share:.2f} %" for name, share in shares.items() if share > CONV_SHARE]
+    others = [f"{name} {share:.2f} %" for name, share in shares.items() if share <= CONV_SHARE]
+    return Computed(max(shares.values()), "%", not above, " and ".join(above) + "; " + ", ".join(others))
+
+
+def counts() -> Computed:
+    """C27: parameters of the net, and its neurons."""
+    rows = _rows()
+    parameters, neurons = sum(row.parameters for row in rows), sum(row.neurons for row in rows)
+    holds = abs(parameters / 60e6 - 1) <= ROUNDED and abs(neurons / 650e3 - 1) <= ROUNDED
+    first = rows[0]
+    words = (
+        f"{parameters:,} parameters and {neurons:,} neurons; within 2 % of the round numbers. Figure 2 prints "
+        f"{PRINTED_CONV1:,} for conv1, whose {first.side} x {first.side} maps of {first.outputs} kernels have "
+        f"{first.neurons:,}; its printed sum is {neurons - first.neurons + PRINTED_CONV1:,}"
+    )
+    return Computed(parameters, "parameters", holds, words)
+
+
+def label_bits() -> Computed:
+    """C28: information in the label of one of so many classes, in bits."""
+    classes = _rows()[-1].outputs
+    bits = math.log2(classes)
+    return Computed(bits, "bits", round(bits) == 10, f"log2({classes:,}) = {bits:.2f} bits")
+
+
+def crop_count() -> Computed:
+    """C16, A12: views of one training image under crops and reflections, as in the text and as run."""
+    settings = _settings()
+    text = 2 * positions(settings, IMAGE) ** 2
+    run = 2 * positions(_settings("as_run"), IMAGE) ** 2
+    border = IMAGE - settings.crop
+    return Computed(
+        text, "views", text == 2048, f"{border} x {border} x 2 = {text:,} views as in the text; an image of {IMAGE} "
+        f"pixels has {border + 1} positions a side, as run: {run:,}",
+    )  # fmt: skip
+
+
+def ten_crop_corners() -> list[tuple[int, int]]:
+    """Upper left corners, in pixels, of the five test crops in a stored image; each is also seen mirrored."""
+    return [corner for corner, mirrored in evaluation_views(IMAGE, _settings().crop, ten=True) if not mirrored]
+
+
+def ten_crops() -> Computed:
+    """C02: the crops of an image at test time (section 4.1)."""
+    corners = ten_crop_corners()
+    places = ", ".join(f"({row}, {column})" for row, column in corners)
+    return Computed(
+        2 * len(corners), "crops", 2 * len(corners) == 10, f"crops with upper left corners {places}, and their mirrors"
+    )
+
+
+def one_gpu() -> Computed:
+    """C11: parameters of the one-GPU net against those of the two-column net."""
+    one, two = _parameters(gpus=1), _parameters()
+    share = 100 * one / two
+    return Computed(
+        one, "parameters", abs(share - 100) <= 100 * ROUNDED, f"{one:,} parameters, {share:.1f} % of {two:,}"
+    )
+
+
+def depths() -> Computed:
+    """C25: parameters of the net without one of its middle convolutional layers."""
+    without = {name: _parameters(depth=f"-{name}") for name in ("conv2", "conv3", "conv4", "conv5")}
+    whole = _parameters()
+    listed = ", ".join(f"without {name} {number:,}" for name, number in without.items())
+    return Computed(
+        max(without.values()), "parameters", all(number < whole for number in without.values()),
+        f"parameters {listed}; whole {whole:,}. Without conv5, fc6 sees conv4's wider maps and has more of them",
+    )  # fmt: skip
+
+
+def conv1_side() -> Computed:
+    """A14: side of conv1's maps from crops of the text's size, by zeros beyond the right and bottom edge."""
+    settings, row = _settings(), _rows()[0]
+    return Computed(
+        row.side, "pixels", row.side == 55, f"{settings.crop} pixels, kernels of {row.kernel} at stride {row.stride}, "
+        f"{row.pad_end} zeros beyond the right and bottom edge: {row.side} x {row.side} maps",
+    )  # fmt: skip
+
+
+def order2() -> Computed:
+    """A3: what follows conv2, in the text and as run."""
+    return _agree("order2")
+
+
+def dropout_form() -> Computed:
+    """A16: how dropout is scaled, in the text and as run."""
+    return _agree("dropout_form")
+
+
+def _agree(name: str) -> Computed:
+    text, run = getattr(_settings(), name), getattr(_settings("as_run"), name)
+    return Computed(float(text == run), "", text == run, f"{name} is {text} in the text and {run} as run")
+
+
+FACTS: dict[str, Callable[[], Computed]] = {
+    "conv_share": conv_share,
+    "counts": counts,
+    "label_bits": label_bits,
+    "crop_count": crop_count,
+    "ten_crops": ten_crops,
+    "one_gpu": one_gpu,
+    "depths": depths,
+    "conv1_side": conv1_side,
+    "order2": order2,
+    "dropout_form": dropout_form,
+}
+"""Every fact that a claim can name."""

@@ -1,0 +1,176 @@
+"""The ledger: a row a claim, with the published number, ours with its interval, the verdict and the reason."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.claims import schema
+from harness.claims.arithmetic import FACTS
+from harness.claims.measure import Ensemble, Found, in_regime, measure
+from harness.claims.schema import Claim, Need
+from harness.claims.statistics import NotMeasuredError, Runs
+from harness.claims.verdict import Estimate, Judged, Verdict
+from harness.errors import UserError
+from harness.files import read_json
+from harness.settings.check import SOURCES
+from harness.settings.parse import parse
+from harness.settings.study import Study
+
+NEEDS: dict[Need, str] = {
+    "colour": "colour images",
+    "imagenet": "ImageNet",
+    "ilsvrc2010": "the images of ILSVRC-2010",
+    "fall2009": "the Fall 2009 release of ImageNet (10,184 classes)",
+    "fall2011": "the Fall 2011 release of ImageNet (22,000 classes), to train on first",
+    "hardware_2012": "two GTX 580 of 2012",
+    "overfitting": "a net that overfits",
+    "any": "",
+}
+"""What a claim may need, in words."""
+
+
+class Results(Protocol):
+    """A study's results."""
+
+    def finished(self, variant: str) -> Runs:
+        """A variant's finished runs by seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim and what this study says of it.
+
+    `estimates`: ours, one for each part of the claim; `weakest` is the one that speaks least for it. `text`: ours in
+    words where no interval is a number's. `command` re-runs what the row rests on, empty where nothing does.
+    """
+
+    claim: Claim
+    estimates: tuple[Estimate, ...]
+    weakest: Estimate | None
+    text: str
+    n: int | None
+    verdict: Verdict
+    reason: str
+    command: str
+
+
+def ledger(
+    claims: Mapping[str, Claim],
+    study: Study,
+    results: Results,
+    ensembles: Mapping[str, Ensemble] | None,
+    command: Callable[[Sequence[str]], str],
+) -> list[Row]:
+    """A row a claim, in the order of the file.
+
+    `ensembles`: as `read_ensembles` gives them; `command`: what re-runs the named variants of the study.
+    """
+    return [_row(claim, study, results, ensembles, command) for claim in claims.values()]
+
+
+def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
+    """A study's ensembles by variant; None where it has none. Raises `UserError`."""
+    if not path.exists():
+        return None
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: got {type(values).__name__}; a mapping from variants to errors is allowed")
+    return {name: parse(Ensemble, value, f"{path}: {name}") for name, value in values.items()}
+
+
+def computed_rows(claims: Mapping[str, Claim]) -> list[Row]:
+    """The rows that need no study: what is computed from the net and the settings."""
+    return [_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, schema.ArithmeticTest)]
+
+
+def provided(study: Study) -> set[Need]:
+    """What a study's images offer, of what claims need. Whether its net overfits is known after its runs alone."""
+    source: str = study.data.source
+    found: set[Need] = {"any", "overfitting"}
+    if SOURCES[source][0] == 3:
+        found.add("colour")
+    if source == "imagenet" and study.variants[study.baseline].geometry == "imagenet":
+        found.add("imagenet")
+    # Several releases of ImageNet come in the same folders: which one it is must be said.
+    release = getattr(study.data, "release", None)
+    return found | {need for need in ("ilsvrc2010", "fall2009", "fall2011") if need == release}
+
+
+def _row(
+    claim: Claim,
+    study: Study,
+    results: Results,
+    ensembles: Mapping[str, Ensemble] | None,
+    command: Callable[[Sequence[str]], str],
+) -> Row:
+    test = claim.test
+    if isinstance(test, schema.ArithmeticTest):
+        return _arithmetic(claim)
+    if test is None:
+        return _untestable(claim, "nothing to run: these are numbers of others")
+    unmet = _unmet(claim, study)
+    lacking = schema.missing(claim, study.variants)
+    if lacking:
+        where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
+        return _untestable(claim, f"needs {_variants(lacking)}{where}" + (f"; {unmet}" if unmet else ""))
+    runs = {name: results.finished(name) for name in study.variants}
+    try:
+        found = measure(test, study, runs, ensembles)
+        if "overfitting" in claim.needs:
+            found = in_regime(found, test, runs)
+    except NotMeasuredError as error:
+        return _untestable(claim, f"{error}; {unmet}" if unmet else str(error), command(test.names))
+    judged, notes = found.judged, list(found.notes)
+    n = min((estimate.n for estimate in found.estimates), default=None)
+    if n is not None and n < len(study.seeds):
+        notes.append(f"{n} of {len(study.seeds)} declared seeds are behind it")
+    if unmet:
+        judged = Judged("not testable here", unmet)
+    else:
+        notes += _published(claim, found)
+    notes += [FACTS[fact]().words for fact in claim.entry.computed]
+    reason = _sentences([judged.reason, *notes])
+    return Row(claim, found.estimates, found.weakest, found.text, n, judged.verdict, reason, command(test.names))
+
+
+def _published(claim: Claim, found: Found) -> list[str]:
+    """Where the published number lies, seen from our interval: size is no part of most claims, but worth a look."""
+    own = found.weakest
+    numbers = [number for number in claim.published if number.tested]
+    if own is None or own.low is None or own.high is None or len(found.estimates) != 1 or not numbers:
+        return []
+    value = numbers[0].value
+    where = "above" if value > own.high else "below" if value < own.low else "inside"
+    number = f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    return [f"The published {number} lies {where} our interval"]
+
+
+def _arithmetic(claim: Claim) -> Row:
+    assert isinstance(claim.test, schema.ArithmeticTest)  # noqa: S101 - the caller asked
+    fact = FACTS[claim.test.fact]()
+    estimate = Estimate(claim.test.fact, fact.value, None, None, 1, fact.unit)
+    text = "" if fact.unit else ("they agree" if fact.holds else "they differ")
+    reason = _sentences([f"Computed, final: {fact.words}", *(FACTS[name]().words for name in claim.entry.computed)])
+    command = f"python -m harness claims {claim.id}"
+    return Row(claim, (estimate,), estimate, text, None, "replicates" if fact.holds else "contradicts", reason, command)
+
+
+def _sentences(parts: Sequence[str]) -> str:
+    return ". ".join(part[:1].upper() + part[1:] for part in parts)
+
+
+def _untestable(claim: Claim, reason: str, command: str = "") -> Row:
+    facts = [FACTS[fact]().words for fact in claim.entry.computed]
+    return Row(claim, (), None, "", None, "not testable here", _sentences([reason, *facts]), command)
+
+
+def _unmet(claim: Claim, study: Study) -> str:
+    offered = provided(study)
+    lacking = [NEEDS[need] for need in claim.needs if need not in offered]
+    return f"needs {' and '.join(lacking)}; this study has {study.data.source}" if lacking else ""
+
+
+def _variants(names: Sequence[str]) -> str:
+    return f"variant{'s' if len(names) > 1 else ''} {', '.join(names)}"

@@ -1,0 +1,217 @@
+"""From a test to its numbers and its verdict: which statistic is computed on which runs, and what stands beside."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from harness.claims import schema, statistics
+from harness.claims.statistics import NotMeasuredError, Runs
+from harness.claims.verdict import Estimate, Judged, every_run, judge, share_of_order, weakest
+from harness.settings.study import Study
+
+SEEDS_TO_RESAMPLE = 5
+"""Fewer seeds than this have so few resamples that an order's share among them says little."""
+
+
+class Ensemble(BaseModel):
+    """Errors, in percent, of the mean of several seeds' outputs, as stored beside a study's cells."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    seeds: list[int]
+    test_top1: float
+    test_top1_10crop: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a test gives: numbers, a verdict, and what else is worth saying."""
+
+    judged: Judged
+    estimates: tuple[Estimate, ...] = ()
+    weakest: Estimate | None = None
+    text: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def measure(
+    test: schema.Test, study: Study, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None
+) -> Found:
+    """A test's numbers and verdict on finished runs. Raises `NotMeasuredError`."""
+    absent = [name for name in test.names if not runs[name]]
+    if absent:
+        raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
+    confidence = study.file.confidence
+    match test:
+        case schema.RankingTest():
+            return _ranking(test, study, runs)
+        case schema.ChromaTest():
+            return _chroma(test, runs, confidence)
+        case schema.Directed():
+            parts, notes = _numbers(test, study, runs, ensembles)
+            if not any(part.n for part in parts):
+                raise NotMeasuredError("no pair of finished runs on the same images")
+            region = statistics.region(test)
+            return Found(judge(parts, region), tuple(parts), weakest(parts, region), notes=tuple(notes))
+    raise TypeError(f"{test.statistic}: no such statistic")
+
+
+def _numbers(
+    test: schema.Directed, study: Study, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None
+) -> tuple[list[Estimate], list[str]]:
+    """A directed test's estimates, and notes."""
+    each = statistics.adjusted(study.file.confidence, len(test.variants))
+    match test:
+        case schema.DifferenceTest():
+            name = test.metric or study.file.metric
+            value = _value(name)
+            parts = [statistics.paired(runs[v], runs[test.against], value, each, v) for v in test.variants]
+            notes = _gap_notes(test, runs, each) if name == "gap" else []
+            return parts, notes + _beside(test, runs, value, each)
+        case schema.SameRunTest():
+            first, second = test.metrics
+            parts = [statistics.same_run(runs[v], first, second, each, v) for v in test.variants]
+            beside = [
+                statistics.same_run(runs[v], other, second, each, f"{other} less {second} of {v}")
+                for v in test.variants
+                for other in test.beside
+            ]
+            return parts, _listed(beside)
+        case schema.LevelTest():
+            return [replace(statistics.level(runs[v], test.metric, each), name=v) for v in test.variants], []
+        case schema.EnsembleTest():
+            return [_ensemble(test, runs, ensembles, study.file.confidence)], []
+        case schema.EarlyLossTest():
+            value = _early(test.epochs)
+            parts = [statistics.paired(runs[v], runs[test.against], value, each, v, "nats") for v in test.variants]
+            return parts, []
+        case schema.LevelRatioTest():
+            against = runs[test.against]
+            parts = [statistics.level_ratio(runs[v], against, test.curve, test.level, each, v) for v in test.variants]
+            return parts, _epochs_notes(test, runs)
+        case schema.TimeRatioTest():
+            return [statistics.time_ratio(runs[v], runs[test.against], each, v) for v in test.variants], []
+        case schema.DropsTest():
+            fell = {v: [statistics.drops(run) for run in runs[v].values()] for v in test.variants}
+            parts = [
+                Estimate(
+                    v, _mean([len(f) for f in found]), min(map(len, found)), max(map(len, found)), len(found), "drops"
+                )
+                for v, found in fell.items()
+            ]
+            return parts, [f"{v} at epochs {'; '.join(str(f) for f in found)}" for v, found in fell.items()]
+    raise TypeError(f"{test.statistic}: no such statistic")
+
+
+def _value(name: str) -> Callable[[statistics.Run], float]:
+    return lambda run: statistics.metric(run, name)
+
+
+def _early(epochs: int) -> Callable[[statistics.Run], float]:
+    return lambda run: statistics.early_loss(run, epochs)
+
+
+def _gap_notes(test: schema.DifferenceTest, runs: Mapping[str, Runs], confidence: float) -> list[str]:
+    """A wider gap is no harm by itself: what the test error does stands beside it."""
+    value = _value("test_top1")
+    return _listed(
+        [
+            statistics.paired(runs[v], runs[test.against], value, confidence, f"test error of {v} less {test.against}")
+            for v in test.variants
+        ]
+    )
+
+
+def _beside(
+    test: schema.DifferenceTest, runs: Mapping[str, Runs], value: Callable[[statistics.Run], float], confidence: float
+) -> list[str]:
+    there = [name for name in test.beside if runs.get(name)]
+    return _listed([statistics.paired(runs[v], runs[test.against], value, confidence, v) for v in there])
+
+
+def _listed(estimates: Sequence[Estimate]) -> list[str]:
+    """`Beside it: lrn-conv1 +0.21 (-0.10 to +0.52)`."""
+    told = [estimate for estimate in estimates if estimate.value is not None]
+    return [f"Beside it: {'; '.join(map(_short, told))}"] if told else []
+
+
+def _short(estimate: Estimate) -> str:
+    value, low, high = (_signed(number) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{estimate.name} {value} ({low} to {high})" if low and high else f"{estimate.name} {value}, no interval"
+
+
+def _signed(number: float | None) -> str:
+    return "" if number is None else f"{number:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _epochs_notes(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> list[str]:
+    notes = []
+    for name in test.names:
+        found = [statistics.crossing(run.history, test.curve, test.level) for run in runs[name].values()]
+        reached = [one.epochs for one in found if not one.censored]
+        never = len(found) - len(reached)
+        words = f"after {_mean(reached):.1f} epochs on average" if reached else "never"
+        notes.append(f"{name} gets there {words}" + (f", never in {never} of {len(found)} runs" if never else ""))
+    return [f"{test.curve} of {test.level:g}: {'; '.join(notes)}"]
+
+
+def _ensemble(
+    test: schema.EnsembleTest, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None, confidence: float
+) -> Estimate:
+    name = "+".join(test.variants)
+    found = (ensembles or {}).get(name)
+    if found is None:
+        raise NotMeasuredError(f"no ensemble of {name} was evaluated")
+    members = runs[test.variants[0]]
+    if len(test.variants) == 1 and sorted(found.seeds) != sorted(members):
+        raise NotMeasuredError(
+            f"the ensemble of {name} is of seeds {', '.join(map(str, sorted(found.seeds)))}, but those that finished "
+            f"are {', '.join(map(str, sorted(members)))}"
+        )
+    error = found.test_top1 if test.metric == "test_top1" else found.test_top1_10crop
+    if error is None:
+        raise NotMeasuredError(f"the ensemble of {name} has no {test.metric}")
+    return statistics.ensemble(error, members, test.metric, confidence)
+
+
+def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -> Found:
+    order = {name: runs[name] for name in test.variants}
+    generator = np.random.default_rng(0)
+    found = statistics.ranking(order, runs[test.against], study.file.metric, test.resamples, generator)
+    judged = share_of_order(found.share, study.file.confidence, found.n, SEEDS_TO_RESAMPLE)
+    estimate = Estimate("order", found.share, None, None, found.n, "of the resamples")
+    means = ", ".join(f"{name} {_signed(mean)}" for name, mean in found.means.items())
+    held = f"{100 * found.share:.0f} % of {test.resamples:,} resamples of {found.n} seeds"
+    text = f"the order holds in {held}; tau {_signed(found.tau)}"
+    return Found(judged, (estimate,), estimate, text, (f"Mean differences in the claimed order: {means}",))
+
+
+def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float) -> Found:
+    name = test.variants[0]
+    held, n = statistics.split_runs(runs[name], test.alpha), len(runs[name])
+    estimate = statistics.share(held, n, confidence, name)
+    judged = every_run(held, n, estimate.high if estimate.high is not None else 1.0)
+    mean = _mean([statistics.chroma_difference(run) for run in runs[name].values()])
+    note = f"Mean difference of the columns' share of colour: {mean:.3f}"
+    return Found(judged, (estimate,), estimate, f"{held} of {n} runs, p at most {test.alpha:g}", (note,))
+
+
+def in_regime(found: Found, test: schema.Test, runs: Mapping[str, Runs]) -> Found:
+    """A verdict on overfitting, and whether the net does: it fits its training images far better than the test's."""
+    name = test.variants[0]
+    training, other = (
+        _mean([statistics.metric(run, error) for run in runs[name].values()]) for error in ("train_top1", "test_top1")
+    )
+    fitted = test.fitted if isinstance(test, schema.DifferenceTest) else 0.5
+    words = f"Regime: {name} has {training:.1f} % training and {other:.1f} % test error"
+    if training <= fitted * other:
+        return replace(found, notes=(f"{words}: it overfits", *found.notes))
+    judged = Judged("not testable here", "the net does not overfit here")
+    limit = f"{words}; overfitting is taken to begin where the first is at most {fitted:g} times the second"
+    return replace(found, judged=judged, notes=(limit, *found.notes))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,1 @@
+"""Pictures of one trained net: its kernels, its answers, and what lies between them."""

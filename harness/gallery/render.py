@@ -1,0 +1,120 @@
+"""From a run to its pictures on the disk: the one place of the gallery that writes."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import write_bytes, write_json
+from harness.gallery import draw
+from harness.gallery.captions import captions
+from harness.gallery.compute import Gallery, compute, diverged
+from harness.progress import say
+from harness.record import RunFolder, read_config
+from harness.settings.study import Cell, Study
+
+INDEX = "gallery.json"
+"""What the gallery shows, beside the pictures: for the report, which needs neither run nor images."""
+
+
+def find_cell(study: Study, variant: str | None, seed: int | None) -> Cell:
+    """The declared run that is shown: by default the baseline's with the first seed. Raises `UserError`."""
+    variant = variant or study.baseline
+    seed = study.seeds[0] if seed is None else seed
+    if variant not in study.variants:
+        raise UserError(f"gallery: --variant: got {variant!r}; allowed: {', '.join(study.variants)}")
+    if seed not in study.seeds:
+        raise UserError(f"gallery: --seed: got {seed}; allowed: {', '.join(map(str, study.seeds))}")
+    return Cell(study.name, variant, seed)
+
+
+def render(cell: Cell, run: Path, data: Path, out: Path) -> dict[str, Any]:
+    """Draw the run in `run`, which is that of `cell`, from the packed images in `data`, and leave the gallery at `out`.
+
+    A run that diverged has an index that says so, and no pictures. Returns the index. Raises `UserError` when there is
+    no such run, or when the images are not its own.
+    """
+    if not RunFolder(run).config.exists():
+        raise UserError(f"{run}: no run is there; run: dvc repro train@{cell.key}")
+    lost = diverged(run)
+    if lost is not None:
+        index = _index(cell, run, f"the run diverged in epoch {lost}", [], {})
+        _write(out, index, {})
+        say(f"{out}: no pictures: {index['note']}")
+        return index
+    gallery = compute(run, data)
+    pictures = draw_all(gallery)
+    texts, indices = captions(gallery), _shown(gallery)
+    listed = [
+        {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": indices.get(name, {})}
+        for name, (title, caption) in texts.items()
+    ]
+    index = _index(cell, run, "", listed, gallery.left_out)
+    _write(out, index, pictures)
+    say(f"{out}: {len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB")
+    return index
+
+
+def draw_all(gallery: Gallery) -> dict[str, bytes]:
+    """Every picture of a run: name -> PNG."""
+    names = gallery.class_names
+    pictures = {
+        "kernels": draw.kernels(gallery.kernels),
+        "predictions": draw.predictions(gallery.predictions, names),
+        "neighbours": draw.neighbours(gallery.neighbours, names),
+        "confusion": draw.confusion(gallery.confusion, names),
+    }
+    if gallery.augmentations:
+        pictures["augmentations"] = draw.augmentations(gallery.augmentations)
+    if gallery.response:
+        pictures["lrn"] = draw.response(gallery.response, names)
+    return pictures
+
+
+def _shown(gallery: Gallery) -> dict[str, dict[str, Any]]:
+    """Which images a picture shows, as places in the part of the data that they are from."""
+    near = gallery.neighbours
+    shown: dict[str, dict[str, Any]] = {
+        "predictions": {"test": gallery.predictions.indices.tolist()},
+        "neighbours": {"test": near.indices.tolist(), "train": near.near.tolist()},
+    }
+    if gallery.augmentations:
+        shown["augmentations"] = {"train": [gallery.augmentations.index]}
+    if gallery.response:
+        shown["lrn"] = {"test": [gallery.response.index]}
+    return shown
+
+
+def _index(
+    cell: Cell, run: Path, note: str, pictures: list[dict[str, Any]], left_out: dict[str, str]
+) -> dict[str, Any]:
+    config = read_config(RunFolder(run).config)
+    return {
+        "run": {
+            "key": cell.key,
+            "variant": cell.variant,
+            "seed": config.seed,
+            "fingerprint": RunFolder(run).fingerprint(),
+            "images": config.data.name,
+        },
+        "chosen_by": f"streams 'gallery' of seed {config.seed}",
+        "note": note,
+        "pictures": pictures,
+        "left_out": [{"name": name, "why": why} for name, why in left_out.items()],
+    }
+
+
+def _write(out: Path, index: dict[str, Any], pictures: dict[str, bytes]) -> None:
+    """Write the folder under a temporary name and rename it: no picture of another run is left in it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        write_json(temporary / INDEX, index)
+        for name, content in pictures.items():
+            write_bytes(temporary / f"{name}.png", content)
+        temporary.chmod(0o755)
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

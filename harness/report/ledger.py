@@ -1,0 +1,181 @@
+"""The ledger of the paper's claims as text: two tables, of what was tested and of what was not, and a CSV of all."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from harness.claims.ledger import Results, Row, ledger, read_ensembles
+from harness.claims.schema import Claim, Number, claims_of
+from harness.claims.verdict import VERDICTS, Estimate
+from harness.report.markdown import code, joined, plain
+from harness.report.numbers import DECIMALS, NOTHING, decimals, number
+from harness.settings.study import Study
+
+LEDGER_COLUMNS = [
+    "claim", "section", "statement", "published", "ours", "low", "high", "n", "verdict", "reason", "command",
+]  # fmt: skip
+
+ERRORS = ("points", "%")
+"""Units of errors."""
+
+SIGNED = ("points", "nats")
+"""Units of differences: shown with their sign."""
+
+
+def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
+    """A row a claim of the file that the study names; none where it names none. Raises `UserError`."""
+    claims = claims_of(study, root)
+    if not claims:
+        return []
+    ensembles = read_ensembles(root / study.folder / "ensembles.json")
+    return ledger(claims, study, results, ensembles, lambda names: rerun(study, names, root))
+
+
+def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
+    """The command that runs every seed of some variants again, in bash or zsh."""
+    own = study.path.parent / "dvc.yaml"
+    place = f"{own.as_posix()}:" if not own.is_absolute() and (root / own).exists() else ""
+    return f"dvc repro -f -s {place}{{train,eval}}@{_braces(variants)}-{_braces([str(s) for s in study.seeds])}"
+
+
+def _braces(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{{{','.join(words)}}}"
+
+
+def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A row a claim. Of a claim with several parts, `ours` and its interval are the part that speaks least for it."""
+    return [
+        {
+            "claim": row.claim.id,
+            "section": row.claim.entry.section,
+            "statement": row.claim.entry.claim,
+            "published": _published(row.claim),
+            "ours": row.weakest.value if row.weakest else None,
+            "low": row.weakest.low if row.weakest else None,
+            "high": row.weakest.high if row.weakest else None,
+            "n": row.n,
+            "verdict": row.verdict,
+            "reason": f"{row.reason}. {row.claim.entry.caveat}",
+            "command": row.command,
+        }
+        for row in rows
+    ]
+
+
+def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
+    """Some claims' verdicts in a study, as lines to read in a terminal. Raises `UserError`."""
+    ensembles = read_ensembles(root / study.folder / "ensembles.json")
+    rows = ledger(claims, study, results, ensembles, lambda names: rerun(study, names, root))
+    return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in rows)
+
+
+def section(rows: Sequence[Row]) -> dict[str, Any]:
+    """The section's summary and its tables, ready for the template; empty without rows."""
+    if not rows:
+        return {}
+    return {
+        "summary": _summary(rows),
+        "tested": [_tested(row) for row in rows if row.verdict != "not testable here"],
+        "untested": [_untested(row) for row in rows if row.verdict == "not testable here"],
+    }
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    verdicts = Counter(row.verdict for row in rows)
+    final = sum(1 for row in rows if row.claim.entry.type == "arithmetic")
+    counts = joined([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS])
+    return (
+        f"{len(rows)} claims: {counts}. {final} of the verdicts are computed and final; the others rest on these runs."
+    )
+
+
+def _tested(row: Row) -> list[str]:
+    entry = row.claim.entry
+    scale = "" if entry.scale.startswith("none") else f" Scale: {plain(entry.scale)}."
+    bold = "" if row.verdict == "inconclusive" else "**"
+    return [
+        row.claim.id,
+        plain(entry.section),
+        plain(entry.claim),
+        plain(_published(row.claim)) or NOTHING,
+        _ours(row),
+        str(row.n) if row.n is not None else NOTHING,
+        f"{bold}{row.verdict}{bold}",
+        f"{plain(row.reason)}.{scale} {plain(entry.caveat)}",
+        code(row.command) if row.command else NOTHING,
+    ]
+
+
+def _untested(row: Row) -> list[str]:
+    entry = row.claim.entry
+    return [
+        row.claim.id,
+        plain(entry.section),
+        plain(entry.claim),
+        plain(_published(row.claim)) or NOTHING,
+        _ours(row),
+        f"{plain(row.reason)}.",
+        f"{plain(entry.scale[:1].upper() + entry.scale[1:])}. {plain(entry.caveat)}",
+    ]
+
+
+def _published(claim: Claim) -> str:
+    """`top-1: 1.4 points; top-5: 1.2 points`."""
+    errors = [number.value for number in claim.published if number.unit in ERRORS]
+    places = max((_decimals(error) for error in errors), default=0)
+    return "; ".join(
+        f"{n.name}: {_printed(n, places if n.unit in ERRORS else _decimals(n.value))}" for n in claim.published
+    )
+
+
+def _printed(published: Number, places: int) -> str:
+    unit = "point" if published.unit == "points" and published.value == 1 else published.unit
+    text = f"{published.value:,.{places}f}" if published.value >= 10_000 else number(published.value, places)
+    return f"{text}{_unit(unit)}"
+
+
+def _decimals(published: float) -> int:
+    """Decimals that a number was printed with; a last zero is lost in it."""
+    return max(0, -int(Decimal(repr(published)).normalize().as_tuple().exponent))
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
+
+
+def _ours(row: Row) -> str:
+    if row.text:
+        return plain(row.text)
+    several = len(row.estimates) > 1
+    return "<br>".join((f"{code(e.name)} " if several else "") + plain(_estimate(e)) for e in row.estimates) or NOTHING
+
+
+def _estimate(estimate: Estimate) -> str:
+    """`+1.30 points (+0.12 to +2.50)`; an open end is said in words."""
+    if estimate.value is None:
+        return NOTHING
+    if estimate.low is None and estimate.value == int(estimate.value) and estimate.unit not in SIGNED:
+        return f"{estimate.value:,.0f}{_unit(estimate.unit)}"  # counted
+    signed = estimate.unit in SIGNED
+    places = _places(estimate)
+    own = f"{number(estimate.value, places, sign=signed)}{_unit(estimate.unit)}"
+    if estimate.low is None or estimate.high is None:
+        return own
+    low, high = (number(end, places, sign=signed) for end in (estimate.low, estimate.high))
+    if math.isinf(estimate.high):
+        return f"at least {own} ({low} or more)"
+    if estimate.unit == "times" and estimate.low == 0:
+        return f"at most {own} ({high} or less)"
+    return f"{own} ({low} to {high})"
+
+
+def _places(estimate: Estimate) -> int:
+    most = DECIMALS if estimate.unit in ERRORS else 4
+    if estimate.low is None or estimate.high is None or estimate.value is None:
+        return DECIMALS
+    if math.isinf(estimate.high):
+        return decimals(estimate.value - estimate.low, most)
+    return decimals((estimate.high - estimate.low) / 2, most)

@@ -1,0 +1,263 @@
+"""Only the switch changed: shown for each run of a variant, from its record and that of the baseline's same seed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.net.layout import Row, layout
+from harness.report.cells import Result, Results, Run
+from harness.report.conditions import CONDITIONS
+from harness.report.markdown import code, joined, plain
+from harness.report.numbers import NOTHING, value
+from harness.report.verified import verified_text
+from harness.settings.schema import MACHINE, Settings
+from harness.settings.study import Study
+
+MOVES_ORDER = frozenset({"reshuffle", "epochs"})
+"""Settings that declare to change the hash over the batch order: `batch` cuts the same order in other places."""
+
+MOVES_DRAWS = frozenset(
+    {
+        "augment", "crops", "flips", "crop", "crop_positions", "crop_chunk", "colour", "colour_scale", "colour_until",
+        "epochs", "batch",
+    }
+)  # fmt: skip
+"""Settings that declare to change the augmentation stream: what is drawn, or for how many images and steps."""
+
+MOVES_CONDITION = {"device": {"device"}, "threads": {"threads"}, "device name": {"device"}}
+"""Conditions of a run that a setting may change, and which."""
+
+Verdict = Literal["proven", "fails", "open"]
+"""open: there is no pair of runs to show it on."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run of a variant against the baseline's of the same seed.
+
+    `changed`: settings in which their records differ. `moved`: streams that differ because a changed setting says so.
+    `equal_layers`: layers whose initial weights are the same; `affected`: layers that the switch changes or that one
+    net alone has. `failures`: what differs and should not; `unshown`: what the records cannot tell, and why.
+    """
+
+    variant: str
+    seed: int
+    changed: list[str]
+    moved: list[str]
+    equal_layers: list[str]
+    affected: list[str]
+    failures: list[str]
+    unshown: list[str]
+
+    @property
+    def verdict(self) -> Verdict:
+        return "fails" if self.failures else "proven"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A variant's proof over its pairs. `alone`: seeds that have no run, here or of the baseline."""
+
+    variant: str
+    declared: list[str]
+    pairs: list[Pair]
+    alone: list[int]
+
+    @property
+    def verdict(self) -> Verdict:
+        if any(pair.failures for pair in self.pairs):
+            return "fails"
+        return "proven" if self.pairs else "open"
+
+
+def proofs(study: Study, results: Results) -> list[Proof]:
+    """A proof a variant beside the baseline, in the order of the study."""
+    baseline = {cell.seed: cell for cell in results.of(study.baseline)}
+    return [_proof(study, variant, results, baseline) for variant in study.variants if variant != study.baseline]
+
+
+def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Result]) -> Proof:
+    declared = study.differences(variant)
+    nets = (study.variants[study.baseline], study.variants[variant])
+    pairs, alone = [], []
+    for cell in results.of(variant):
+        base = baseline[cell.seed]
+        if base.run and cell.run and {base.status, cell.status} <= {"finished", "diverged"}:
+            pairs.append(compare(variant, declared, nets, base.run, cell.run))
+        else:
+            alone.append(cell.seed)
+    return Proof(variant, list(declared), pairs, alone)
+
+
+def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
+    """Hold a variant's run against the baseline's; `nets`: the declared settings of baseline and variant."""
+    expected = set(declared)
+    absent = object()
+    changed = sorted(
+        key
+        for key in base.settings.keys() | run.settings.keys()
+        if base.settings.get(key, absent) != run.settings.get(key, absent)
+    )
+    failures = [f"{key} changed, undeclared" for key in changed if key not in expected and key not in MACHINE]
+    failures += [f"{key} is declared, but the same" for key in sorted(expected - set(changed) - set(MACHINE))]
+    failures += _conditions(expected, base, run)
+    moved: list[str] = []
+    unshown: list[str] = []
+    for name, key, movers in (
+        ("batch order", "batch_order", MOVES_ORDER),
+        ("augmentation stream", "augmentation", MOVES_DRAWS),
+    ):
+        if getattr(base.hashes, key) == getattr(run.hashes, key):
+            continue
+        if expected & movers:
+            moved.append(name)
+        elif len(base.history) != len(run.history):
+            unshown.append(f"{name}: one of the runs ended early")
+        else:
+            failures.append(f"{name} differs")
+    equal, affected, wrong = _initial(nets, base, run)
+    return Pair(variant, run.seed, changed, moved, equal, affected, failures + wrong, unshown)
+
+
+def _conditions(expected: set[str], base: Run, run: Run) -> list[str]:
+    """Images, code, and what of machine and versions the numbers depend on."""
+    found = []
+    for name, matters, tell in CONDITIONS:
+        one, other = tell(base), tell(run)
+        if matters and one != other and not expected & MOVES_CONDITION.get(name, set()):
+            found.append(f"{name}: {one} against {other}")
+    # CONDITIONS shows short hashes; these are compared whole.
+    for name in ("data", "code"):
+        if getattr(base.hashes, name) != getattr(run.hashes, name) and not any(f.startswith(name) for f in found):
+            found.append(f"{name} differs")
+    return found
+
+
+def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list[str], list[str], list[str]]:
+    """Layers whose initial weights are equal, those that the switch affects, and what is wrong."""
+    # The channels are the images', the same for both.
+    one, other = ({row.name: _drawn(row) for row in layout(net, classes=run.images.classes)} for net in nets)
+    equal, affected, wrong = [], [], []
+    for name in dict.fromkeys([*one, *other, *base.hashes.initial, *run.hashes.initial]):
+        hashes = base.hashes.initial.get(name), run.hashes.initial.get(name)
+        lacking = [who for who, rows, found in (("baseline", one, hashes[0]), ("variant", other, hashes[1]))
+                   if (name in rows) != (found is not None)]  # fmt: skip
+        if lacking:
+            wrong.append(f"{name}: the record of the {joined(lacking)} does not fit its net")
+        elif hashes[0] == hashes[1]:
+            equal.append(name)
+        elif name in one and name in other and one[name] == other[name]:
+            wrong.append(f"initial weights of {name} differ")
+        else:
+            affected.append(name)
+    return equal, affected, wrong
+
+
+def _drawn(row: Row) -> Row:
+    """A layer as far as its initial weights depend on it: shape, sd and biases."""
+    # A locally connected layer has weights for each place, so its side is part of their shape.
+    side = row.side if row.kind == "local" else 1
+    return replace(row, stride=1, pad=0, pad_end=0, side=side, after=(), lr_factor=1.0, decay_factor=1.0)
+
+
+# ---- as rows of the report and of a CSV
+
+
+def proof_rows(study: Study, results: Results, root: Path) -> list[list[str]]:
+    """Rows of the report's table, the baseline's first: its runs have nothing to differ from, but may be verified."""
+    rows = [
+        [code(study.baseline), "the baseline", *[NOTHING] * 3, verified_text(study, results.of(study.baseline), root)]
+    ]
+    for proof in proofs(study, results):
+        rows.append(
+            [
+                code(proof.variant),
+                _verdict(proof),
+                joined([code(name) for name in proof.declared]) or "nothing",
+                joined(_union(pair.moved for pair in proof.pairs)) or "nothing",
+                _layers(proof),
+                verified_text(study, results.of(proof.variant), root),
+            ]
+        )
+    return rows
+
+
+def _verdict(proof: Proof) -> str:
+    seeds = len(proof.pairs) + len(proof.alone)
+    if proof.verdict == "open":
+        return "open: no pair of runs"
+    failing = [pair for pair in proof.pairs if pair.failures]
+    if failing:
+        why = _union(pair.failures for pair in failing)
+        more = f" and {len(why) - 3} more" if len(why) > 3 else ""
+        return f"**fails** on {len(failing)} of {seeds}: {plain('; '.join(why[:3]))}{more}"
+    short = _union(pair.unshown for pair in proof.pairs)
+    return f"proven on {len(proof.pairs)} of {seeds}" + (f" (not shown: {plain('; '.join(short))})" if short else "")
+
+
+def _layers(proof: Proof) -> str:
+    if not proof.pairs:
+        return NOTHING
+    affected = _union(pair.affected for pair in proof.pairs)
+    equal = [name for name in _union(pair.equal_layers for pair in proof.pairs) if name not in affected]
+    return f"{len(equal)} layer{'' if len(equal) == 1 else 's'}" + (
+        f"; the switch affects {joined([code(name) for name in affected])}" if affected else ""
+    )
+
+
+def _union(lists: Iterable[list[str]]) -> list[str]:
+    return list(dict.fromkeys(name for one in lists for name in one))
+
+
+def proof_warnings(study: Study, results: Results) -> list[str]:
+    """A line where a variant's proof fails: what its difference says is then not about its switch alone."""
+    failing = [code(proof.variant) for proof in proofs(study, results) if proof.verdict == "fails"]
+    if not failing:
+        return []
+    return [
+        f"More than the declared switch differs between the baseline and {joined(failing)}: see "
+        "[only the switch changed](#only-the-switch-changed)."
+    ]
+
+
+PROOF_COLUMNS = [
+    "variant", "seed", "verdict", "why", "declared", "changed", "moved", "initial_equal", "initial_affected", "unshown",
+    "baseline_fingerprint", "fingerprint", "data", "code",
+]  # fmt: skip
+
+
+def proof_csv(study: Study, results: Results) -> list[dict[str, Any]]:
+    """A row a declared run beside the baseline's; lists are joined by `; `."""
+    runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}
+    table: list[dict[str, Any]] = []
+    for proof in proofs(study, results):
+        changes = {key: f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in study.differences(proof.variant).items()}
+        declared = "; ".join(changes.values())
+        table += [
+            {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs", "declared": declared}
+            for seed in proof.alone
+        ]
+        for pair in proof.pairs:
+            base, run = runs[study.baseline, pair.seed], runs[proof.variant, pair.seed]
+            assert base is not None and run is not None  # noqa: S101, PT018 - a pair has both
+            table.append(
+                {
+                    "variant": proof.variant,
+                    "seed": pair.seed,
+                    "verdict": pair.verdict,
+                    "why": "; ".join(pair.failures),
+                    "declared": declared,
+                    "changed": "; ".join(pair.changed),
+                    "moved": "; ".join(pair.moved),
+                    "initial_equal": "; ".join(pair.equal_layers),
+                    "initial_affected": "; ".join(pair.affected),
+                    "unshown": "; ".join(pair.unshown),
+                    "baseline_fingerprint": base.fingerprint,
+                    "fingerprint": run.fingerprint,
+                    "data": run.hashes.data,
+                    "code": run.hashes.code,
+                }
+            )
+    order = {variant: n for n, variant in enumerate(study.variants)}
+    return sorted(table, key=lambda row: (order[row["variant"]], study.seeds.index(row["seed"])))

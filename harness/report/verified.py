@@ -1,0 +1,91 @@
+"""What verifications of a study's runs have found: reports/<study>/verified.json, written by `harness verify`."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import UserError
+from harness.files import hash_json, read_json
+from harness.report.cells import Hashes, Result
+from harness.report.markdown import code, joined, plain
+from harness.settings.parse import parse
+from harness.settings.study import Study
+
+FILE = "verified.json"
+
+
+class Verification(BaseModel):
+    """One run made again. `record`: identity of the record that it was held against, see `identity`.
+
+    `epochs`: how many were made again, of `of`. `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`,
+    `versions`: where. `differs`: what came out otherwise, with the first epoch (None: no epoch's row differs) and the
+    likely cause.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    verified: bool
+    record: str
+    epochs: int
+    of: int
+    when: str
+    commit: str | None
+    dirty: str | None
+    here: bool
+    machine: dict[str, str | int | None]
+    versions: dict[str, str | None]
+    agrees: list[str]
+    differs: list[str]
+    first_epoch: int | None
+    cause: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole run was made again, not its first epochs alone."""
+        return self.epochs == self.of
+
+
+def identity(fingerprint: str, hashes: Hashes) -> str:
+    """Hash of a run's fingerprint and of all that its record says to have gone in and come out.
+
+    A verification of one record says nothing of another.
+    """
+    return hash_json([fingerprint, hashes.model_dump()])
+
+
+def read_verified(path: Path) -> dict[str, Verification]:
+    """Verifications by cell; none, where the file is not there. Raises `UserError` when it is broken."""
+    if not path.exists():
+        return {}
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: got {type(values).__name__}; a mapping from cells to verifications is allowed")
+    return {key: parse(Verification, value, f"{path}: {key}") for key, value in values.items()}
+
+
+def verified_text(study: Study, cells: list[Result], root: Path) -> str:
+    """How many of a row's runs were verified, where and when, as Markdown for a table."""
+    found = read_verified(root / study.folder / FILE)
+    held = {}
+    for cell in cells:
+        one = found.get(cell.key)
+        if one and cell.run and one.record == identity(cell.run.fingerprint, cell.run.hashes):
+            held[cell.key] = one
+    if not held:
+        return "not yet"
+    sound = [one for one in held.values() if one.verified]
+    whole = [one for one in sound if one.whole]
+    parts = []
+    if whole:
+        where = sorted({f"{_place(one)}, torch {one.versions.get('torch')}, {one.when[:10]}" for one in whole})
+        parts.append(f"{len(whole)} of {len(cells)} to the bit ({plain('; '.join(where))})")
+    if first := [one for one in sound if not one.whole]:
+        least = min(one.epochs for one in first)
+        parts.append(f"{len(first)} of {len(cells)} over the first {least} epoch{'s' if least > 1 else ''}")
+    if lost := [(key, one) for key, one in held.items() if not one.verified]:
+        parts.append("**differs**: " + joined([f"{code(key)} ({plain(one.cause)})" for key, one in lost]))
+    return "; ".join(parts)
+
+
+def _place(one: Verification) -> str:
+    return str(one.machine.get("device_name") or one.machine.get("cpu"))

@@ -1,0 +1,245 @@
+"""How often the comparisons err: studies without any effect, and with a planted one, judged as the report judges.
+
+A simulated study is a table seeds x arms of noise. What a seed does to all arms alike is left out, since it cancels in
+every model. The unit is the noise's standard deviation in an arm (of the arms that are not made larger).
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.statistics import block as models
+from harness.statistics.comparison import Judged, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.signflip import DRAWS, EXACT
+from harness.statistics.verdict import VERDICTS
+
+Floats = NDArray[np.float64]
+
+NOISES = {
+    "normal": "normal",
+    "skewed": "exponential: a long tail of bad runs",
+    "heavy": "Student's t with 3 degrees of freedom: rare runs that are far off",
+    "discrete": "binomial: wrong images among 4,000, at an error of 20 %",
+    "variant-4x": "normal, one variant with four times the sd",
+    "baseline-4x": "normal, the baseline with four times the sd",
+    "variant-2x": "normal, one variant with twice the sd",
+    "baseline-2x": "normal, the baseline with twice the sd",
+    "skewed-4x": "exponential, one variant with four times the sd: skewness no longer cancels in a difference",
+    "runs": "residuals of the committed runs, each arm with the scale of one of theirs",
+}
+"""Ways in which runs scatter."""
+
+BEYOND = ("skewed-4x",)
+"""Noise that is beyond what any of the tests promises; simulated to show where they end."""
+
+METHODS = ("paired_t", "block", "moderated", "sign_flip", "plain_block")
+"""The tests that a study can declare, and the block design without any rule for arms of another scale."""
+
+SEEDS = (3, 4, 5, 6, 8, 12, 20)
+COMPARISONS = (1, 3, 7, 12)
+EFFECTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+"""Planted differences of the first variant, in sd."""
+
+MARGIN = 2.0
+"""Margin of equivalence, in sd."""
+
+ALPHA = 0.05
+ALLOWED = 0.015
+"""What error rates may exceed alpha by, and coverage fall below 1 - alpha by."""
+
+MAIN = 10_000
+"""Studies a cell that a judgement on a test needs."""
+
+WORK = 20_000_000
+"""Choices of signs times comparisons, at the most, in a cell of the sign-flip test: many seeds, fewer studies."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of study and what came out. Shares of studies, 0 to 1.
+
+    `family_error`: at least one comparison without a difference has a verdict of helps or hurts. `coverage`: of the
+    intervals of the comparison that is covered least. `power`: the first variant is found to differ; `helps`, `hurts`,
+    `equivalent`, `inconclusive`: its verdicts, with a margin of MARGIN sd. `effect` in sd.
+    """
+
+    noise: str
+    seeds: int
+    comparisons: int
+    test: str
+    effect: float
+    studies: int
+    family_error: float
+    coverage: float
+    power: float
+    helps: float
+    hurts: float
+    equivalent: float
+    inconclusive: float
+
+
+def simulate(
+    studies: int,
+    residuals: Sequence[Floats] = (),
+    noises: Sequence[str] = tuple(NOISES),
+    seeds: Sequence[int] = SEEDS,
+    comparisons: Sequence[int] = COMPARISONS,
+    methods: Sequence[str] = METHODS,
+) -> Iterator[Cell]:
+    """Every cell of the grid, always with the same draws. `residuals`: of real studies (seeds, arms), for `runs`."""
+    for noise in noises:
+        if noise == "runs" and not residuals:
+            continue
+        for n in seeds:
+            for k in comparisons:
+                rng = np.random.default_rng([zlib.crc32(noise.encode()), n, k])
+                values = draw(rng, noise, studies, n, k + 1, residuals)
+                for method in methods:
+                    if method == "sign_flip" and n > EXACT and k > 3:
+                        continue  # minutes a cell
+                    yield from _cells(values, noise, method)
+
+
+def draw(
+    rng: np.random.Generator, noise: str, studies: int, n: int, arms: int, residuals: Sequence[Floats] = ()
+) -> Floats:
+    """Values (studies, seeds, arms) of studies in which no variant differs; arm 0 is the baseline."""
+    shape = (studies, n, arms)
+    if noise in ("skewed", "skewed-4x"):
+        values = rng.exponential(size=shape) - 1
+    elif noise == "heavy":
+        values = rng.standard_t(3, shape) / np.sqrt(3)
+    elif noise == "discrete":
+        values = (rng.binomial(4000, 0.2, shape) - 800) / np.sqrt(4000 * 0.2 * 0.8)
+    elif noise == "runs":
+        values = _from_runs(rng, shape, residuals)
+    else:
+        values = rng.normal(size=shape)
+    kind, _, factor = noise.partition("-")
+    if factor:
+        values[..., 0 if kind == "baseline" else -1] *= float(factor.rstrip("x"))
+    return np.asarray(values)
+
+
+def _from_runs(rng: np.random.Generator, shape: tuple[int, int, int], residuals: Sequence[Floats]) -> Floats:
+    scales, shapes = [], []
+    for table in residuals:
+        sd = table.std(0, ddof=1)
+        usual = np.sqrt((sd**2).mean())
+        scales.append(sd / usual)
+        shapes.append((table / np.where(sd > 0, sd, 1)).ravel())
+    scale, form = np.concatenate(scales), np.concatenate(shapes)
+    form = form / form.std()
+    return np.asarray(rng.choice(form, shape) * rng.choice(scale, (shape[0], 1, shape[2])))
+
+
+def residuals_of(table: Floats) -> Floats:
+    """Residuals of a table (seeds, arms) after the means of seeds and arms are taken out."""
+    return np.asarray(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
+
+
+def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
+    n, arms = values.shape[-2:]
+    if method == "sign_flip":
+        choices = 2**n if n <= EXACT else DRAWS
+        values = values[: max(500, WORK // (choices * (arms - 1)))]
+        judge_at = _signs(values)
+    else:
+        judge_at = _modelled(values, method)
+    for effect in EFFECTS:
+        if method == "sign_flip" and effect not in (0.0, 2.0):
+            continue
+        judged, covered = judge_at(effect)
+        names = dict(zip(VERDICTS, np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)), strict=True))
+        untouched = judged.adjusted if effect == 0 else judged.adjusted[:, 1:]
+        yield Cell(
+            noise,
+            n,
+            arms - 1,
+            method,
+            effect,
+            len(values),
+            float((untouched <= ALPHA).any(-1).mean()),
+            float(covered.mean(0).min()),
+            float((judged.adjusted[:, 0] <= ALPHA).mean()),
+            **{name: int(count) / len(values) for name, count in names.items()},
+        )
+
+
+Judge = Callable[[float], tuple[Judged, NDArray[np.bool_]]]
+"""From the planted effect of the first variant to the tests, and to which intervals hold their truth."""
+
+
+def _modelled(values: Floats, method: str) -> Judge:
+    found = models.plain_block(values) if method == "plain_block" else estimates(values, _test(method))
+    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - ALPHA)
+    # A comparison without an interval claims nothing. A planted effect moves interval and truth alike.
+    covered = ~((found.se > 0) & ((low > 0) | (high < 0)))
+
+    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
+        mean = found.mean.copy()
+        mean[:, 0] += effect
+        return judge(replace(found, mean=mean), ALPHA, MARGIN), covered
+
+    return at
+
+
+def _signs(values: Floats) -> Judge:
+    differences = np.moveaxis(values[..., 1:] - values[..., :1], -1, -2)
+    # An interval holds the truth when the test of that difference does not reject it.
+    covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
+
+    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
+        moved = differences.copy()
+        moved[:, 0] += effect
+        return judge_by_signs(moved, ALPHA, MARGIN), covered
+
+    return at
+
+
+def _test(method: str) -> Test:
+    names: Mapping[str, Test] = {"paired_t": "paired_t", "block": "block", "moderated": "moderated"}
+    return names[method]
+
+
+# ---- what follows from it
+
+
+def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cell]:
+    """Cells in which a test errs more than it may, from `least_seeds` seeds on and within what is promised.
+
+    A cell of fewer than MAIN studies is given twice what its share is less certain by.
+    """
+
+    def errs(cell: Cell) -> bool:
+        slack = 2 * np.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, cell.studies**-0.5 - MAIN**-0.5)
+        return bool(cell.family_error > ALPHA + ALLOWED + slack or cell.coverage < 1 - ALPHA - ALLOWED - slack)
+
+    return [
+        cell
+        for cell in cells
+        if cell.test == method
+        and cell.effect == 0
+        and cell.seeds >= least_seeds
+        and cell.noise not in BEYOND
+        and errs(cell)
+    ]
+
+
+def mean_power(cells: Sequence[Cell], method: str, effect: float = 2.0, least_seeds: int = 5) -> float:
+    """Mean power over the cells of normal noise."""
+    own = [
+        cell.power
+        for cell in cells
+        if cell.test == method and cell.effect == effect and cell.seeds >= least_seeds and cell.noise == "normal"
+    ]
+    return float(np.mean(own)) if own else 0.0
+
+
+def choose(cells: Sequence[Cell]) -> str | None:
+    """The test with the most power among those that miss nowhere; None when all do."""
+    sound = [method for method in METHODS if any(c.test == method for c in cells) and not misses(cells, method)]
+    return max(sound, key=lambda method: mean_power(cells, method), default=None)

@@ -1,0 +1,332 @@
+"""A study's comparisons: every variant with the baseline, under the rules that were declared. Decisions, not words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.statistics import block as models
+from harness.statistics import family
+from harness.statistics.block import Estimates
+from harness.statistics.paired import NO_SPREAD, Difference
+from harness.statistics.power import detectable, unpaired_seeds
+from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, sign_flip_p
+from harness.statistics.verdict import VERDICTS, Verdict, codes
+
+Floats = NDArray[np.float64]
+Test = Literal["paired_t", "block", "moderated", "sign_flip"]
+TESTS: tuple[Test, ...] = ("paired_t", "block", "moderated", "sign_flip")
+DEFAULT: Test = "block"
+"""The test that the calibration picks: the most powerful of those that keep their error rates."""
+
+POWER = 0.8
+"""Of the smallest detectable effect."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is declared before the runs. `margin`: in the unit of the values; None: no equivalence is tested."""
+
+    alpha: float = 0.05
+    margin: float | None = None
+    test: Test = DEFAULT
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"alpha: got {self.alpha}; allowed: above 0 and below 0.5")
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ValueError(f"margin: got {self.margin}; allowed: a number above 0, in the unit of the values")
+        if self.test not in TESTS:
+            raise ValueError(f"test: got {self.test!r}; allowed: {', '.join(TESTS)}")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Tests of many comparisons along the last axis (nan: there is none); verdicts as places in VERDICTS."""
+
+    p: Floats
+    adjusted: Floats
+    p_equivalent: Floats
+    adjusted_equivalent: Floats
+    codes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One variant against the baseline: interval, test, equivalence and verdict, all of one model.
+
+    `difference`: over complete pairs of finite values; its interval is the model's, of confidence 1 - alpha, for this
+    comparison alone. `adjusted`, `adjusted_equivalent`: over the family; None outside it. `pooled`: whether the
+    standard error is shared. `detectable`: the smallest difference that this design finds with a power of .8, after
+    adjustment. `standardised`: mean / sd of the paired differences. `correlation`: of the paired values, which pairing
+    made use of; `unpaired`: runs an arm that an unpaired comparison needs for the same precision. `diverged`: pairs
+    with an infinite value; they enter the sign-flip test with the worst rank and nothing else. `flip_adjusted`: its p
+    after Holm.
+    """
+
+    difference: Difference
+    test: Test
+    alpha: float
+    margin: float | None
+    in_family: bool
+    comparisons: int
+    se: float | None
+    df: int | None
+    pooled: bool
+    p: float | None
+    adjusted: float | None
+    p_equivalent: float | None
+    adjusted_equivalent: float | None
+    verdict: Verdict
+    detectable: float | None
+    standardised: float | None
+    correlation: float | None
+    unpaired: int | None
+    diverged: int
+    flip: SignFlip
+    flip_adjusted: float | None
+
+
+def estimates(values: Floats, test: Test) -> Estimates:
+    """The model of a test, over values (..., seeds, arms) with the baseline first."""
+    if test == "block":
+        return models.block(values)
+    if test == "moderated":
+        return models.moderated(values)
+    return models.paired(values)
+
+
+def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -> tuple[Floats, Floats]:
+    """Ends of intervals, each for its comparison alone."""
+    half = family.quantile(df, confidence) * se
+    return mean - half, mean + half
+
+
+def judge(found: Estimates, alpha: float, margin: float | None, correlation: float = 0.5) -> Judged:
+    """Tests and verdicts of a family from its estimates; every comparison given is a member."""
+    p = family.two_sided(found.mean, found.se, found.df)
+    adjusted = adjust(p, found, correlation)
+    equal = np.full(p.shape, np.nan) if margin is None else family.equivalence(found.mean, found.se, found.df, margin)
+    return _judged(found.mean, p, adjusted, equal, alpha)
+
+
+def judge_by_signs(differences: Floats, alpha: float, margin: float | None) -> Judged:
+    """The same by the sign-flip test: paired differences (..., comparisons, seeds)."""
+    p = sign_flip_p(differences)
+    equal = np.full(p.shape, np.nan) if margin is None else sign_flip_equivalence(differences, margin)
+    return _judged(differences.mean(-1), p, family.holm(p), equal, alpha)
+
+
+def _judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> Judged:
+    equal_adjusted = family.holm(equal)
+    return Judged(p, adjusted, equal, equal_adjusted, codes(mean, adjusted, equal_adjusted, alpha))
+
+
+def adjust(p: Floats, found: Estimates, correlation: float = 0.5) -> Floats:
+    """Step-down p-values: Dunnett's distribution for what shares a residual, plus one p for each that does not.
+
+    Where nothing is shared that is Holm's procedure; where all is, the step-down form of Dunnett's.
+    """
+    shared = found.pooled
+    df = np.where(shared, found.df, 0).max(-1, initial=0)
+    if not shared.any() or (shared.any(-1) & (np.ptp(np.where(shared, found.df, df[..., None]), axis=-1) > 0)).any():
+        return family.holm(p)
+
+    def bound(least: Floats, remaining: NDArray[np.bool_]) -> Floats:
+        inside = (remaining & shared).sum(-1)
+        total = np.asarray((remaining & ~shared).sum(-1) * least)
+        for m, d in {(int(m), int(d)) for m, d in zip(inside.flat, df.flat, strict=True) if m and d}:
+            here = (inside == m) & (df == d)
+            total[here] += family.many_to_one(least[here], m, d, correlation)
+        return total
+
+    return family.step_down(p, bound)
+
+
+# ---- one study
+
+
+def compare_all(
+    values: Mapping[str, Mapping[int, float]],
+    baseline: str,
+    rules: Rules,
+    members: Sequence[str] | None = None,
+) -> dict[str, Comparison]:
+    """Every arm of `values` (arm -> seed -> value; infinite for a run that diverged) against `baseline`.
+
+    `members`: the declared family, by default every other arm; a member without data counts as one all the same. Raises
+    `ValueError` for a value that is not a number, and for a member that is no arm.
+    """
+    arms = [arm for arm in values if arm != baseline]
+    inside = list(arms if members is None else members)
+    for name in inside:
+        if name not in arms:
+            raise ValueError(f"family: got {name!r}; allowed: {', '.join(arms)}")
+    if any(math.isnan(value) for arm in values.values() for value in arm.values()):
+        raise ValueError("got a value that is not a number")
+    found, overlap = _estimates_of(values, baseline, arms, rules)
+    place = {arm: number for number, arm in enumerate(arms)}
+    rows = [_alone(values[arm], values[baseline], rules, found, place[arm], len(inside)) for arm in arms]
+    return _with_family(dict(zip(arms, rows, strict=True)), inside, place, found, overlap, rules)
+
+
+def _pairs(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
+    return [s for s in sorted(one.keys() & other.keys()) if math.isfinite(one[s]) and math.isfinite(other[s])]
+
+
+def _estimates_of(
+    values: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str], rules: Rules
+) -> tuple[Estimates, float]:
+    """Estimates of every arm over its own pairs, and the least correlation of two pooled ones.
+
+    The shared variance is that of the seeds that all pooled arms have; the pool is the set of arms and seeds with the
+    most degrees of freedom. Means are over each comparison's own pairs.
+    """
+    pairs = [_pairs(values[arm], values[baseline]) for arm in arms]
+    k = len(arms)
+    mean, se = np.full(k, np.nan), np.zeros(k)
+    df, pooled = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool)
+    for number, (arm, seeds) in enumerate(zip(arms, pairs, strict=True)):
+        if seeds:
+            own = models.paired(_table(values, [baseline, arm], seeds))
+            mean[number], se[number], df[number] = own.mean[0], own.se[0], own.df[0]
+    if rules.test in ("paired_t", "sign_flip"):
+        return Estimates(mean, se, df, pooled), 0.5
+    chosen, seeds = _largest_pool(pairs)
+    if not chosen:
+        return Estimates(mean, se, df, pooled), 0.5
+    joint = estimates(_table(values, [baseline, *(arms[c] for c in chosen)], seeds), rules.test)
+    overlap = 1.0
+    for number, c in enumerate(chosen):
+        size = math.sqrt(len(seeds) / len(pairs[c]))
+        if joint.pooled[number]:
+            se[c], df[c], pooled[c] = max(joint.se[number] * size, se[c]), joint.df[number], True
+        elif rules.test == "moderated" and joint.se[number] > 0:
+            se[c], df[c] = joint.se[number] * size, joint.df[number]
+    shared = [set(pairs[c]) for c in range(k) if pooled[c]]
+    for one in shared:
+        for other in shared:
+            overlap = min(overlap, len(one & other) / math.sqrt(len(one) * len(other)))
+    return Estimates(mean, se, df, pooled), 0.5 * overlap
+
+
+def _table(values: Mapping[str, Mapping[int, float]], arms: list[str], seeds: list[int]) -> Floats:
+    return np.array([[values[arm][seed] for arm in arms] for seed in seeds])
+
+
+def _largest_pool(pairs: list[list[int]]) -> tuple[list[int], list[int]]:
+    best: tuple[int, list[int], list[int]] = (0, [], [])
+    for least in sorted({len(seeds) for seeds in pairs if len(seeds) > 1}, reverse=True):
+        chosen = [number for number, seeds in enumerate(pairs) if len(seeds) >= least]
+        common = sorted(set.intersection(*(set(pairs[number]) for number in chosen)))
+        freedom = (len(common) - 1) * len(chosen)
+        if freedom > best[0]:
+            best = (freedom, chosen, common)
+    return best[1], best[2]
+
+
+def _alone(
+    one: Mapping[int, float], other: Mapping[int, float], rules: Rules, found: Estimates, place: int, comparisons: int
+) -> Comparison:
+    """A comparison before the family is looked at."""
+    seeds = _pairs(one, other)
+    both = sorted(one.keys() & other.keys())
+    a, b = np.array([one[s] for s in seeds]), np.array([other[s] for s in seeds])
+    d = a - b
+    n = len(seeds)
+    confidence = 1 - rules.alpha
+    sd = _sd(d, a, b) if n > 1 else None
+    se, df = (float(found.se[place]), int(found.df[place])) if n and found.se[place] > 0 else (None, None)
+    with_infinite = [one[s] - other[s] if math.isfinite(one[s]) or math.isfinite(other[s]) else 0.0 for s in both]
+    flip = sign_flip(with_infinite, confidence)
+    low = high = None
+    mean = float(d.mean()) if n else None
+    if rules.test == "sign_flip":
+        low, high = flip.low, flip.high
+    elif mean is not None and se and df:
+        low, high = (float(end) for end in bounds(np.array(mean), np.array(se), np.array(df), confidence))
+    spread = [float(x.std(ddof=1)) for x in (a, b)] if n > 1 else []
+    varies = bool(sd) and all(spread)
+    return Comparison(
+        Difference(tuple(seeds), tuple(d.tolist()), mean, sd, low, high, confidence),
+        rules.test, rules.alpha, rules.margin, False, comparisons, se, df, bool(found.pooled[place]),
+        None, None, None, None, "inconclusive",
+        None if rules.test == "sign_flip" else _detectable(se, df, bool(found.pooled[place]), rules.alpha, comparisons),
+        mean / sd if mean is not None and sd else None,
+        float(np.corrcoef(a, b)[0, 1]) if n > 2 and varies else None,
+        unpaired_seeds(n, spread[0], spread[1], sd) if sd else None,
+        len(both) - n, flip, None,
+    )  # fmt: skip
+
+
+def _detectable(se: float | None, df: int | None, shared: bool, alpha: float, comparisons: int) -> float | None:
+    if not se or not df:
+        return None
+    k = max(comparisons, 1)
+    critical = family.critical_value(alpha, k, df) if shared and k > 1 else float(family.quantile(df, 1 - alpha / k))
+    return detectable(se, df, critical, POWER)
+
+
+def _sd(d: Floats, a: Floats, b: Floats) -> float:
+    sd = float(d.std(ddof=1))
+    return 0.0 if sd <= NO_SPREAD * float(max(abs(a).max(), abs(b).max())) else sd
+
+
+def _with_family(
+    rows: dict[str, Comparison],
+    inside: list[str],
+    place: dict[str, int],
+    found: Estimates,
+    correlation: float,
+    rules: Rules,
+) -> dict[str, Comparison]:
+    """The comparisons with their p-values, the family's adjusted, and the verdicts."""
+    order = [*inside, *(arm for arm in rows if arm not in inside)]
+    if rules.test == "sign_flip":
+        single = [_signs_alone(rows[arm], rules) for arm in order]
+        p, equal = (np.array([pair[part] for pair in single], dtype=np.float64) for part in (0, 1))
+        adjusted = family.holm(p[: len(inside)])
+    else:
+        which = [place[arm] for arm in order]
+        own = Estimates(found.mean[which], found.se[which], found.df[which], found.pooled[which])
+        p = family.two_sided(own.mean, own.se, own.df)
+        equal = (
+            np.full(p.shape, np.nan)
+            if rules.margin is None
+            else family.equivalence(own.mean, own.se, own.df, rules.margin)
+        )
+        k = len(inside)
+        adjusted = adjust(p[:k], Estimates(own.mean[:k], own.se[:k], own.df[:k], own.pooled[:k]), correlation)
+    flips = family.holm(np.array([rows[arm].flip.p for arm in inside], dtype=np.float64))
+    mean = np.array([rows[arm].difference.mean for arm in inside], dtype=np.float64)
+    judged = _judged(mean, p[: len(inside)], adjusted, equal[: len(inside)], rules.alpha)
+    out = {}
+    for number, arm in enumerate(order):
+        row = replace(rows[arm], p=_number(p[number]), p_equivalent=_number(equal[number]))
+        if number < len(inside):
+            row = replace(
+                row,
+                in_family=True,
+                adjusted=_number(judged.adjusted[number]),
+                adjusted_equivalent=_number(judged.adjusted_equivalent[number]),
+                verdict=VERDICTS[int(judged.codes[number])],
+                flip_adjusted=_number(flips[number]),
+            )
+        out[arm] = row
+    return {arm: out[arm] for arm in rows}
+
+
+def _signs_alone(row: Comparison, rules: Rules) -> tuple[float, float]:
+    """p of the sign-flip test and of equivalence by it. A diverged run leaves no equivalence: its error has no size."""
+    if row.flip.p is None:
+        return np.nan, np.nan
+    if rules.margin is None or row.diverged or not row.difference.n:
+        return row.flip.p, np.nan
+    return row.flip.p, float(sign_flip_equivalence(np.array([row.difference.values]), rules.margin)[0])
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

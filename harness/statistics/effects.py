@@ -1,0 +1,165 @@
+"""Effects that are no plain difference of errors: ratios, ranks, time to a level, and designs of several switches."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from harness.statistics.paired import Difference, compare
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Variant over baseline. `low`, `high`: None for fewer than two pairs, without spread, or without a bounded interval."""
+
+    n: int
+    ratio: float | None
+    low: float | None
+    high: float | None
+
+
+def log_ratio(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95) -> Ratio:
+    """Ratio of positive values by seed: the geometric mean of the seeds' ratios, Student's t over their logarithms.
+
+    For times and speeds, whose noise multiplies: on the log scale twice as fast and half as fast are as far apart. Raises
+    `ValueError` for values that are not above zero.
+    """
+    for value in [*variant.values(), *baseline.values()]:
+        if not 0 < value < math.inf:
+            raise ValueError(f"got {value}; a finite number above 0 is allowed")
+    logs = [{seed: math.log(value) for seed, value in arm.items()} for arm in (variant, baseline)]
+    d = compare(logs[0], logs[1], confidence)
+    return Ratio(d.n, *(None if end is None else math.exp(end) for end in (d.mean, d.low, d.high)))
+
+
+def fieller(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95) -> Ratio:
+    """Ratio of the means of paired values, which may be zero or below (Fieller 1954).
+
+    The interval is bounded only when the baseline's mean is surely not zero; else its ends are None.
+    """
+    seeds = sorted(variant.keys() & baseline.keys())
+    a, b = (np.array([arm[seed] for seed in seeds], dtype=np.float64) for arm in (variant, baseline))
+    n = len(seeds)
+    if not n or b.mean() == 0:
+        return Ratio(n, None, None, None)
+    ratio = float(a.mean() / b.mean())
+    if n < 2:
+        return Ratio(n, ratio, None, None)
+    t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    va, cov, vb = (float(x) / n for x in (a.var(ddof=1), np.cov(a, b)[0, 1], b.var(ddof=1)))
+    # The ratios r with (mean a - r mean b)^2 <= t^2 (va - 2 r cov + r^2 vb): between the roots of a quadratic.
+    square, linear, constant = b.mean() ** 2 - t**2 * vb, a.mean() * b.mean() - t**2 * cov, a.mean() ** 2 - t**2 * va
+    inside = linear**2 - square * constant
+    if square <= 0 or inside <= 0:
+        return Ratio(n, ratio, None, None)
+    root = math.sqrt(inside)
+    return Ratio(n, ratio, float((linear - root) / square), float((linear + root) / square))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean rank of each arm over the seeds that all have (1: the least), and Friedman's p that none differs."""
+
+    seeds: tuple[int, ...]
+    ranks: dict[str, float]
+    p: float | None
+
+
+def rank(values: Mapping[str, Mapping[int, float]]) -> Ranking:
+    """Rank the arms within each seed; infinite values (a diverged run) share the worst rank, ties the middle one.
+
+    Friedman's test needs three arms and two seeds, and some difference; else p is None.
+    """
+    arms = list(values)
+    seeds = sorted(set.intersection(*(set(values[arm]) for arm in arms))) if arms else []
+    if not seeds:
+        return Ranking((), dict.fromkeys(arms, math.nan), None)
+    table = np.array([[values[arm][seed] for arm in arms] for seed in seeds])
+    ranks = stats.rankdata(table, axis=1)
+    p = None
+    if len(arms) >= 3 and len(seeds) >= 2 and np.ptp(ranks, axis=1).any():
+        p = float(stats.friedmanchisquare(*ranks.T).pvalue)
+    return Ranking(tuple(seeds), dict(zip(arms, ranks.mean(0).tolist(), strict=True)), p)
+
+
+def time_to_level(history: Iterable[Mapping[str, float]], column: str, level: float) -> float:
+    """The first epoch whose value is at most `level`; infinite when none is: it counts as the slowest, never as absent."""
+    for row in history:
+        if row[column] <= level:
+            return float(row["epoch"])
+    return math.inf
+
+
+def gap(test: Mapping[int, float], training: Mapping[int, float]) -> dict[int, float]:
+    """Test less training error, by seed."""
+    return {seed: test[seed] - training[seed] for seed in sorted(test.keys() & training.keys())}
+
+
+def factorial(
+    cells: Mapping[tuple[int, ...], Mapping[int, float]], names: Sequence[str], confidence: float = 0.95
+) -> dict[tuple[str, ...], Difference]:
+    """Main effects and interactions of a 2^f design: levels (0 or 1 a factor) -> seed -> value.
+
+    A main effect is the mean at level 1 less that at level 0; an interaction of two is half of how much one effect
+    changes with the other factor. Each contrast is taken within each seed, so seeds are blocks, and its interval is
+    Student's t over the seeds that every cell has. Contrasts are orthogonal. Raises `ValueError` for a cell that is absent.
+    """
+    f = len(names)
+    levels = list(itertools.product((0, 1), repeat=f))
+    absent = [level for level in levels if level not in cells]
+    if absent:
+        raise ValueError(f"factorial: no cell {absent[0]} of {', '.join(names)}; all {len(levels)} are needed")
+    seeds = sorted(set.intersection(*(set(cells[level]) for level in levels)))
+    effects = {}
+    for size in range(1, f + 1):
+        for which in itertools.combinations(range(f), size):
+            high = {seed: _half(cells, levels, which, seed, 1) for seed in seeds}
+            low = {seed: _half(cells, levels, which, seed, -1) for seed in seeds}
+            effects[tuple(names[place] for place in which)] = compare(high, low, confidence)
+    return effects
+
+
+def _half(
+    cells: Mapping[tuple[int, ...], Mapping[int, float]],
+    levels: Sequence[tuple[int, ...]],
+    which: tuple[int, ...],
+    seed: int,
+    sign: int,
+) -> float:
+    """Mean over the cells whose contrast (the product of the factors' signs) is `sign`."""
+    own = [cells[level][seed] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
+    return sum(own) / len(own)
+
+
+@dataclass(frozen=True)
+class TwoWays:
+    """A component put into the bare net and taken out of the full one; effects of having it, in the values' unit.
+
+    `added`: bare with it less bare. `removed`: full less full without it. `interaction`: removed less added, seed by
+    seed: not zero where the component works through the others, or does what they do already.
+    """
+
+    added: Difference
+    removed: Difference
+    interaction: Difference
+
+
+def add_one_in(
+    bare: Mapping[int, float],
+    bare_with: Mapping[int, float],
+    full: Mapping[int, float],
+    full_without: Mapping[int, float],
+    confidence: float = 0.95,
+) -> TwoWays:
+    """Compare add-one-in with leave-one-out over the seeds that the arms have."""
+    seeds = bare.keys() & bare_with.keys() & full.keys() & full_without.keys()
+    removed = {seed: full[seed] - full_without[seed] for seed in seeds}
+    added = {seed: bare_with[seed] - bare[seed] for seed in seeds}
+    return TwoWays(
+        compare(bare_with, bare, confidence),
+        compare(full, full_without, confidence),
+        compare(removed, added, confidence),
+    )

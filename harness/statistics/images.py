@@ -1,0 +1,119 @@
+"""Evidence image by image: what part of a difference is the seeds', what part the test images'.
+
+For a variant and the baseline, `wrong` is a table (seeds, images) of booleans over the same seeds and images. The paired
+difference of one image and seed is 1, 0 or -1. Two populations are told apart: other seeds on these images (the interval
+of the report's table), and other seeds on other images of the same kind (here). All numbers in points of error.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Booleans = NDArray[np.bool_]
+
+RESAMPLES = 2000
+"""Of the bootstrap: its ends are then known to about a twentieth of its width."""
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Images that one of two nets alone gets wrong, and the two-sided p that both err alike.
+
+    `only_variant`, `only_baseline`: such images. `p`: exact binomial for one seed; 1 where there is no such image.
+    """
+
+    only_variant: int
+    only_baseline: int
+    p: float
+
+
+@dataclass(frozen=True)
+class ImageEvidence:
+    """One variant against the baseline over seeds and images; differences in points.
+
+    `per_seed`: McNemar's test of each pair of nets. `pooled`: the images' counts added over the seeds; its p takes an
+    image as one draw, however many seeds answer it (Durkalski et al. 2003): it speaks of other images with these nets.
+    `sd_seeds`, `sd_images`: standard errors of the mean difference from drawing the seeds alone, and the images alone.
+    `low`, `high`: two-level bootstrap, of new seeds and new images; None for a single seed. `floor`: standard error of
+    one net's error on so many images (binomial).
+    """
+
+    seeds: int
+    images: int
+    mean: float
+    per_seed: tuple[McNemar, ...]
+    pooled: McNemar
+    sd_seeds: float | None
+    sd_images: float
+    low: float | None
+    high: float | None
+    floor: float
+
+
+def mcnemar(variant: Booleans, baseline: Booleans) -> McNemar:
+    """McNemar's exact test of two nets on the same images."""
+    only_variant = int((variant & ~baseline).sum())
+    only_baseline = int((baseline & ~variant).sum())
+    total = only_variant + only_baseline
+    p = float(stats.binomtest(only_variant, total).pvalue) if total else 1.0
+    return McNemar(only_variant, only_baseline, p)
+
+
+def image_evidence(
+    variant: Booleans, baseline: Booleans, rng: np.random.Generator, confidence: float = 0.95
+) -> ImageEvidence:
+    """Compare tables (seeds, images) of wrong answers. Raises `ValueError` for tables of other shapes, or empty ones."""
+    if variant.shape != baseline.shape or variant.ndim != 2 or not variant.size:
+        raise ValueError(f"got {variant.shape} and {baseline.shape}; two equal shapes (seeds, images) are allowed")
+    seeds, images = variant.shape
+    difference = variant.astype(np.int8) - baseline.astype(np.int8)
+    by_seed, by_image = difference.mean(1), difference.mean(0)
+    only_variant, only_baseline = int((difference > 0).sum()), int((difference < 0).sum())
+    error = float(baseline.mean())
+    low, high = _two_level(difference, rng, confidence) if seeds > 1 else (None, None)
+    return ImageEvidence(
+        seeds,
+        images,
+        100 * float(difference.mean()),
+        tuple(mcnemar(one, other) for one, other in zip(variant, baseline, strict=True)),
+        McNemar(only_variant, only_baseline, _clustered_p(difference)),
+        100 * float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None,
+        100 * float(by_image.std(ddof=1)) / math.sqrt(images) if images > 1 else 0.0,
+        low,
+        high,
+        100 * math.sqrt(error * (1 - error) / images),
+    )
+
+
+def _clustered_p(difference: NDArray[np.int8]) -> float:
+    """Two-sided p of the sum of the images' differences, each image one draw; 1 when no image differs."""
+    totals = difference.sum(0, dtype=np.int64).astype(np.float64)
+    spread = float((totals**2).sum())
+    return float(2 * stats.norm.sf(abs(totals.sum()) / math.sqrt(spread))) if spread else 1.0
+
+
+def _two_level(difference: NDArray[np.int8], rng: np.random.Generator, confidence: float) -> tuple[float, float]:
+    """Percentile interval over seeds and images drawn anew with replacement (Owen 2007), in points.
+
+    A bootstrap over n seeds shows (n - 1) / n of their variance, so their part is widened by the root of n / (n - 1).
+    """
+    seeds, images = difference.shape
+    overall = float(difference.mean())
+    by_seed = difference.mean(1)
+    table = difference.astype(np.float32)
+    draws = np.empty(RESAMPLES)
+    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(np.float32) / seeds
+    widen = math.sqrt(seeds / (seeds - 1)) - 1
+    step = max(1, 4_000_000 // images)
+    for start in range(0, RESAMPLES, step):
+        part = weights[start : start + step]
+        per_image = part @ table
+        chosen = rng.integers(0, images, per_image.shape)
+        resampled = np.take_along_axis(per_image, chosen, 1).mean(1, dtype=np.float64)
+        draws[start : start + step] = resampled + widen * (part @ by_seed - overall)
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return 100 * float(low), 100 * float(high)

@@ -1,0 +1,192 @@
+"""A record against the same run made again: what agrees, where the two part, and why. Pure but for the predictions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.report.cells import TIMES
+from harness.verify.records import Record
+
+INPUTS = ("data", "code", "batch order", "augmentation stream")
+INITIAL = "initial weights of "
+METRIC = "metric "
+
+# What a run's numbers depend on beside its settings, the likelier causes first.
+ENVIRONMENT = (
+    ("threads", "machine"), ("device", "machine"), ("device_name", "machine"), ("cpu", "machine"),
+    ("instructions", "machine"), ("torch", "versions"), ("numpy", "versions"), ("cuda", "versions"),
+    ("cudnn", "versions"), ("driver", "versions"), ("python", "versions"), ("os", "machine"),
+)  # fmt: skip
+DRAWS = ("torch", "numpy")
+"""Versions on which random numbers depend."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run made again, in whole or over its first epochs: the hashes that were made, by the names used here."""
+
+    whole: bool
+    hashes: dict[str, str]
+    history: list[dict[str, str]]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    commit: str | None
+    dirty: str | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    predictions: Path | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared. `differs`: name -> (recorded, found). `environment`: the same, of machine and versions.
+
+    `first_epoch`: the first whose row of history.csv differs; `columns`: in which of its columns.
+    """
+
+    agrees: list[str]
+    differs: dict[str, tuple[Any, Any]]
+    environment: dict[str, tuple[Any, Any]]
+    first_epoch: int | None
+    columns: list[str]
+    epochs: int
+    of: int
+    cause: str
+
+    def verified(self, here: bool) -> bool:
+        """Whether the run came out as recorded; `here`: by other code on purpose, so that the code may differ."""
+        return not (self.differs.keys() - ({"code"} if here else set()))
+
+
+def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of a provenance.json (or those of them that are there) under the names that the user reads."""
+    names = {
+        "data": "data",
+        "code": "code",
+        "batch_order": "batch order",
+        "augmentation": "augmentation stream",
+        "losses": "loss stream",
+        "weights": "final weights",
+    }
+    found = {names[key]: value for key, value in hashes.items() if key in names}
+    return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
+
+
+def compare(record: Record, made: Made, here: bool) -> Comparison:
+    """Hold a run that was made again against its record. Only what both have is compared."""
+    own = named_hashes(record.hashes.model_dump())
+    layers = any(name.startswith(INITIAL) for name in made.hashes)
+    absent = {name for name in own.keys() ^ made.hashes.keys() if layers and name.startswith(INITIAL)}
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (own.get(name), made.hashes.get(name))
+        for name in [*own, *(made.hashes.keys() - own.keys())]
+        if name in made.hashes.keys() & own.keys() or name in absent
+    }
+    first, columns = _part(record.history, made.history, made.whole)
+    if made.history:
+        row = {} if first is None else _row(record.history, first)
+        other = {} if first is None else _row(made.history, first)
+        pairs["history"] = (
+            tuple(row.get(column) for column in columns),
+            tuple(other.get(column) for column in columns),
+        )
+    pairs |= _metrics(record, made)
+    environment = {
+        key: (getattr(record.provenance, place).get(key), getattr(made, place).get(key))
+        for key, place in ENVIRONMENT
+        if getattr(record.provenance, place).get(key) != getattr(made, place).get(key)
+    }
+    differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    agrees = [name for name in pairs if name not in differs]
+    return Comparison(
+        agrees,
+        differs,
+        environment,
+        first,
+        columns,
+        len(made.history),
+        len(record.history),
+        likely_cause(record, differs, environment, here),
+    )
+
+
+def _row(history: list[dict[str, str]], epoch: int) -> dict[str, str]:
+    return history[epoch - 1] if epoch <= len(history) else {}
+
+
+def _part(recorded: list[dict[str, str]], found: list[dict[str, str]], whole: bool) -> tuple[int | None, list[str]]:
+    """The first epoch whose rows differ, and in which columns; of a whole run, also where one of the two goes on."""
+    for epoch, (one, other) in enumerate(zip(recorded, found, strict=False), 1):
+        shared = [column for column in one if column in other and column not in TIMES]
+        if columns := [column for column in shared if one[column] != other[column]]:
+            return epoch, columns
+    if len(found) > len(recorded) or (whole and len(found) < len(recorded)):
+        return min(len(found), len(recorded)) + 1, ["epoch"]
+    return None, []
+
+
+def _metrics(record: Record, made: Made) -> dict[str, tuple[Any, Any]]:
+    pairs = {
+        f"{METRIC}{name}": (record.metrics[name], made.metrics[name]) for name in record.metrics if name in made.metrics
+    }
+    if record.predictions and made.predictions:
+        pairs["predictions"] = ("as recorded", _tables(record.predictions, made.predictions))
+    return pairs
+
+
+def _tables(recorded: Path, found: Path) -> str:
+    """`as recorded`, or how many rows of a table of predictions are others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from harness.errors import UserError
+
+    if recorded.read_bytes() == found.read_bytes():
+        return "as recorded"
+    try:
+        one = pq.read_table(recorded)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{recorded}: not a table of predictions: {error}; evaluate the run again") from error
+    # Other versions of the library may write the same table in other bytes.
+    return "as recorded" if one.equals(pq.read_table(found)) else "another table"
+
+
+def likely_cause(
+    record: Record, differs: Mapping[str, Any], environment: Mapping[str, tuple[Any, Any]], here: bool
+) -> str:
+    """Why a run came out otherwise, as far as its record tells: the first cause along the way from data to metrics."""
+    if not differs:
+        return ""
+    if "data" in differs:
+        return "other images"
+    if "code" in differs:
+        if here and differs.keys() == {"code"}:
+            return ""
+        return _other_code(record, here)
+    altered = "nothing that is recorded explains it; the record may have been altered"
+    if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
+        return _versions(environment, DRAWS) or altered
+    if "loss stream" in differs or "history" in differs:
+        return _versions(environment, [key for key, _ in ENVIRONMENT if key != "os"]) or altered
+    if "final weights" in differs:
+        return "every loss agrees, so the weights should: the record may have been altered"
+    return (
+        f"the evaluation: the weights agree; {_versions(environment, [key for key, _ in ENVIRONMENT if key != 'os'])}"
+    ).removesuffix("; ") + " (its code is not in the run's code hash: it may have been another)"
+
+
+def _other_code(record: Record, here: bool) -> str:
+    if here:
+        return "the present code is not the recorded one"
+    if record.provenance.dirty:
+        return f"the run was made with changes that its commit does not hold (hash {record.provenance.dirty[:12]})"
+    return "the code at the recorded commit is not the recorded one: the record may have been altered"
+
+
+def _versions(environment: Mapping[str, tuple[Any, Any]], keys: Any) -> str:
+    return ", ".join(f"{key} {show(environment[key])}" for key in keys if key in environment)
+
+
+def show(pair: tuple[Any, Any]) -> str:
+    """`1 -> 2`: recorded and found."""
+    return " -> ".join("none" if value is None else str(value) for value in pair)

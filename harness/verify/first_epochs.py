@@ -1,0 +1,71 @@
+"""A program of its own, run with the code of any commit: the first epochs of a run, and its streams of draws in full.
+
+    python -P first_epochs.py SETTINGS DATA STEPS EPOCHS OUT
+
+SETTINGS is a file like params.yaml. It trains the STEPS first steps, to the end of their last epoch, and draws batch
+order and augmentation of all EPOCHS, which costs no training. OUT is written as JSON.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+
+def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) -> None:
+    """Make the epochs and write what they came to; whatever goes wrong is the caller's to tell."""
+    # Of the code that is looked at, which is not the one that this file belongs to.
+    from harness import provenance
+    from harness.data.packed import Packed
+    from harness.numerics import configure
+    from harness.record import chain, code_hash
+    from harness.settings.study import load_candidate
+    from harness.train.checkpoint import Checkpoints
+    from harness.train.loop import Interrupted, Trainer
+
+    settings, seed = load_candidate(settings_file)
+    numerics = configure(settings)
+    packed = Packed.open(data)
+
+    def enough() -> bool:
+        return len(trainer.state.history) >= whole
+
+    def ignore(row: object) -> None:
+        pass
+
+    trainer = Trainer(settings, seed, packed, numerics, Checkpoints(out.parent / "state"), math.inf, ignore, enough)
+    batches = trainer.batches
+    whole = min(epochs, max(1, math.ceil(steps / batches.steps)))
+    with contextlib.suppress(Interrupted):
+        trainer.run()
+    order = augmentation = ""
+    for epoch in range(1, epochs + 1):
+        order = chain(order, batches.order(epoch).tobytes())
+        for step in range(batches.steps):
+            count = min(settings.batch, batches.images.count - step * settings.batch)
+            augmentation = batches.draw(epoch, step, count).hashed(augmentation)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(trainer.state.history[0]))
+    writer.writerows(trainer.state.history)
+    rows = list(csv.DictReader(io.StringIO(text.getvalue()), list(trainer.state.history[0])))
+    found = {
+        "hashes": {
+            "data": packed.manifest.hash,
+            "code": code_hash(),
+            "initial": trainer.initial,
+            "batch_order": order,
+            "augmentation": augmentation,
+        },
+        "history": rows,
+        "machine": provenance.machine(numerics.device, settings.threads),
+        "versions": provenance.versions(),
+        **provenance.source(),
+    }
+    out.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

@@ -1,0 +1,196 @@
+"""`harness verify`: rows of a report made again and held against their records; what came of it, told and written."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from harness.data.pack import pack
+from harness.data.packed import PARTS, Packed
+from harness.errors import UserError
+from harness.files import write_json
+from harness.progress import say
+from harness.report.verified import FILE, Verification, identity, read_verified
+from harness.settings.study import Study
+from harness.verify.compare import INITIAL, METRIC, Comparison, Made, compare, show
+from harness.verify.records import Record, read_record
+from harness.verify.rerun import Rerunner, stopping
+from harness.verify.rows import Target
+
+PIECE = 4096
+"""Images that are hashed at a time."""
+
+
+def verify(
+    study: Study, chosen: list[Target], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
+) -> bool:
+    """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
+
+    `steps`: the first steps alone, to the end of their epoch; `here`: by the present code instead of the recorded
+    commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
+    Raises `UserError` when a run has no result, or cannot be made again.
+    """
+    records = {target.key: _record(root, target) for target in chosen}
+    images = _images(study, root)
+    runs = f"{len(records)} run{'' if len(records) == 1 else 's'}"
+    say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
+    agreed, failed = True, list[str]()
+    for key, outcome in _made(records, images, root, jobs, steps, here, threads):
+        if isinstance(outcome, UserError):
+            failed.append(str(outcome))
+            say(f"{key}: not verified: {outcome}")
+            continue
+        record = records[key]
+        comparison = compare(record, outcome, here)
+        for line in lines(key, record, comparison, here):
+            say(line)
+        agreed = agreed and comparison.verified(here)
+        _write(root, study, key, _verification(record, outcome, comparison, here))
+    if failed:
+        raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
+    return agreed
+
+
+def _record(root: Path, target: Target) -> Record:
+    if not (root / target.results).is_dir():
+        raise UserError(f"{target.results}: no result of {target.key}: there is nothing to verify")
+    return read_record(root / target.results)
+
+
+def _images(study: Study, root: Path) -> Packed:
+    """The packed images, made where they are not there. Raises `UserError` when their bytes are not their hash's."""
+    folder = root / study.packed
+    if not folder.exists():
+        pack(study.data, folder)
+    packed = Packed.open(folder)
+    if content_hash(packed) != packed.manifest.hash:
+        raise UserError(f"{study.packed}: damaged: its bytes are not those of its manifest; run: dvc repro -f data")
+    return packed
+
+
+def content_hash(packed: Packed) -> str:
+    """The hash of a packed folder's bytes, as packing makes it: class names, then images and labels of each part."""
+    digest = hashlib.sha256("\0".join(packed.manifest.class_names).encode())
+    for name in PARTS:
+        part = packed.part(name)
+        for start in range(0, len(part.images), PIECE):
+            digest.update(np.ascontiguousarray(part.images[start : start + PIECE]).tobytes())
+        digest.update(part.labels.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def _made(
+    records: dict[str, Record],
+    images: Packed,
+    root: Path,
+    jobs: int,
+    steps: int | None,
+    here: bool,
+    threads: int | None,
+) -> Iterator[tuple[str, Made | UserError]]:
+    """Every run made again, as they end."""
+    data = images.folder.resolve()
+
+    def make(key: str, record: Record) -> Made:
+        found = images.manifest.hash
+        if found != record.hashes.data:
+            # Nothing that follows could agree.
+            return Made(False, {"data": found}, [], record.provenance.machine, record.provenance.versions, None, None)
+        return rerunner.make(key, record, data, threads, steps)
+
+    with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
+        rerunner = Rerunner(root, Path(folder).resolve(), here)
+        with stopping(rerunner), ThreadPoolExecutor(jobs) as pool:
+            tasks: dict[Future[Made], str] = {pool.submit(make, key, record): key for key, record in records.items()}
+            for task in as_completed(tasks):
+                try:
+                    yield tasks[task], task.result()
+                except UserError as error:
+                    yield tasks[task], error
+
+
+def lines(key: str, record: Record, comparison: Comparison, here: bool) -> list[str]:
+    """What is printed of one run."""
+    c = comparison
+    how = f"epochs 1 to {c.epochs} of {c.of}" if 0 < c.epochs < c.of else f"all {c.of} epochs"
+    ok = c.verified(here)
+    head = f"{key}: verified to the bit, {how}" if ok else f"{key}: DIFFERS from its record"
+    told = [head, f"  agree: {', '.join(grouped(c.agrees)) or 'nothing'}"]
+    told += [f"  differ: {name} {_pair(pair)}" for name, pair in c.differs.items() if name != "history"]
+    if c.first_epoch is not None:
+        values = "; ".join(
+            f"{column} {show((one, other))}"
+            for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
+        )
+        told.append(f"  part in epoch {c.first_epoch}: {values}")
+    elif not ok and c.epochs:
+        told.append(f"  no epoch's row of history.csv differs, of {c.epochs}")
+    if c.cause:
+        told.append(f"  likely cause: {c.cause}")
+    if ok and c.environment:
+        other = ", ".join(f"{name} {show(pair)}" for name, pair in c.environment.items())
+        told.append(f"  although these differ: {other}")
+    if record.provenance.dirty and not here:
+        told.append("  its record says: made with changes that its commit does not hold")
+    return told
+
+
+def _pair(pair: tuple[object, object]) -> str:
+    return " -> ".join(
+        "none" if value is None else value[:12] if isinstance(value, str) else str(value) for value in pair
+    )
+
+
+def grouped(names: list[str]) -> list[str]:
+    """Names of what agrees, with the layers and the metrics counted instead of listed."""
+    layers = [name for name in names if name.startswith(INITIAL)]
+    metrics = [name for name in names if name.startswith(METRIC)]
+    short: list[str] = []
+    for name in names:
+        if name in layers:
+            if name == layers[0]:
+                short.append(f"initial weights ({len(layers)} layers)")
+        elif name in metrics:
+            if name == metrics[0]:
+                short.append(f"metrics ({len(metrics)})")
+        else:
+            short.append(name)
+    return short
+
+
+def _verification(record: Record, made: Made, comparison: Comparison, here: bool) -> Verification:
+    return Verification(
+        verified=comparison.verified(here),
+        record=identity(record.provenance.fingerprint, record.hashes),
+        epochs=comparison.epochs,
+        of=comparison.of,
+        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        commit=made.commit,
+        dirty=made.dirty,
+        here=here,
+        machine=made.machine,
+        versions=made.versions,
+        agrees=grouped(comparison.agrees),
+        differs=list(comparison.differs),
+        first_epoch=comparison.first_epoch,
+        cause=comparison.cause,
+    )
+
+
+def _write(root: Path, study: Study, key: str, new: Verification) -> None:
+    """Add a verification to the report's; that the first epochs agree does not replace that the whole run did."""
+    path = root / study.folder / FILE
+    lock = root / ".checkpoints" / f"verified-{study.name}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        found = read_verified(path)
+        old = found.get(key)
+        if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
+            return
+        # In the order of their keys, so that the file does not depend on which run ended first.
+        write_json(path, {name: one.model_dump() for name, one in sorted((found | {key: new}).items())})

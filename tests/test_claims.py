@@ -1,0 +1,705 @@
+"""Every claim of the paper stands in the ledger, with a verdict from one rule, or with the reason why it has none."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_study import make_results, make_study
+from ruamel.yaml import YAML
+from scipy import stats
+
+from harness.claims import arithmetic, measure, schema, statistics
+from harness.claims.ledger import Row, ledger, provided, read_ensembles
+from harness.claims.schema import Claim, check_claims, claims_of, load_claims
+from harness.claims.statistics import NotMeasuredError
+from harness.claims.verdict import Estimate, Region, every_run, judge, share_of_order, side, weakest
+from harness.errors import UserError
+from harness.report.ledger import LEDGER_COLUMNS
+from harness.report.render import render
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "experiments" / "claims.yaml"
+CLAIMS = load_claims(FILE)
+INF = math.inf
+
+
+@dataclass(frozen=True)
+class FakeRun:
+    """As much of a run as the statistics read."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    images: Any = field(default_factory=lambda: SimpleNamespace(hash="images"))
+    provenance: Any = field(default_factory=lambda: SimpleNamespace(wall_seconds=86_400.0))
+
+
+Seeds = Mapping[int, FakeRun]
+
+
+def runs(name: str, *values: float) -> dict[int, FakeRun]:
+    """A run a value, seeds from 0."""
+    return {seed: FakeRun({name: value}) for seed, value in enumerate(values)}
+
+
+def curve(name: str, *values: float) -> list[dict[str, float]]:
+    return [{"epoch": epoch, name: value} for epoch, value in enumerate(values, 1)]
+
+
+def curves(name: str, *rows: tuple[float, ...]) -> dict[int, FakeRun]:
+    return {seed: FakeRun(history=curve(name, *row)) for seed, row in enumerate(rows)}
+
+
+def half_width(values: list[float], confidence: float = 0.95) -> float:
+    """Half of Student's interval of a mean, from the textbook."""
+    return float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+# ---- the file
+
+
+def test_every_claim_of_the_paper_is_declared() -> None:
+    numbered = [f"C{number:02}" for number in range(1, 33)] + [f"A{number}" for number in range(1, 17)]
+    assert sorted(CLAIMS) == sorted([*numbered, "C25b", "C11t", "C12c"])
+
+
+def test_every_claim_that_is_no_reference_has_a_test_and_says_at_which_scale() -> None:
+    for name, claim in CLAIMS.items():
+        assert (claim.test is None) == (name == "C09"), name
+        assert claim.entry.scale, name
+        assert claim.entry.caveat, name
+        assert claim.entry.claim.endswith("."), name
+
+
+def test_every_claim_that_a_setting_serves_is_in_the_file() -> None:
+    served = {
+        claim
+        for one in Settings.model_fields.values()
+        if isinstance(one.json_schema_extra, dict)
+        for claim in one.json_schema_extra["claims"]  # type: ignore[union-attr]
+    }
+    assert "C12" in served
+    assert served <= set(CLAIMS)
+
+
+def test_variants_that_a_claim_needs_are_declared_by_the_study_that_it_names() -> None:
+    from harness.settings.study import load_study
+
+    for path in (ROOT / "experiments").glob("*/study.yaml"):
+        study = load_study(path)
+        for claim in CLAIMS.values():
+            if claim.test and claim.test.study == study.name and "imagenet" not in claim.needs:
+                assert schema.missing(claim, study.variants) == [], (study.name, claim.id)
+
+
+# ---- what is computed
+
+
+def test_counts_are_those_of_the_net() -> None:
+    share = arithmetic.conv_share()
+    assert not share.holds
+    assert share.value == pytest.approx(100 * 885_120 / 60_965_224)
+    assert "conv3 has 1.45 %" in share.words
+    assert "conv4 has 1.09 %" in share.words
+    counts = arithmetic.counts()
+    assert counts.holds
+    assert counts.value == 60_965_224
+    assert "659,272" in counts.words
+    assert "622,312" in counts.words
+    assert arithmetic.label_bits().value == pytest.approx(math.log2(1000))
+    assert arithmetic.label_bits().holds
+    assert arithmetic.one_gpu().value == 59_798_312
+    assert arithmetic.conv1_side().value == 55
+    for number in ("60,104,808", "59,858,920", "60,301,288", "79,396,968"):
+        assert number in arithmetic.depths().words
+
+
+def test_crops_are_counted_as_the_batches_cut_them() -> None:
+    from harness.data.batches import Images
+
+    assert arithmetic.crop_count().value == 2048
+    assert "2,178" in arithmetic.crop_count().words
+    seen: list[tuple[int, int, bool]] = []
+
+    def view(stored: Any, corners: Any, flips: Any) -> None:
+        seen.append((*map(int, corners[0]), bool(flips[0])))
+
+    settings = SimpleNamespace(crop=224)
+    images = SimpleNamespace(size=256, settings=settings, count=1, fetch=lambda indices: indices, view=view)
+    next(iter(Images.test_views(images, 1, True)))  # type: ignore[arg-type]
+    cut = [(*corner, mirrored) for corner in arithmetic.ten_crop_corners() for mirrored in (False, True)]
+    assert sorted(seen) == sorted(cut)
+    assert len(cut) == 10
+
+
+def test_what_is_computed_is_final() -> None:
+    rows = {row.claim.id: row for row in ledger(CLAIMS, study_of(), FakeResults({}), None, " ".join)}
+    final = {name: rows[name].verdict for name, claim in CLAIMS.items() if claim.entry.type == "arithmetic"}
+    assert final == {
+        "C26": "contradicts", "C27": "replicates", "C28": "replicates", "A3": "replicates", "A14": "replicates",
+        "A16": "replicates",
+    }  # fmt: skip
+    assert rows["C26"].command == "python -m harness claims C26"
+
+
+# ---- statistics, against numbers from the hand
+
+
+def test_a_difference_is_paired_by_seed_and_by_images() -> None:
+    one, other = runs("test_top1", 22.0, 23.0, 25.0, 99.0), runs("test_top1", 21.0, 21.0, 22.0)
+    found = statistics.paired(one, other, lambda run: run.metrics["test_top1"], 0.95, "x")
+    assert (found.value, found.n) == (2.0, 3)
+    assert found.high == pytest.approx(2.0 + half_width([1, 2, 3]))
+    moved = {**one, 0: replace(one[0], images=SimpleNamespace(hash="others"))}
+    assert statistics.paired(moved, other, lambda run: run.metrics["test_top1"], 0.95, "x").n == 2
+
+
+def test_the_gap_is_test_less_training_error() -> None:
+    assert statistics.metric(FakeRun({"test_top1": 20.0, "train_top1": 12.5}), "gap") == 7.5
+    with pytest.raises(NotMeasuredError, match="no train_top1"):
+        statistics.metric(FakeRun({"test_top1": 20.0}), "gap")
+
+
+def test_two_metrics_of_the_same_runs_are_compared_without_another_run() -> None:
+    both = {
+        seed: FakeRun({"test_top1_10crop": ten, "test_top1": centre})
+        for seed, (ten, centre) in enumerate([(19.0, 20.0), (18.0, 20.0)])
+    }
+    found = statistics.same_run(both, "test_top1_10crop", "test_top1", 0.95, "base")
+    assert (found.value, found.n) == (-1.5, 2)
+    assert found.low == pytest.approx(-1.5 - half_width([-1, -2]))
+
+
+def test_a_level_is_crossed_between_two_epochs() -> None:
+    history = curve("train_top1", 80.0, 40.0, 20.0, 10.0)
+    assert statistics.crossing(history, "train_top1", 30.0) == statistics.Crossing(2.5, False)
+    assert statistics.crossing(history, "train_top1", 20.0) == statistics.Crossing(3.0, False)
+    assert statistics.crossing(history, "train_top1", 90.0) == statistics.Crossing(1, False)
+    assert statistics.crossing(history, "train_top1", 5.0) == statistics.Crossing(4, True)
+    with pytest.raises(NotMeasuredError, match="clean_top1"):
+        statistics.crossing(history, "clean_top1", 5.0)
+
+
+def test_a_ratio_of_epochs_is_a_geometric_mean_over_pairs() -> None:
+    slow = curves("train_top1", (90, 80, 70, 20), (90, 80, 70, 60, 50, 40, 30, 20))
+    fast = curves("train_top1", (90, 20), (90, 20))
+    found = statistics.level_ratio(slow, fast, "train_top1", 20, 0.95, "tanh")
+    assert found.value == pytest.approx(math.sqrt(2 * 4))
+    logs = [math.log(2), math.log(4)]
+    assert found.low == pytest.approx(math.exp(np.mean(logs) - half_width(logs)))
+
+
+def test_a_level_that_is_never_reached_bounds_the_ratio_from_one_side_alone() -> None:
+    never = curves("train_top1", (90, 80, 70, 60, 50, 40), (90, 80, 70, 60, 50, 45, 40))
+    fast = curves("train_top1", (90, 20), (90, 20))
+    found = statistics.level_ratio(never, fast, "train_top1", 20, 0.95, "tanh")
+    assert found.value == pytest.approx(math.sqrt(3 * 3.5))
+    assert found.high == INF
+    assert found.low is not None
+    assert found.low > 1
+    assert judge([found], Region(low=1)).verdict == "replicates"
+    assert judge([found], Region(high=1)).verdict == "contradicts"
+    assert judge([found], Region(0.5, 12)).verdict == "inconclusive"
+    turned = statistics.level_ratio(fast, never, "train_top1", 20, 0.95, "relu")
+    assert turned.low == 0
+    with pytest.raises(NotMeasuredError, match="no run of either"):
+        statistics.level_ratio(never, never, "train_top1", 20, 0.95, "tanh")
+    some = {0: never[0], 1: never[0]}
+    other = {0: fast[0], 1: never[0]}  # neither reaches it with seed 1
+    assert statistics.level_ratio(some, other, "train_top1", 20, 0.95, "tanh").n == 1
+
+
+def test_the_early_loss_is_the_mean_of_the_first_epochs() -> None:
+    run = FakeRun(history=curve("train_loss", 2.0, 1.0, 0.6, 0.1))
+    assert statistics.early_loss(run, 3) == pytest.approx(1.2)
+    with pytest.raises(NotMeasuredError):
+        statistics.early_loss(run, 5)
+    with pytest.raises(NotMeasuredError):
+        statistics.early_loss(FakeRun(history=curve("train_loss", 2.0, math.nan)), 2)
+
+
+def test_an_order_has_a_share_of_resamples_and_a_tau() -> None:
+    base = runs("test_top1", *[20.0] * 5)
+    order = {
+        "tanh": runs("test_top1", 26, 25, 24, 26, 25),
+        "one-gpu": runs("test_top1", 22, 23, 22, 23, 22),
+        "no-lrn": runs("test_top1", 21, 20, 21, 20, 21),
+    }
+    found = statistics.ranking(order, base, "test_top1", 1000, np.random.default_rng(0))
+    assert (found.share, found.tau, found.n) == (1.0, 1.0, 5)
+    assert found.means == pytest.approx({"tanh": 5.2, "one-gpu": 2.4, "no-lrn": 0.6})
+    turned = statistics.ranking(dict(reversed(order.items())), base, "test_top1", 1000, np.random.default_rng(0))
+    assert (turned.share, turned.tau) == (0.0, -1.0)
+    # A lead of seed 0 alone: it holds where that seed is drawn, in 1 - (4/5)^5 of all resamples.
+    one = {"a": runs("test_top1", 21, 20, 20, 20, 20), "b": base}
+    share = statistics.ranking(one, base, "test_top1", 20_000, np.random.default_rng(0)).share
+    assert share == pytest.approx(1 - 0.8**5, abs=0.01)
+
+
+def test_an_ensemble_is_compared_with_each_of_its_nets() -> None:
+    found = statistics.ensemble(18.0, runs("test_top1", 20.0, 21.0, 19.0), "test_top1", 0.95)
+    assert (found.value, found.n) == (-2.0, 3)
+    assert found.high == pytest.approx(-2.0 + half_width([-2, -3, -1]))
+
+
+def test_colour_is_looked_at_in_every_run() -> None:
+    split = {
+        seed: FakeRun({"conv1_chroma_column1": a, "conv1_chroma_column2": b, "conv1_chroma_p": p})
+        for seed, (a, b, p) in enumerate([(0.1, 0.6, 0.01), (0.7, 0.2, 0.002), (0.3, 0.4, 0.4)])
+    }
+    assert statistics.split_runs(split, 0.05) == 2
+    assert statistics.chroma_difference(split[1]) == pytest.approx(0.5)
+    share = statistics.share(2, 3, 0.95, "base")
+    assert share.value == pytest.approx(2 / 3)
+    assert (share.low, share.high) == pytest.approx((0.0943, 0.9916), abs=1e-4)  # Clopper and Pearson's table
+    assert (statistics.share(0, 3, 0.95, "x").low, statistics.share(3, 3, 0.95, "x").high) == (0.0, 1.0)
+
+
+def test_drops_of_the_rate_are_found_in_the_history() -> None:
+    assert statistics.drops(FakeRun(history=curve("lr", 0.01, 0.01, 0.001, 0.001, 0.0001))) == [3, 5]
+
+
+def test_times_are_compared_by_their_ratio() -> None:
+    def timed(*seconds: float) -> dict[int, FakeRun]:
+        return {seed: FakeRun(provenance=SimpleNamespace(wall_seconds=s)) for seed, s in enumerate(seconds)}
+
+    assert statistics.time_ratio(timed(10, 40), timed(10, 10), 0.95, "x").value == pytest.approx(2.0)
+    assert statistics.level(timed(86_400, 3 * 86_400), "wall_days", 0.95).value == 2.0
+
+
+# ---- the verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "region", "verdict"),
+    [
+        (0.1, 2.0, Region(low=0), "replicates"),
+        (0.0, 2.0, Region(low=0), "inconclusive"),  # touches the bound
+        (-0.1, 2.0, Region(low=0), "inconclusive"),
+        (-2.0, 0.0, Region(low=0), "inconclusive"),
+        (-2.0, -0.1, Region(low=0), "contradicts"),
+        (-2.0, -0.1, Region(high=0), "replicates"),
+        (0.1, 2.0, Region(high=0), "contradicts"),
+        (0.5, 2.0, Region(low=1), "inconclusive"),  # above zero, and still not more than claimed
+        (-0.4, 0.4, Region(-0.5, 0.5), "replicates"),
+        (-0.5, 0.4, Region(-0.5, 0.5), "inconclusive"),
+        (-0.6, 0.6, Region(-0.5, 0.5), "inconclusive"),  # wider than the margin
+        (0.2, 0.9, Region(-0.5, 0.5), "inconclusive"),
+        (0.5, 0.9, Region(-0.5, 0.5), "inconclusive"),
+        (0.6, 0.9, Region(-0.5, 0.5), "contradicts"),
+        (-0.9, -0.6, Region(-0.5, 0.5), "contradicts"),
+        (2.0, INF, Region(low=1), "replicates"),  # bounded from one side alone
+        (2.0, INF, Region(3, 12), "inconclusive"),
+        (13.0, INF, Region(3, 12), "contradicts"),
+        (0.0, 2.0, Region(3, 12), "contradicts"),
+        (None, None, Region(low=0), "inconclusive"),
+    ],
+)
+def test_the_verdict_is_where_the_interval_lies(
+    low: float | None, high: float | None, region: Region, verdict: str
+) -> None:
+    estimate = Estimate("x", 1.0, low, high, 5)
+    assert side(estimate, region) == verdict
+    assert judge([estimate], region).verdict == verdict
+
+
+def test_of_several_parts_all_must_replicate_and_one_contradicts() -> None:
+    good, vague, bad = (Estimate(n, 0, a, b, 5) for n, a, b in (("g", 1, 2), ("v", -1, 1), ("b", -2, -1)))
+    region = Region(low=0)
+    assert judge([good, good], region).verdict == "replicates"
+    assert judge([good, vague], region).verdict == "inconclusive"
+    assert judge([good, vague, bad], region).verdict == "contradicts"
+    assert "(b)" in judge([good, vague, bad], region).reason
+    assert weakest([good, vague, bad], region) is bad
+    assert statistics.adjusted(0.95, 1) == pytest.approx(0.95)
+    assert statistics.adjusted(0.95, 5) == pytest.approx(0.99)
+
+
+def test_the_reason_says_why_there_is_no_interval() -> None:
+    assert "fewer than two pairs" in judge([Estimate("x", 1.0, None, None, 1)], Region(low=0)).reason
+    assert "same number on every seed" in judge([Estimate("x", 1.0, None, None, 4)], Region(low=0)).reason
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "verdict"),
+    [
+        (0.95, 5, "replicates"),
+        (0.949, 5, "inconclusive"),
+        (0.051, 5, "inconclusive"),
+        (0.05, 5, "contradicts"),
+        (1.0, 4, "inconclusive"),
+    ],
+)
+def test_an_order_needs_seeds_and_nearly_all_or_hardly_any_resamples(share: float, n: int, verdict: str) -> None:
+    assert share_of_order(share, 0.95, n, 5).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("held", "n", "verdict"),
+    [
+        (5, 5, "replicates"),
+        (1, 1, "inconclusive"),
+        (4, 5, "inconclusive"),
+        (0, 5, "inconclusive"),
+        (0, 6, "contradicts"),
+    ],
+)
+def test_what_must_be_seen_in_every_run_is_seen_in_all_of_them(held: int, n: int, verdict: str) -> None:
+    assert every_run(held, n, statistics.share(held, n, 0.95, "x").high or 1.0).verdict == verdict
+
+
+# ---- the ledger on made-up runs
+
+
+@dataclass
+class FakeResults:
+    """Finished runs by variant and seed."""
+
+    runs: Mapping[str, Seeds]
+
+    def finished(self, variant: str) -> Seeds:
+        return self.runs.get(variant, {})
+
+
+VARIANTS = sorted({name for claim in CLAIMS.values() if claim.test for name in claim.test.names})
+
+
+def study_of(source: str = "cifar10", seeds: int = 5, geometry: str = "small", **data: Any) -> Study:
+    """As much of a study as the ledger reads, with every variant that a claim names."""
+    settings = SimpleNamespace(geometry=geometry)
+    file = SimpleNamespace(metric="test_top1", confidence=0.95)
+    known: Any = SimpleNamespace(
+        name="all", path=Path("experiments/all/study.yaml"), baseline="base", seeds=list(range(seeds)), file=file,
+        data=SimpleNamespace(source=source, **data), variants=dict.fromkeys(VARIANTS, settings),
+    )  # fmt: skip
+    return known  # type: ignore[no-any-return]
+
+
+METRICS: dict[str, float] = {
+    "test_top1": 20.0, "test_top1_10crop": 18.0, "test_top5": 2.0, "test_top5_10crop": 1.5, "train_top1": 4.0,
+    "validation_top1": 20.01, "test_top1_mc_geometric": 20.1, "test_top1_mc_arithmetic": 20.3, "fc7_precision6": 0.7,
+    "pixels_precision6": 0.4, "conv1_chroma_column1": 0.1, "conv1_chroma_column2": 0.5, "conv1_chroma_p": 0.001,
+}  # fmt: skip
+
+
+def full_run(name: str, seed: int, effect: float = 0.0, speed: float = 1.0) -> FakeRun:
+    """A run that holds all that any claim reads; `effect` moves its errors, `speed` its curves."""
+    noise = float(np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(0, 0.02))
+    metrics = {
+        name: value + (effect + noise * (1 + 0.1 * place) if name.startswith("test") else noise * (1 + place) / 100)
+        for place, (name, value) in enumerate(METRICS.items())
+    }
+    metrics["conv1_chroma_p"] = 0.001
+    history = [
+        {
+            "epoch": epoch, "lr": 0.01 * 0.1 ** sum(epoch > d for d in (10, 20, 30)),
+            **{c: 90 * math.exp(-(0.1 + noise / 10) * speed * epoch) for c in ("train_top1", "clean_top1")},
+            "train_loss": 2.3 * math.exp(-0.1 * speed * epoch) + noise / 10,
+        }
+        for epoch in range(1, 200)
+    ]  # fmt: skip
+    return FakeRun(metrics, history, provenance=SimpleNamespace(wall_seconds=100.0 * math.exp(noise)))
+
+
+def rows_of(study: Study, runs: Mapping[str, Seeds], ensembles: Any = None) -> dict[str, Row]:
+    return {row.claim.id: row for row in ledger(CLAIMS, study, FakeResults(runs), ensembles, " ".join)}
+
+
+def all_runs() -> dict[str, dict[int, FakeRun]]:
+    """Runs of every variant in which every claim on the direction of an effect comes out as the paper says."""
+    effects = dict.fromkeys(VARIANTS, 1.5) | {f"a{number}": 0.0 for number in range(1, 17)}
+    effects |= {"base": 0.0, "wide": -1.0, "long": -1.0, "conv6-pretrained": -1.7, "no-colour": 2.0}
+    effects |= {"tanh": 4.0, "one-gpu": 3.0, "no-lrn": 2.0, "no-overlap": 1.0, "cifar-13pct-lrn": 0.0}
+    speeds = {"relu-fit": 6.0, "no-dropout": 2.0, "bias-0": 0.5}
+    found = {v: {s: full_run(v, s, effects[v], speeds.get(v, 1.0)) for s in range(5)} for v in VARIANTS}
+    for seed, run in found["no-decay"].items():
+        found["no-decay"][seed] = replace(
+            run, metrics=run.metrics | {"train_top1": 5.0 + run.metrics["train_top1"] / 10}
+        )
+    return found
+
+
+ENSEMBLE = {
+    "base": measure.Ensemble(seeds=[0, 1, 2, 3, 4], test_top1=18.5),
+    "base+conv6-pretrained": measure.Ensemble(seeds=[0, 1, 2, 3, 4, 5, 6], test_top1=15.0, test_top1_10crop=15.0),
+}
+
+
+def test_every_claim_gets_its_verdict_from_runs_that_hold_what_it_needs() -> None:
+    rows = rows_of(study_of(), all_runs(), ENSEMBLE)
+    untested = {name for name, row in rows.items() if row.verdict == "not testable here"}
+    needy = {n for n, c in CLAIMS.items() if {"imagenet", "ilsvrc2010", "hardware_2012"} & set(c.needs)}
+    assert untested == needy | {"C09"}
+    verdicts = {name: row.verdict for name, row in rows.items() if name not in untested}
+    assert {name for name, verdict in verdicts.items() if verdict != "replicates"} == {"C26"}
+
+
+def test_the_paper_s_own_images_make_the_rest_testable() -> None:
+    images = {"release": "ilsvrc2010"}
+    study = study_of("imagenet", geometry="imagenet", **images)
+    assert provided(study) == {"any", "overfitting", "colour", "imagenet", "ilsvrc2010"}
+    rows = rows_of(study, all_runs(), ENSEMBLE)
+    assert rows["C01"].verdict == "contradicts"  # 18 % is not 37.5 %
+    assert rows["C07"].verdict == "replicates"
+    assert rows["C24"].verdict == "replicates"
+    assert rows["C32"].verdict == rows["C08"].verdict == "not testable here"
+    assert "Fall 2009" in rows["C08"].reason
+    assert "GTX 580" in rows["C32"].reason
+    assert provided(study_of("imagenet")) == {"any", "overfitting", "colour"}
+
+
+def test_a_claim_on_overfitting_is_not_tested_on_a_net_that_does_not() -> None:
+    runs = all_runs()
+    fitting = {s: replace(run, metrics=run.metrics | {"train_top1": 15.0}) for s, run in runs["no-dropout"].items()}
+    row = rows_of(study_of(), runs | {"no-dropout": fitting})["C19"]
+    assert row.verdict == "not testable here"
+    assert "does not overfit" in row.reason
+    assert "15.0 % training" in row.reason
+    assert row.estimates[0].value is not None  # measured and shown, without a verdict
+    assert "Regime: no-dropout" in rows_of(study_of(), runs)["C19"].reason
+
+
+def test_what_is_not_there_is_said() -> None:
+    runs = all_runs()
+    grey = rows_of(study_of("fashion-mnist-8k"), runs, ENSEMBLE)
+    assert grey["C29"].verdict == "not testable here"
+    assert "colour images; this study has fashion-mnist-8k" in grey["C29"].reason
+    lacking = study_of()
+    lacking.variants.pop("bias-0")
+    row = rows_of(lacking, runs)["C23"]
+    assert (row.verdict, row.command) == ("not testable here", "")
+    assert row.reason == "Needs variant bias-0, declared in study claims-small"
+    assert "No finished run of base" in rows_of(study_of(), runs | {"base": {}})["C12"].reason
+    bare = {s: replace(run, metrics={"test_top1": 20.0}) for s, run in runs["base"].items()}
+    assert "no test_top1_mc_geometric" in rows_of(study_of(), runs | {"base": bare})["C21"].reason
+    assert "No ensemble of base" in rows_of(study_of(), runs)["C04"].reason
+    other = {"base": measure.Ensemble(seeds=[0, 1], test_top1=18.5)}
+    assert "of seeds 0, 1" in rows_of(study_of(), runs, other)["C04"].reason
+
+
+def test_one_seed_decides_nothing() -> None:
+    one = {name: {0: seeds[0]} for name, seeds in all_runs().items()}
+    rows = rows_of(study_of(), one, {"base": measure.Ensemble(seeds=[0], test_top1=18.5)})
+    measured = [
+        row for row in rows.values() if row.verdict != "not testable here" and row.claim.entry.type != "arithmetic"
+    ]
+    assert len(measured) > 20
+    assert {row.verdict for row in measured} == {"inconclusive"}
+    assert "1 of 5 declared seeds" in rows["C12"].reason
+
+
+def test_the_published_number_is_held_against_the_interval() -> None:
+    rows = rows_of(study_of(), all_runs())
+    assert "The published 1.4 lies below our interval" in rows["C12"].reason
+    assert "The published 6 lies" in rows["C10"].reason
+
+
+def test_variants_beside_are_shown_where_the_study_has_them() -> None:
+    runs = all_runs()
+    study = study_of()
+    settings = study.variants["base"]
+    study.variants["lrn-conv1"] = settings
+    row = rows_of(study, runs | {"lrn-conv1": {s: full_run("lrn-conv1", s, 0.7) for s in range(5)}})["C12"]
+    assert "Beside it: lrn-conv1 +0.7" in row.reason
+    assert "Beside it" not in rows_of(study_of(), runs)["C12"].reason
+
+
+# ---- the report
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """The fake study with its results, an ensemble, and its report with a ledger."""
+    root = tmp_path_factory.mktemp("claims")
+    study = make_study(root)
+    study = replace(study, file=study.file.model_copy(update={"claims": "experiments/claims.yaml"}))
+    (root / "experiments" / "claims.yaml").write_text(FILE.read_text())
+    make_results(study, root)
+    ensembles = root / study.folder / "ensembles.json"
+    ensembles.write_text(json.dumps({"base": {"seeds": study.seeds, "test_top1": 19.0, "test_top1_10crop": 18.4}}))
+    render(study, None, root)
+    return study, root
+
+
+def table(text: str, head: str) -> dict[str, list[str]]:
+    """The rows of the table whose head begins so, by their first cell."""
+    lines = text.partition(head)[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0]: row for row in rows}
+
+
+def test_the_report_has_a_row_for_every_claim(reported: tuple[Study, Path]) -> None:
+    study, root = reported
+    text = (root / study.report).read_text()
+    assert "## The paper's claims" in text
+    tested = table(text, "| claim | section | what is claimed | published | ours | n |")
+    untested = table(text, "| claim | section | what is claimed | published | ours, without a verdict |")
+    assert sorted([*tested, *untested]) == sorted(CLAIMS)
+    assert {len(row) for row in tested.values()} == {9}
+    assert {len(row) for row in untested.values()} == {7}
+    assert tested["C26"][6] == "**contradicts**"
+    assert "1.45 %" in tested["C26"][7]
+    assert "grey" not in untested["C29"][5]
+    assert tested["C04"][6] == "**replicates**"
+
+
+def test_the_ledger_s_table_holds_every_digit(reported: tuple[Study, Path]) -> None:
+    study, root = reported
+    with (root / study.folder / "ledger.csv").open(newline="") as file:
+        rows = {row["claim"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(CLAIMS)
+    assert list(rows["C13"]) == LEDGER_COLUMNS
+    with (root / study.folder / "variants.csv").open(newline="") as file:
+        variant = {row["variant"]: row for row in csv.DictReader(file)}["no-overlap"]
+    assert [float(rows["C13"][name]) for name in ("ours", "low", "high")] == pytest.approx(
+        [float(variant[name]) for name in ("difference", "low", "high")]
+    )
+    assert rows["C13"]["n"] == "5"
+    assert rows["C13"]["command"] == "dvc repro -f -s {train,eval}@{no-overlap,base}-{0,1,2,3,4}"
+    assert rows["C01"]["published"] == "top-1: 37.5 %; top-5: 17.0 %"
+    assert rows["C27"]["published"] == "parameters: 60,000,000; neurons: 650,000"
+    assert rows["C12"]["published"] == "top-1: 1.4 points; top-5: 1.2 points"
+
+
+def test_the_report_is_the_same_each_time(reported: tuple[Study, Path]) -> None:
+    study, root = reported
+    before = [(root / study.report).read_bytes(), (root / study.folder / "ledger.csv").read_bytes()]
+    render(study, None, root)
+    assert before == [(root / study.report).read_bytes(), (root / study.folder / "ledger.csv").read_bytes()]
+
+
+def test_a_study_that_names_no_claims_has_no_ledger(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    make_results(study, tmp_path)
+    render(study, None, tmp_path)
+    assert "The paper's claims" not in (tmp_path / study.report).read_text()
+    assert not (tmp_path / study.folder / "ledger.csv").exists()
+
+
+# ---- mistakes
+
+
+ENTRY: dict[str, Any] = {
+    "section": "3.3", "claim": "It helps.", "published": [{"name": "top-1", "value": 1.4}], "behind": "a run",
+    "type": "difference", "scale": "any", "needs": ["any"], "caveat": "None.",
+    "test": {"statistic": "difference", "variants": ["no-lrn"], "against": "base", "direction": "more"},
+}  # fmt: skip
+
+
+def write(path: Path, claims: Any) -> Path:
+    with path.open("w") as file:
+        YAML(typ="safe").dump(claims, file)
+    return path
+
+
+def changed_test(**changes: Any) -> dict[str, Any]:
+    return {"test": {k: v for k, v in (ENTRY["test"] | changes).items() if v is not None}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"sections": "3.3"}, ["C12", "unknown setting 'sections'", "section"]),
+        ({"type": "guess"}, ["type: got 'guess'", "ranking"]),
+        ({"needs": ["color"]}, ["needs: got 'color'", "colour"]),
+        ({"needs": []}, ["needs"]),
+        ({"published": [{"name": "top-1", "value": "1.4"}]}, ["published: value: got '1.4'", "a number"]),
+        ({"published": ["1.4"]}, ["published", "{name, value, unit}"]),
+        ({"computed": ["conv_shares"]}, ["computed: got 'conv_shares'", "conv_share"]),
+        ({"test": "difference"}, ["test: got 'difference'", "a mapping with a statistic"]),
+        (changed_test(statistic="diference"), ["statistic: got 'diference'", "did you mean difference"]),
+        (changed_test(statistic=None), ["statistic: got None", "same_run"]),
+        (changed_test(variants=["No LRN"]), ["test: variants: got 'No LRN'", "a text like"]),
+        (changed_test(variants=["no.lrn"]), ["got 'no.lrn'"]),
+        (changed_test(variants=[]), ["variants: got none"]),
+        (changed_test(variants=["base"]), ["base stands twice"]),
+        (changed_test(against=None), ["against: missing"]),
+        (changed_test(level=25), ["unknown setting 'level'"]),
+        (changed_test(direction="up"), ["direction: got 'up'", "more, less, equal"]),
+        (changed_test(margin=0.5), ["margin: got 0.5", "takes none"]),
+        (changed_test(direction="equal"), ["margin: got None", "a number > 0"]),
+        (changed_test(metric="test_error"), ["metric: got 'test_error'", "gap"]),
+        (changed_test(statistic="time_ratio", direction="equal", margin=0.5), ["a factor > 1"]),
+        ({"test": {"statistic": "arithmetic", "fact": "weight"}}, ["fact: got 'weight'"]),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, changes: dict[str, Any], parts: list[str]) -> None:
+    path = write(tmp_path / "claims.yaml", {"C12": ENTRY | changes})
+    with pytest.raises(UserError) as error:
+        load_claims(path)
+    line = str(error.value)
+    assert len(line.splitlines()) == 1
+    for part in [str(path), "C12", *parts]:
+        assert part in line
+
+
+def test_what_is_no_file_of_claims_is_refused(tmp_path: Path) -> None:
+    for content in ([], {}, {"D1": ENTRY}, {"C12": "it helps"}):
+        with pytest.raises(UserError) as error:
+            load_claims(write(tmp_path / "claims.yaml", content))
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_study_that_lacks_a_required_variant_is_refused(tmp_path: Path) -> None:
+    required = load_claims(write(tmp_path / "claims.yaml", {"C12": ENTRY | changed_test(required=True)}))
+    with pytest.raises(UserError, match=r"C12: test: requires no-lrn, which study small lacks; allowed: base, tanh"):
+        check_claims(required, tmp_path / "claims.yaml", "small", {"base": 0, "tanh": 0})
+    check_claims(required, tmp_path / "claims.yaml", "small", {"base": 0, "no-lrn": 0})
+    free: dict[str, Claim] = load_claims(write(tmp_path / "claims.yaml", {"C12": ENTRY}))
+    check_claims(free, tmp_path / "claims.yaml", "small", {"base": 0})
+
+
+def test_a_study_is_checked_against_the_claims_that_it_names(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    assert claims_of(study, tmp_path) == {}
+    study = replace(study, file=study.file.model_copy(update={"claims": "claims.yaml"}))
+    with pytest.raises(UserError, match=r"claims\.yaml: no such file"):
+        claims_of(study, tmp_path)
+    write(tmp_path / "claims.yaml", {"C23": ENTRY | changed_test(required=True, variants=["bias-0"])})
+    with pytest.raises(UserError, match=r"claims\.yaml: C23: test: requires bias-0, which study components lacks"):
+        claims_of(study, tmp_path)
+
+
+def test_broken_ensembles_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "ensembles.json"
+    assert read_ensembles(path) is None
+    path.write_text(json.dumps({"base": {"seeds": [0, 1]}}))
+    with pytest.raises(UserError, match="base: test_top1: missing"):
+        read_ensembles(path)
+
+
+def claims(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "claims", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_a_study_s_verdicts(reported: tuple[Study, Path]) -> None:
+    done = claims("C26", "C12", "--study", "experiments/study.yaml", cwd=reported[1])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:1]] == ["C26  contradicts"]
+    assert lines[1].startswith("C12  ")
+
+
+def test_the_command_lists_claims_and_refuses_an_unknown_one() -> None:
+    done = claims("C26", "C12")
+    assert done.returncode == 0, done.stderr
+    assert "C26  [arithmetic; section 1]" in done.stdout
+    assert "contradicts" in done.stdout
+    assert "difference of no-lrn against base: more than 0" in done.stdout
+    wrong = claims("C99")
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+    assert "got 'C99'" in wrong.stderr

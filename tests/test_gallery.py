@@ -1,0 +1,451 @@
+"""The pictures show what the net has and says: each is compared with the same thing computed another way."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY, tiny
+from fake_study import diverge, make_results, make_run, make_study
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.data.batches import Images, TrainingBatches
+from harness.data.pack import pack
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.evaluate import evaluate
+from harness.gallery import compute, draw
+from harness.gallery.captions import captions
+from harness.gallery.compute import Confusion, Gallery, Kernels
+from harness.gallery.render import draw_all, find_cell, render
+from harness.gallery.sheet import fitted, png, short
+from harness.net.alexnet import AlexNet
+from harness.net.lrn import response_norm
+from harness.numerics import configure
+from harness.report.cells import read_results
+from harness.report.gallery import gallery as section
+from harness.report.page import to_html
+from harness.report.render import render as render_report
+from harness.settings.schema import DataSettings
+from harness.settings.study import Cell, Study, load_study
+from harness.train.run import train
+
+NAMES = ["kernels", "predictions", "neighbours", "confusion", "augmentations", "lrn"]
+CELL = Cell("components", "base", 0)
+
+
+def trained_run(folder: Path, packed: Path, **settings: object) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(tiny(**settings), 0, packed, folder / "run", 1e9, "test")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("gallery"), packed)
+
+
+@pytest.fixture(scope="module")
+def shown(run: Path, packed: Path) -> Gallery:
+    return compute.compute(run, packed)
+
+
+def pixels(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def holds(picture: np.ndarray, part: np.ndarray) -> bool:
+    """Whether an image lies in a picture somewhere, pixel by pixel."""
+    h, w = part.shape[:2]
+    corners = np.argwhere((picture[: len(picture) - h + 1, : picture.shape[1] - w + 1] == part[0, 0]).all(2))
+    return any(np.array_equal(picture[y : y + h, x : x + w], part) for y, x in corners)
+
+
+def test_a_gallery_made_twice_is_the_same_to_the_byte(run: Path, packed: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        render(CELL, run, packed, tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == sorted([*(f"{name}.png" for name in NAMES), "gallery.json"])
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_the_index_says_which_run_and_which_images(run: Path, packed: Path, shown: Gallery, tmp_path: Path) -> None:
+    render(CELL, run, packed, tmp_path / "gallery")
+    index = json.loads((tmp_path / "gallery/gallery.json").read_text())
+    fingerprint = json.loads((run / "provenance.json").read_text())["fingerprint"]
+    assert index["run"] | {"key": "base-0", "seed": 0, "fingerprint": fingerprint} == index["run"]
+    assert [picture["name"] for picture in index["pictures"]] == NAMES
+    assert all(picture["caption"] and picture["title"] for picture in index["pictures"])
+    images = {picture["name"]: picture["images"] for picture in index["pictures"]}
+    assert images["predictions"]["test"] == shown.predictions.indices.tolist()
+    assert images["neighbours"]["train"] == shown.neighbours.near.tolist()
+    assert index["left_out"] == []
+
+
+def test_pictures_are_opaque_and_small(run: Path, shown: Gallery) -> None:
+    pictures = draw_all(shown)
+    assert sum(map(len, pictures.values())) < 600_000
+    for name, content in pictures.items():
+        assert len(content) < 150_000, name
+        assert Image.open(io.BytesIO(content)).mode in ("RGB", "P"), name
+        assert "transparency" not in Image.open(io.BytesIO(content)).info, name
+
+
+def test_kernels_of_each_column_are_the_halves_of_the_weights(run: Path, shown: Gallery) -> None:
+    weights = load_file(run / "model.safetensors")["conv1.weight"].permute(0, 2, 3, 1).numpy()
+    half = len(weights) // 2
+    assert len(shown.kernels.columns) == 2
+    np.testing.assert_array_equal(shown.kernels.columns[0], weights[:half])
+    np.testing.assert_array_equal(shown.kernels.columns[1], weights[half:])
+    picture = pixels(draw.kernels(shown.kernels))
+    middle = picture.shape[1] // 2
+    for column, half_picture in zip(shown.kernels.columns, (picture[:, :middle], picture[:, middle:]), strict=True):
+        for kernel in column:
+            factor = 120 // kernel.shape[0]
+            assert holds(half_picture, fitted(draw.kernel_pixels(kernel), factor * kernel.shape[0]))
+
+
+def test_a_kernels_zero_is_grey_and_its_largest_weight_is_an_end() -> None:
+    kernel = np.array([[[0.0], [0.5]], [[-1.0], [0.25]]], np.float32)
+    assert draw.kernel_pixels(kernel)[..., 0].tolist() == [[128, 191], [0, 159]]
+    assert (draw.kernel_pixels(np.zeros((5, 5, 3), np.float32)) == 128).all()
+
+
+def test_predictions_are_what_the_net_says(run: Path, packed: Path, shown: Gallery, tmp_path: Path) -> None:
+    opened = Packed.open(packed)
+    test = opened.part("test")
+    found = shown.predictions
+    assert sorted(found.labels.tolist()) == list(range(10))  # one image of each class
+    np.testing.assert_array_equal(found.labels, test.labels[found.indices])
+    edge = (opened.manifest.size - 24) // 2
+    np.testing.assert_array_equal(found.images, test.images[found.indices, edge : edge + 24, edge : edge + 24])
+    evaluate(run, packed, tmp_path / "results")
+    table = pd.read_parquet(tmp_path / "results/predictions.parquet")
+    for place, index in enumerate(found.indices):
+        assert [table[f"top{rank}"][index] for rank in range(1, 6)] == found.top[place].tolist()
+        assert table["p1"][index] == pytest.approx(found.probabilities[place, 0], abs=6e-4)
+
+
+def test_confusion_counts_every_test_image_and_agrees_with_the_error(
+    run: Path, packed: Path, shown: Gallery, tmp_path: Path
+) -> None:
+    metrics = evaluate(run, packed, tmp_path / "results")
+    counts = shown.confusion.counts
+    assert counts.sum() == metrics["test_images"] == 100
+    assert 100 - 100 * np.trace(counts) / counts.sum() == pytest.approx(metrics["test_top1"])
+    np.testing.assert_array_equal(counts.sum(1), Packed.open(packed).manifest.class_counts["test"])
+
+
+def test_neighbours_are_those_of_a_brute_force_search(run: Path, packed: Path, shown: Gallery) -> None:
+    opened = Packed.open(packed)
+    net = compute.load_net(compute.RunFolder(run), shown.config)
+
+    def units(part: str) -> np.ndarray:
+        images = Images(opened, part, shown.config.settings, torch.device("cpu"))
+        with torch.no_grad():
+            views = torch.cat([views[0] for views in images.test_views(16, ten=False)])
+            traced = [x for name, _, x in net.trace(views) if name == "fc7"]
+        last: np.ndarray = traced[-1].double().numpy()
+        return last
+
+    found = shown.neighbours
+    assert found.layer == "fc7"
+    train, test = units("train"), units("test")
+    for row, index in enumerate(found.indices):
+        distances = np.linalg.norm(train - test[index], axis=1)
+        assert found.near[row].tolist() == distances.argsort(kind="stable")[:6].tolist()
+        np.testing.assert_allclose(found.distances[row], np.sort(distances)[:6], rtol=1e-4)
+        np.testing.assert_array_equal(found.near_labels[row], opened.part("train").labels[found.near[row]])
+        np.testing.assert_array_equal(found.near_images[row], opened.part("train").images[found.near[row], 4:28, 4:28])
+
+
+def test_normalised_maps_are_those_of_the_nets_own_lrn(run: Path, packed: Path, shown: Gallery) -> None:
+    found = shown.response
+    assert found is not None
+    expected = response_norm(torch.from_numpy(found.before)[None], found.norm)[0].numpy()
+    np.testing.assert_allclose(found.after, expected, rtol=1e-6)
+    assert found.layer == "conv1"
+    assert found.shown == list(range(found.centre - 2, found.centre + 3)) or len(found.before) < 5
+    image = Packed.open(packed).part("test").images[found.index, 4:28, 4:28]
+    np.testing.assert_array_equal(found.image, image)
+    # The maps are of that image: conv1 by hand.
+    weights = load_file(run / "model.safetensors")
+    x = torch.from_numpy(image.astype(np.float32) - Packed.open(packed).mean[4:28, 4:28]).permute(2, 0, 1)[None]
+    by_hand = torch.nn.functional.conv2d(x, weights["conv1.weight"], weights["conv1.bias"], padding=2).relu()[0]
+    np.testing.assert_allclose(found.before, by_hand.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_window_of_a_kernel_stays_in_its_column() -> None:
+    norm = compute.Norm(5, 1e-4, 0.75, 2.0)
+    assert compute.window(norm, 16, 7) == [5, 6, 7, 8, 9]
+    assert compute.window(norm, 16, 0) == [0, 1, 2]
+    assert compute.window(compute.Norm(5, 1e-4, 0.75, 2.0, columns=2), 16, 7) == [5, 6, 7]
+    assert compute.window(compute.Norm(4, 1e-4, 0.75, 2.0), 16, 7) == [5, 6, 7, 8]
+    assert len(compute.window(compute.Norm(15, 1e-4, 0.75, 2.0), 32, 16)) == compute.MAPS
+
+
+def test_augmentations_are_what_training_drew(packed: Path, shown: Gallery) -> None:
+    found = shown.augmentations
+    assert found is not None
+    assert found.epochs == [1, 2]
+    opened = Packed.open(packed)
+    settings = shown.config.settings
+    batches = TrainingBatches(opened, settings, 0, torch.device("cpu"))
+    stored = opened.part("train").images[found.index]
+    np.testing.assert_array_equal(found.image, stored)
+    assert found.colour is not None
+    picture = pixels(draw.augmentations(found))
+    for number, epoch in enumerate(found.epochs):
+        order = batches.order(epoch).tolist()
+        step, place = divmod(order.index(found.index), settings.batch)
+        draws = batches.draw(epoch, step, min(settings.batch, len(order) - step * settings.batch))
+        row, column = draws.corners[place].tolist()
+        assert found.corners[number].tolist() == [row, column]
+        assert found.flips[number] == bool(draws.flips[place])
+        assert draws.colour is not None
+        expected = stored[row : row + 24, column : column + 24].astype(np.float32)
+        expected = expected[:, ::-1] if draws.flips[place] else expected
+        expected = np.clip(expected + draws.colour[place].numpy(), 0, 255)
+        assert np.abs(found.views[number].astype(float) - expected).max() <= 0.51
+        assert holds(picture, fitted(found.views[number], 120))
+
+
+def test_what_does_not_apply_is_left_out_and_said(packed: Path, tmp_path: Path) -> None:
+    run = trained_run(tmp_path, packed, lrn=False, augment=False, gpus=1, depth="-fc7", epochs=1)
+    index = render(CELL, run, packed, tmp_path / "gallery")
+    assert [picture["name"] for picture in index["pictures"]] == NAMES[:4]
+    assert {one["name"] for one in index["left_out"]} == {"augmentations", "lrn"}
+    assert {path.name for path in (tmp_path / "gallery").iterdir()} == {
+        *(f"{name}.png" for name in NAMES[:4]), "gallery.json",
+    }  # fmt: skip
+    shown = compute.compute(run, packed)
+    assert shown.neighbours.layer == "fc6"
+    assert len(shown.kernels.columns) == 1
+    texts = captions(shown)
+    assert "fc6" in texts["neighbours"][1]
+    assert "column" not in texts["kernels"][1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns", "layer"),
+    [
+        ({"columns": "apart"}, 2, "fc7"),
+        ({"columns": "dense"}, 1, "fc7"),
+        ({"depth": "-conv2"}, 1, "fc7"),  # conv3 reads both columns of conv1, so there are none to tell apart
+        ({"preset": ["cifar_19pct"], "geometry": "small"}, 1, "conv3"),
+    ],
+)
+def test_columns_and_last_hidden_layer_are_read_from_the_net(
+    packed: Path, settings: dict[str, Any], columns: int, layer: str
+) -> None:
+    net = AlexNet(tiny(**settings), 3, 10)
+    net.initialise(0)
+    opened = Packed.open(packed)
+    numerics = configure(tiny(**settings))
+    test, train = (Images(opened, part, tiny(**settings), numerics.device) for part in ("test", "train"))
+    assert len(compute.kernels(net).columns) == columns
+    assert compute.neighbours(net, test, train, numerics, 0).layer == layer
+
+
+def test_spatial_normalisation_is_not_taken_for_local_response_normalisation(packed: Path, tmp_path: Path) -> None:
+    run = trained_run(tmp_path, packed, lrn=False, spatial_norm=True, epochs=1)
+    assert "lrn" in compute.compute(run, packed).left_out
+
+
+def test_as_run_norms_before_relu_and_its_crops_can_be_shown(packed: Path, tmp_path: Path) -> None:
+    run = trained_run(tmp_path, packed, preset=["as_run", "small"], epochs=1)
+    shown = compute.compute(run, packed)
+    assert shown.response is not None
+    assert (shown.response.before < 0).any()
+    assert shown.response.norm.columns == 2
+    assert sorted(draw_all(shown)) == sorted(NAMES)
+
+
+def test_grey_images_and_fewer_than_five_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_data import tree
+
+    monkeypatch.chdir(tmp_path)
+    root = tree(tmp_path / "images", ["a $x$", "b", "c_<d>"], 8)
+    pack(DataSettings(source="folder", root=str(root), size=28, validation=0.25), tmp_path / "packed")
+    run = trained_run(tmp_path, tmp_path / "packed", batch=8, epochs=1)
+    shown = compute.compute(run, tmp_path / "packed")
+    assert shown.predictions.top.shape == (10, 3)
+    assert sorted(draw_all(shown)) == sorted(NAMES)
+
+    pack(DataSettings(source="fashion-mnist-8k", train_limit=100, test_limit=40), tmp_path / "grey")
+    (tmp_path / "second").mkdir()
+    run = trained_run(tmp_path / "second", tmp_path / "grey", colour=0, epochs=1)
+    shown = compute.compute(run, tmp_path / "grey")
+    assert shown.kernels.columns[0].shape[-1] == 1
+    assert shown.augmentations is not None
+    assert shown.augmentations.colour is None
+    for name, content in draw_all(shown).items():
+        assert pixels(content).shape[1] == 1140 or name == "confusion"
+
+
+def test_many_classes_show_those_that_are_confused_most() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.diag(rng.integers(30, 50, 100)).astype(np.int64)
+    counts[7, 93] = counts[12, 40] = 19
+    shown = draw.shown_classes(Confusion(counts))
+    assert len(shown) == draw.MATRIX
+    assert {7, 93, 12, 40} <= set(shown)
+    assert draw.shown_classes(Confusion(counts[:10, :10])) == list(range(10))
+    names = [f"a class with a rather long name, {number}" for number in range(100)]
+    assert len(draw.confusion(Confusion(counts), names)) < 150_000
+
+
+def test_the_papers_first_layer_fits() -> None:
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=(48, 11, 11, 3)).astype(np.float32) for _ in range(2)]
+    assert len(draw.kernels(Kernels("conv1", columns))) < 150_000
+    one = draw.kernels(Kernels("conv1", [np.concatenate(columns)]))
+    assert pixels(one).shape[0] < 500
+    for count in (2, 6, 14, 22):
+        assert pixels(draw.kernels(Kernels("conv1", [rng.normal(size=(count, 5, 5, 1))] * 2))).shape[0] < 500
+
+
+def test_a_picture_with_too_many_colours_is_stored_with_fewer_and_looks_the_same() -> None:
+    import matplotlib.figure
+
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((400, 400)))
+    figure = matplotlib.figure.Figure(figsize=(3, 3), dpi=150)
+    figure.figimage(smooth, 20, 20, origin="upper")
+    full, less = png(figure, 10**9), png(figure, 30_000)
+    assert len(full) > 30_000 > len(less)
+    assert less == png(figure, 30_000)
+    difference = np.abs(pixels(full).astype(int) - pixels(less).astype(int))
+    assert 0 < difference.mean() < 6
+    assert (pixels(less)[:10] == 255).all()
+
+
+def test_images_grow_by_whole_factors_and_photographs_shrink() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    grown = fitted(image, 7)
+    assert grown.shape == (6, 6, 3)
+    np.testing.assert_array_equal(grown[::3, ::3], image)
+    assert fitted(np.zeros((224, 224, 1), np.uint8), 96).shape == (96, 96, 3)
+    assert short("Egyptian cat, of the Nile", 14) == "Egyptian cat…"
+
+
+def test_a_diverged_run_is_one_line_and_no_pictures(packed: Path, tmp_path: Path) -> None:
+    run = trained_run(tmp_path, packed, lr=1e9, epochs=1)
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery/kernels.png").write_text("of an earlier run")
+    index = render(CELL, run, packed, tmp_path / "gallery")
+    assert index["note"] == "the run diverged in epoch 1"
+    assert [path.name for path in (tmp_path / "gallery").iterdir()] == ["gallery.json"]
+
+
+def test_a_users_mistakes_are_one_line(run: Path, packed: Path, tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    assert find_cell(study, None, None) == CELL
+    with pytest.raises(UserError, match=r"--variant: got 'lrn'; allowed: base, no-lrn"):
+        find_cell(study, "lrn", None)
+    with pytest.raises(UserError, match=r"--seed: got 7; allowed: 0, 1"):
+        find_cell(study, None, 7)
+    with pytest.raises(UserError, match=r"no run is there; run: dvc repro train@base-0"):
+        render(CELL, tmp_path / "none", packed, tmp_path / "gallery")
+    pack(DataSettings(source="synthetic", train_limit=300, test_limit=90), tmp_path / "other")
+    with pytest.raises(UserError, match=r"holds other images"):
+        render(CELL, run, tmp_path / "other", tmp_path / "gallery")
+    assert not (tmp_path / "gallery").exists()
+
+
+# ---- in the report
+
+STUDY = """
+name: tiny
+title: A tiny study
+purpose: One run.
+data: {source: synthetic, train_limit: 300, test_limit: 100}
+seeds: [0]
+variants:
+  base: SETTINGS
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """A study of one run with its gallery, made by the commands that a user types."""
+    root = tmp_path_factory.mktemp("study")
+    path = root / "experiments/study.yaml"
+    path.parent.mkdir()
+    path.write_text(STUDY.replace("SETTINGS", json.dumps(TINY)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for command in (
+            "data",
+            "train experiments/study.yaml:variants.base --seed 0 --out runs/tiny/base-0",
+            "eval runs/tiny/base-0 reports/tiny/cells/base-0",
+            "gallery experiments/study.yaml",
+        ):
+            result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+    return load_study(path), root
+
+
+def test_the_report_shows_every_picture_with_its_caption(study: tuple[Study, Path]) -> None:
+    checked, root = study
+    text = render_report(checked, None, root).read_text()
+    section_text = text.split("## Pictures\n")[1].split("\n## ")[0]
+    assert "`base-0`" in section_text
+    assert "Careful" not in section_text
+    for name in NAMES:
+        assert f"](tiny/gallery/{name}.png)" in section_text
+        assert (root / "reports/tiny/gallery" / f"{name}.png").exists()
+    assert "of all 100 test images" in section_text
+    page = to_html(text, root / "reports")
+    assert page.count("data:image/png;base64,") == len(NAMES)
+
+
+def test_a_report_without_a_gallery_has_no_section(tmp_path: Path) -> None:
+    checked = make_study(tmp_path)
+    make_results(checked, tmp_path)
+    assert "## Pictures" not in render_report(checked, None, tmp_path).read_text()
+
+
+def test_pictures_of_another_run_than_the_tables_are_said_to_be(study: tuple[Study, Path], tmp_path: Path) -> None:
+    checked, root = study
+    shutil.copytree(root / "reports", tmp_path / "reports")
+    make_run(tmp_path / checked.cells[0].results, checked.variants["base"], 0)
+    found = section(checked, read_results(checked, None, tmp_path), tmp_path)
+    assert found is not None
+    assert any("Careful" in line for line in found["lines"])
+
+
+def test_the_report_says_that_a_diverged_run_has_no_pictures(study: tuple[Study, Path], tmp_path: Path) -> None:
+    checked, root = study
+    make_run(tmp_path / checked.cells[0].results, checked.variants["base"], 0)
+    diverge(tmp_path / checked.cells[0].results, 2)
+    index = json.loads((root / "reports/tiny/gallery/gallery.json").read_text())
+    index |= {"note": "the run diverged in epoch 2", "pictures": []}
+    (tmp_path / "reports/tiny/gallery").mkdir(parents=True)
+    (tmp_path / "reports/tiny/gallery/gallery.json").write_text(json.dumps(index))
+    text = render_report(checked, None, tmp_path).read_text()
+    assert "None: of the run `base-0`, the run diverged in epoch 2." in text.split("## Pictures\n")[1]
+
+
+def test_a_broken_gallery_is_one_line(study: tuple[Study, Path], tmp_path: Path) -> None:
+    checked, root = study
+    folder = tmp_path / "reports/tiny/gallery"
+    folder.mkdir(parents=True)
+    (folder / "gallery.json").write_text((root / "reports/tiny/gallery/gallery.json").read_text())
+    results = read_results(checked, None, tmp_path)
+    with pytest.raises(UserError, match=r"kernels\.png: missing"):
+        section(checked, results, tmp_path)
+    (folder / "gallery.json").write_text("{}")
+    with pytest.raises(UserError, match=r"gallery\.json: "):
+        section(checked, results, tmp_path)

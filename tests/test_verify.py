@@ -1,0 +1,508 @@
+"""Any row of a report can be made again and compared to the bit; what was altered, or came out otherwise, is found."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, tiny
+from fake_study import make_run
+from ruamel.yaml import YAML
+
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.report.cells import read_results
+from harness.report.verified import read_verified, verified_text
+from harness.settings.study import load_study
+from harness.verify.compare import Made, compare, named_hashes
+from harness.verify.environment import differences, environment, read_environment
+from harness.verify.records import Record, read_record
+from harness.verify.rows import find_study, targets
+from harness.verify.verify import content_hash, lines, verify
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+STUDY: dict[str, Any] = {
+    "name": "tiny", "title": "Tiny", "purpose": "Tests.",
+    "data": {"source": "synthetic", "train_limit": 120, "test_limit": 60},
+    "seeds": [0, 1], "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
+}  # fmt: skip
+
+RUN_ALL = """
+from pathlib import Path
+from harness.data.pack import pack
+from harness.evaluate import evaluate
+from harness.settings.study import load_study
+from harness.train.run import train
+study = load_study(Path("experiments/study.yaml"))
+pack(study.data, study.packed)
+for cell in study.cells:
+    if cell.key != "no-lrn-1":
+        out = Path("runs/tiny") / cell.key
+        train(study.variants[cell.variant], cell.seed, study.packed, out, 1e9, "test")
+        evaluate(out, study.packed, cell.results)
+"""
+"""In one process, which starts in seconds: every cell but one, which stays missing."""
+
+
+def clean() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "PYTHON"))}
+    who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return kept | who | {"OMP_NUM_THREADS": "1"}
+
+
+def call(folder: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=folder, env=clean(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose tiny study has run, but for one cell; the code committed."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    shutil.copytree(ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / ".gitignore", folder)
+    (folder / "experiments").mkdir()
+    with (folder / "experiments/study.yaml").open("w") as file:
+        YAML(typ="safe").dump(STUDY, file)
+    call(folder, "git", "init", "-q", "-b", "main")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "code")
+    call(folder, sys.executable, "-c", RUN_ALL)
+    return folder
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to change: the working folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+Verify = Callable[..., tuple[bool, str]]
+
+
+@pytest.fixture
+def check(project: Path, capfd: pytest.CaptureFixture[str]) -> Verify:
+    """Verify in the project: whether all came out as recorded, and what was printed."""
+
+    def go(row: str | None = "base", seed: int | None = 0, **options: Any) -> tuple[bool, str]:
+        study = find_study(Path("reports/tiny.md"), Path("."))
+        chosen = targets(study, row, seed, row is None)
+        values = {"jobs": 1, "steps": None, "here": False, "threads": None} | options
+        capfd.readouterr()
+        agreed = verify(study, chosen, Path("."), **values)
+        return agreed, capfd.readouterr().out
+
+    return go
+
+
+def alter(project: Path, file: str, change: Callable[[Any], None], key: str = "base-0") -> None:
+    path = project / f"reports/tiny/cells/{key}" / file
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def stored(project: Path, key: str = "base-0") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((project / "reports/tiny/verified.json").read_text())[key]
+    return found
+
+
+def unchanged(project: Path, before: dict[Path, bytes]) -> None:
+    """Nothing in the repository is another than before but the verifications; no working tree is left."""
+    after = snapshot(project)
+    assert {path for path in before if after.get(path) != before[path]} == set()
+    new = {path.relative_to(project).as_posix() for path in after.keys() - before.keys()}
+    assert new <= {"reports/tiny/verified.json", ".checkpoints/verified-tiny.lock"}
+    assert len(call(project, "git", "worktree", "list").splitlines()) == 1
+
+
+def snapshot(project: Path) -> dict[Path, bytes]:
+    ignored = {".git", "__pycache__"}
+    return {
+        path: path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file() and ignored.isdisjoint(path.relative_to(project).parts)
+    }
+
+
+def test_a_row_comes_out_as_recorded_from_its_commit_though_the_code_has_moved_on(project: Path, check: Verify) -> None:
+    with (project / "harness/train/recipe.py").open("a") as file:
+        file.write("\nQUARTERS = 1 / 0\n")
+    before = snapshot(project)
+    agreed, said = check("base", None)
+    assert agreed
+    assert said.count("verified to the bit, all 2 epochs") == 2
+    for what in ("data", "code", "initial weights (8 layers)", "batch order", "augmentation stream", "loss stream",
+                 "final weights", "history", "metrics (", "predictions"):  # fmt: skip
+        assert what in said
+    unchanged(project, before)
+    found = stored(project)
+    assert found["verified"]
+    assert (found["epochs"], found["of"], found["differs"]) == (2, 2, [])
+    assert found["commit"] == call(project, "git", "rev-parse", "HEAD").strip()
+    assert found["machine"]["threads"] == 1
+    assert found["versions"]["torch"]
+    assert stored(project, "base-1")["verified"]
+
+
+def test_the_report_shows_what_was_verified_of_which_record(project: Path, check: Verify) -> None:
+    check(steps=1)
+    study = load_study(Path("experiments/study.yaml"))
+
+    def text() -> str:
+        return verified_text(study, read_results(study, None, project).of("base"), project)
+
+    assert text() == "1 of 2 over the first 1 epoch"
+    check()
+    assert text().startswith("1 of 2 to the bit (")
+    assert stored(project)["when"][:10] in text()
+    # A quick look that agrees takes nothing back.
+    check(steps=1)
+    assert text().startswith("1 of 2 to the bit (")
+    # Another record was not verified.
+    alter(project, "provenance.json", lambda values: values["hashes"].update(augmentation="0" * 64))
+    assert text() == "not yet"
+    check(steps=1)
+    assert text().startswith("**differs**: `base-0` (")
+
+
+def test_an_altered_hash_of_the_weights_is_found(project: Path, check: Verify) -> None:
+    alter(project, "provenance.json", lambda values: values["hashes"].update(weights="0" * 64))
+    agreed, said = check()
+    assert not agreed
+    assert "base-0: DIFFERS" in said
+    assert "differ: final weights 000000000000 -> " in said
+    assert "no epoch's row of history.csv differs" in said
+    assert "the record may have been altered" in said
+    assert stored(project)["differs"] == ["final weights"]
+    assert not stored(project)["verified"]
+
+
+def test_the_first_epoch_at_which_a_run_parts_from_its_record_is_named(project: Path, check: Verify) -> None:
+    path = project / "reports/tiny/cells/base-0/history.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[2].split(",")
+    loss = cells[2]
+    cells[2] = repr(float(loss) + 1e-9)
+    path.write_text("\n".join([*lines[:2], ",".join(cells)]) + "\n")
+    assert check(steps=1)[0], "the first epoch agrees"
+    agreed, said = check()
+    assert not agreed
+    assert f"part in epoch 2: train_loss {cells[2]} -> {loss}" in said
+    assert stored(project)["first_epoch"] == 2
+
+
+def test_what_went_in_is_compared_without_training_it_all(project: Path, check: Verify) -> None:
+    def change(values: Any) -> None:
+        values["hashes"] |= {"batch_order": "0", "augmentation": "0", "code": "0"}
+        values["hashes"]["initial"] |= {"conv3": "0", "conv9": "0"}
+
+    alter(project, "provenance.json", change)
+    agreed, said = check(steps=1)
+    assert not agreed
+    assert "differ: batch order 0 -> " in said
+    assert "differ: initial weights of conv9 0 -> none" in said
+    assert set(stored(project)["differs"]) == {
+        "code", "batch order", "augmentation stream", "initial weights of conv3", "initial weights of conv9",
+    }  # fmt: skip
+    assert "likely cause: the code at the recorded commit is not the recorded one" in said
+
+
+def test_a_run_of_other_images_is_not_made_again(project: Path, check: Verify) -> None:
+    alter(project, "provenance.json", lambda values: values["hashes"].update(data="0"))
+    agreed, said = check()
+    assert not agreed
+    assert stored(project)["differs"] == ["data"]
+    assert "likely cause: other images" in said
+
+
+def test_other_settings_than_the_recorded_ones_come_out_otherwise(project: Path, check: Verify) -> None:
+    alter(project, "config.json", lambda values: values["settings"].update(lr=0.02))
+    agreed, said = check(steps=1)
+    assert not agreed
+    assert "part in epoch 1: lr 0.01 -> 0.02" in said
+
+
+def test_another_number_of_threads_is_named_as_the_cause(project: Path, check: Verify) -> None:
+    agreed, said = check(threads=2)
+    assert stored(project)["machine"]["threads"] == 2
+    if agreed:  # so small a net may be cut into parts that sum alike
+        assert "although these differ: threads 1 -> 2" in said
+    else:
+        assert "likely cause: threads 1 -> 2" in said
+        assert {"loss stream", "final weights"} <= set(stored(project)["differs"])
+
+
+def test_the_present_code_is_held_against_the_record_where_it_is_asked_for(project: Path, check: Verify) -> None:
+    before = snapshot(project)
+    assert check(here=True, steps=1)[0]
+    unchanged(project, before)
+    recipe = project / "harness/train/recipe.py"
+    source = recipe.read_text()
+    recipe.write_text(source + "# a line that changes no number\n")
+    agreed, said = check(here=True, steps=1)
+    assert agreed
+    assert "differ: code " in said
+    recipe.write_text(source.replace("lr = weights_lr * row.lr_factor", "lr = 1.5 * weights_lr * row.lr_factor"))
+    assert recipe.read_text() != source
+    agreed, said = check(here=True, steps=1)
+    assert not agreed
+    assert "part in epoch 1: " in said
+    assert "the present code is not the recorded one" in said
+
+
+def test_all_rows_are_made_again_at_once_and_those_without_a_result_refused(project: Path, check: Verify) -> None:
+    with pytest.raises(UserError, match="no result of no-lrn-1"):
+        check(None, None, steps=1)
+    assert check(None, 0, steps=1, jobs=2)[0]
+    assert read_verified(project / "reports/tiny/verified.json").keys() == {"base-0", "no-lrn-0"}
+
+
+def test_packed_images_are_made_where_they_are_missing_and_hashed_again(project: Path, check: Verify) -> None:
+    shutil.rmtree(project / "data")
+    assert check(steps=1)[0]
+    packed = Packed.open(project / "data/tiny")
+    assert content_hash(packed) == packed.manifest.hash
+    images = project / "data/tiny/train.images.u8"
+    content = bytearray(images.read_bytes())
+    content[1000] ^= 1
+    images.write_bytes(content)
+    with pytest.raises(UserError, match="data/tiny: damaged"):
+        check(steps=1)
+
+
+@pytest.mark.parametrize(
+    ("commit", "said"),
+    [("0" * 40, "commit 000000000000 is not in this repository"), (None, "its record names no commit")],
+)
+def test_a_commit_that_cannot_be_had_is_a_mistake_told_in_one_line(
+    project: Path, check: Verify, commit: str | None, said: str
+) -> None:
+    alter(project, "provenance.json", lambda values: values.update(commit=commit))
+    with pytest.raises(UserError, match=said):
+        check(steps=1)
+    assert not (project / "reports/tiny/verified.json").exists()
+
+
+def test_code_that_does_not_run_is_told_in_one_line(project: Path, check: Verify) -> None:
+    alter(project, "config.json", lambda values: values["settings"].update(no_such=1))
+    with pytest.raises(UserError, match=r"base-0: cannot be made again: .*no_such"):
+        check(steps=1)
+
+
+# ---- what is compared, and what is said to be the cause: without making a run again
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    make_run(tmp_path / "base-0", tiny(epochs=5), 0)
+    return read_record(tmp_path / "base-0")
+
+
+def again(record: Record, **changes: Any) -> Made:
+    """The same run made again, to the bit, but for `changes`."""
+    values: dict[str, Any] = {
+        "whole": True,
+        "hashes": named_hashes(record.hashes.model_dump()),
+        "history": record.history,
+        "machine": dict(record.provenance.machine),
+        "versions": dict(record.provenance.versions),
+        "commit": record.provenance.commit,
+        "dirty": None,
+        "metrics": record.metrics,
+        "predictions": record.predictions,
+    }
+    return Made(**(values | changes))
+
+
+def hashed(record: Record, **changes: str) -> dict[str, str]:
+    return named_hashes(record.hashes.model_dump()) | {key.replace("_", " "): value for key, value in changes.items()}
+
+
+def parted(record: Record, epoch: int, column: str, value: str) -> list[dict[str, str]]:
+    return [row | ({column: value} if int(row["epoch"]) >= epoch else {}) for row in record.history]
+
+
+def test_a_run_that_comes_out_the_same_agrees_in_everything(record: Record) -> None:
+    found = compare(record, again(record), here=False)
+    assert found.verified(here=False)
+    assert (found.differs, found.environment, found.first_epoch, found.cause) == ({}, {}, None, "")
+    assert {"data", "code", "batch order", "augmentation stream", "loss stream", "final weights", "history",
+            "predictions", "metric test_top1", "initial weights of fc8"} <= set(found.agrees)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("machine", "versions", "cause"),
+    [
+        ({"threads": 2}, {}, "threads 1 -> 2"),
+        ({}, {"torch": "9.9"}, "torch 2.9.0 -> 9.9"),
+        ({"cpu": "Other", "instructions": "AVX512"}, {}, "cpu AMD EPYC -> Other, instructions AVX2 -> AVX512"),
+        ({"threads": 4}, {"torch": "9.9"}, "threads 1 -> 4, torch 2.9.0 -> 9.9"),
+        ({}, {}, "nothing that is recorded explains it"),
+    ],
+)
+def test_the_environment_is_the_likely_cause_of_other_losses(
+    record: Record, machine: dict[str, Any], versions: dict[str, Any], cause: str
+) -> None:
+    made = again(
+        record,
+        machine=record.provenance.machine | machine,
+        versions=record.provenance.versions | versions,
+        hashes=hashed(record, loss_stream="0", final_weights="0"),
+        history=parted(record, 4, "validation_loss", "0.5"),
+    )
+    found = compare(record, made, here=False)
+    assert found.first_epoch == 4
+    assert found.columns == ["validation_loss"]
+    assert found.cause.startswith(cause)
+    assert any(f"part in epoch 4: validation_loss {record.history[3]['validation_loss']} -> 0.5" in line
+               for line in lines("base-0", record, found, here=False))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ({"batch_order": "0"}, "torch 2.9.0 -> 9.9"),
+        ({"initial_weights_of_conv1": "0"}, "torch 2.9.0 -> 9.9"),
+        ({"code": "0", "final_weights": "0"}, "the code at the recorded commit is not the recorded one"),
+        ({"data": "0", "code": "0"}, "other images"),
+        ({"final_weights": "0"}, "every loss agrees"),
+    ],
+)
+def test_the_first_thing_on_the_way_that_differs_says_why(record: Record, changed: dict[str, str], cause: str) -> None:
+    made = again(record, versions=record.provenance.versions | {"torch": "9.9"}, hashes=hashed(record, **changed))
+    found = compare(record, made, here=False)
+    assert not found.verified(here=False)
+    assert found.cause.startswith(cause)
+
+
+def test_a_run_made_with_uncommitted_changes_says_so(record: Record) -> None:
+    changed = replace(record, provenance=record.provenance.model_copy(update={"dirty": "abc" * 10}))
+    found = compare(changed, again(record, hashes=hashed(record, code="0")), here=False)
+    assert found.cause == "the run was made with changes that its commit does not hold (hash abcabcabcabc)"
+
+
+def test_other_metrics_of_the_same_weights_are_the_evaluations(record: Record) -> None:
+    found = compare(record, again(record, metrics=record.metrics | {"test_top1": 1.0}), here=False)
+    assert list(found.differs) == ["metric test_top1"]
+    assert found.cause.startswith("the evaluation: the weights agree")
+
+
+def test_a_history_that_ends_early_or_late_is_found(record: Record) -> None:
+    short = compare(record, again(record, history=record.history[:3]), here=False)
+    assert (short.first_epoch, short.verified(here=False)) == (4, False)
+    first = compare(record, again(record, history=record.history[:3], whole=False), here=False)
+    assert (first.first_epoch, first.verified(here=False), first.epochs, first.of) == (None, True, 3, 5)
+    longer = replace(record, history=record.history[:3])
+    assert compare(longer, again(record), here=False).first_epoch == 4
+
+
+def test_a_value_that_is_not_a_number_agrees_with_itself(record: Record) -> None:
+    lost = replace(record, history=parted(record, 2, "train_loss", "nan"))
+    assert compare(lost, again(lost), here=False).verified(here=False)
+
+
+def command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *words], cwd=project, env=clean(), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "row", "seed", "everything", "said"),
+    [
+        ("reports/none.md", "base", None, False, "reports/none.md: no study of that name"),
+        ("reports/tiny.md", None, None, False, "got no row; allowed: --all, or one of base, no-lrn, candidate"),
+        ("reports/tiny.md", "base", None, True, "got the row base and --all"),
+        ("reports/tiny.md", "no-lnr", None, False, "tiny has no row 'no-lnr'; allowed: base, no-lrn, candidate"),
+        ("experiments/study.yaml", "base", 7, False, "--seed: got 7; allowed: 0, 1"),
+        ("reports/tiny", "candidate", 0, False, "--seed: got 0; the candidate has the seed of params.yaml"),
+        ("reports/tiny", "no-lrn", 1, False, "no result of no-lrn-1"),
+        ("reports/tiny", "candidate", None, False, "no result of candidate"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    project: Path, target: str, row: str | None, seed: int | None, everything: bool, said: str
+) -> None:
+    def go() -> None:
+        study = find_study(Path(target), Path("."))
+        chosen = targets(study, row, seed, everything)
+        verify(study, chosen, Path("."), jobs=1, steps=1, here=False, threads=None)
+
+    before = snapshot(project)
+    with pytest.raises(UserError) as mistake:
+        go()
+    assert said in str(mistake.value)
+    unchanged(project, before)
+
+
+def test_the_exit_status_says_what_came_of_it(project: Path) -> None:
+    assert command(project, "verify", "reports/tiny.md", "base", "--seed", "0", "--quick", "1").returncode == 0
+    alter(project, "provenance.json", lambda values: values["hashes"].update(augmentation="0"))
+    done = command(project, "verify", "experiments/study.yaml", "base", "--seed", "0", "--quick", "1")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    done = command(project, "verify", "reports/tiny.md", "no-lnr")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_verification_that_is_stopped_leaves_nothing(project: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    before = snapshot(project)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "verify", "reports/tiny.md", "base"], cwd=project,
+        env=clean() | {"TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    limit = time.monotonic() + 60
+    while len(call(project, "git", "worktree", "list").splitlines()) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    unchanged(project, before)
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_environment_is_exported_and_compared(tmp_path: Path, project: Path) -> None:
+    assert differences(environment(), environment()) == []
+    done = command(project, "env", "export", str(tmp_path / "here.json"))
+    assert done.returncode == 0, done.stderr
+    same = command(project, "env", "compare", str(tmp_path / "here.json"))
+    assert (same.returncode, same.stdout) == (0, "no difference\n")
+    values = json.loads((tmp_path / "here.json").read_text())
+    values["versions"]["torch"] = "1.0"
+    values["packages"]["alexnet"] = "0.1"
+    (tmp_path / "there.json").write_text(json.dumps(values))
+    other = command(project, "env", "compare", str(tmp_path / "there.json"))
+    assert other.returncode == 1
+    assert len(other.stdout.splitlines()) == 2
+    assert "versions: torch: 1.0 -> " in other.stdout
+    assert "packages: alexnet: 0.1 -> none" in other.stdout
+
+
+def test_an_environment_is_compared_with_a_runs(project: Path, tmp_path: Path) -> None:
+    record = project / "reports/tiny/cells/base-0/provenance.json"
+    assert differences(read_environment(record), environment()) == []
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(UserError, match="neither an exported environment"):
+        read_environment(tmp_path / "list.json")
