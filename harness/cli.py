@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.settings.schema import Settings
+    from harness.settings.study import Study
 
 STUDY = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
@@ -43,6 +47,7 @@ def check(
     """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
     from harness.claims.schema import claims_of
     from harness.files import write_text
+    from harness.pipeline import check_pipeline
     from harness.settings.check import check_candidate, check_study, write_resolved
     from harness.settings.study import load_study
 
@@ -50,8 +55,11 @@ def check(
     for line in check_study(checked):
         print(f"warning: {line}")
     claims_of(checked, Path("."))
-    candidate = check_candidate(CANDIDATE, checked) if checked.is_default else None
-    write_resolved(checked, candidate)
+    if checked.is_default:
+        write_resolved(checked, check_candidate(CANDIDATE, checked))
+    else:
+        check_pipeline(checked)
+        write_resolved(checked, None)
     if mark:
         # A constant: that the check ran again must not make anything else run again.
         write_text(mark, "checked\n")
@@ -112,34 +120,80 @@ def evaluate(
 def report(study: StudyFile = STUDY) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
     from harness.report.render import render
-    from harness.settings.study import load_candidate, load_study
+    from harness.settings.study import load_study
 
-    print(render(load_study(study), load_candidate(CANDIDATE), Path(".")))
+    checked = load_study(study)
+    print(render(checked, _candidate(checked), Path(".")))
+
+
+def _candidate(study: Study) -> tuple[Settings, int] | None:
+    """The run of params.yaml, which stands beside the default study alone."""
+    from harness.settings.study import load_candidate
+
+    return load_candidate(CANDIDATE) if study.is_default else None
+
+
+@app.command()
+def plan(
+    study: StudyFile = STUDY,
+    write: Annotated[bool, typer.Option("--write", help="Write the study's cells.yaml and dvc.yaml.")] = False,
+    rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
+) -> None:
+    """Print what a study's plan comes to: its variants, its runs, and what they cost."""
+    from harness.cost import cost
+    from harness.pipeline import write_pipeline
+    from harness.settings.check import check_study
+    from harness.settings.listing import list_variants
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    warnings = check_study(checked)
+    print(list_variants(checked))
+    print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
+    if write:
+        if checked.is_default:
+            raise UserError(f"{study}: is the study of dvc.yaml at the root, which is written by hand")
+        for path in write_pipeline(checked):
+            print(f"wrote {path}")
+
+
+@app.command()
+def ensemble(study: StudyFile = STUDY) -> None:
+    """Average the nets of all seeds of the variants that a study names under `ensembles`, and write their errors."""
+    from harness.ensemble import ensembles
+    from harness.files import write_json
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    write_json(checked.folder / "ensembles.json", ensembles(checked, Path(".")))
 
 
 @app.command()
 def run(
+    study: StudyFile = STUDY,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
     gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
 ) -> None:
-    """Run the cells of dvc.yaml in parallel, then everything else: as `dvc repro`, faster."""
+    """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
     from harness import pool
     from harness.progress import say
+    from harness.settings.study import load_study
 
-    check(STUDY)
-    doctor(STUDY, jobs)
-    pool.dvc("repro", *pool.upstream(), show=True)
-    cells = pool.waiting()
+    check(study)
+    doctor(study, jobs)
+    pipeline = load_study(study).pipeline
+    pool.dvc("repro", *pool.upstream(pipeline), show=True)
+    cells = pool.waiting(pipeline)
     say(f"run: {len(cells)} cells to run, {jobs} at once" if cells else "run: every cell is up to date")
-    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu]) if cells else []
+    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu], pipeline) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
-        report(STUDY)
+        report(study)
         raise UserError(
             f"run: {len(failed)} of {len(cells)} cells failed: "
-            + "; ".join(f"{f} (see {pool.LOGS / f}.log)" for f in failed)
+            + "; ".join(f"{f} (see {pool.log_of(f, pipeline)})" for f in failed)
         )
-    pool.dvc("repro", show=True)
+    pool.dvc("repro", pipeline.as_posix(), show=True)
 
 
 @app.command()
@@ -160,10 +214,11 @@ def publish(
 ) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
     from harness.files import write_text
-    from harness.settings.study import load_candidate, load_study
+    from harness.settings.study import load_study
     from harness.tracking.publish import publish as publish_study
 
-    print(publish_study(load_study(study), load_candidate(CANDIDATE), Path(".")))
+    checked = load_study(study)
+    print(publish_study(checked, _candidate(checked), Path(".")))
     if mark:
         write_text(mark, "published\n")
 
@@ -173,12 +228,12 @@ def ui(
     study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
 ) -> None:
     """Open MLflow's interface on a study's comparison."""
-    from harness.settings.study import load_candidate, load_study
+    from harness.settings.study import load_study
     from harness.tracking.publish import publish as publish_study
     from harness.tracking.server import serve
 
     checked = load_study(study)
-    published = publish_study(checked, load_candidate(CANDIDATE), Path("."))
+    published = publish_study(checked, _candidate(checked), Path("."))
     print(published)
     if published.down:
         raise UserError(

@@ -26,6 +26,13 @@ STAGES = ("train", "eval", "train-candidate", "eval-candidate")
 
 CANDIDATE = "candidate"
 
+ROOT = Path("dvc.yaml")
+
+
+def address(stage: str, pipeline: Path = ROOT) -> str:
+    """A stage as DVC's commands name it: by itself in the root's pipeline, else with its file."""
+    return stage if pipeline == ROOT else f"{pipeline.as_posix()}:{stage}"
+
 
 def _environment(gpu: str | None = None) -> dict[str, str]:
     # The stages call `python`: this interpreter's environment comes first, whether it is activated or not.
@@ -44,28 +51,33 @@ def dvc(*arguments: str, show: bool = False) -> str:
 
 def cell_of(stage: str) -> str | None:
     """The cell that a stage belongs to: `train@no-lrn-0` to `no-lrn-0`; None for a stage that the cells share."""
-    name, _, key = stage.partition("@")
+    name, _, key = stage.rpartition(":")[2].partition("@")
     if name not in STAGES:
         return None
     return key or CANDIDATE
 
 
-def stages_of(cell: str) -> list[str]:
+def stages_of(cell: str, pipeline: Path = ROOT) -> list[str]:
     """The stages of a cell, in order."""
-    return ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
+    stages = ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
+    return [address(stage, pipeline) for stage in stages]
 
 
-def upstream() -> list[str]:
+def _targets(pipeline: Path) -> list[str]:
+    return [address(stage, pipeline) for stage in (STAGES if pipeline == ROOT else STAGES[:2])]
+
+
+def upstream(pipeline: Path = ROOT) -> list[str]:
     """The stages that the cells share: run once, before them."""
     stages: set[str] = set()
-    for target in ("train", "train-candidate"):
+    for target in _targets(pipeline)[::2]:
         stages |= set(re.findall(r'^\s*"([^"]+)";', dvc("dag", "--dot", target), re.MULTILINE))
     return sorted(stage for stage in stages if cell_of(stage) is None)
 
 
-def waiting() -> list[str]:
+def waiting(pipeline: Path = ROOT) -> list[str]:
     """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them."""
-    found = json.loads(dvc("status", "--json", *STAGES))
+    found = json.loads(dvc("status", "--json", *_targets(pipeline)))
     return sorted({cell for stage in found if (cell := cell_of(stage)) is not None})
 
 
@@ -78,7 +90,7 @@ class _Running:
     begin: float
 
 
-def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]:
+def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT) -> list[str]:
     """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
 
     Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
@@ -102,7 +114,7 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]
         with progress(len(cells), "cells", "cells") as advance:
             while running or (todo and not told):
                 while todo and free and not told:
-                    running.append(_start(todo.pop(0), free.pop(0)))
+                    running.append(_start(todo.pop(0), free.pop(0), pipeline))
                 time.sleep(0.1)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
@@ -119,10 +131,15 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str]) -> list[str]
     return failed
 
 
-def _start(cell: str, gpu: str | None) -> _Running:
-    log = (LOGS / f"{cell}.log").open("w", encoding="utf-8")
+def log_of(cell: str, pipeline: Path = ROOT) -> Path:
+    """Where a cell's output is kept."""
+    return LOGS / (f"{cell}.log" if pipeline == ROOT else f"{pipeline.parent.name}-{cell}.log")
+
+
+def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
+    log = log_of(cell, pipeline).open("w", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell)],
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell, pipeline)],
         env=_environment(gpu),
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -283,10 +283,14 @@ READERS = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a sound file of every kind."""
     root = tmp_path_factory.mktemp("project")
+    candidate = STUDY["variants"]["base"] | {"seed": 0}
     for name, content in (
-        ("study.yaml", STUDY), ("sound.yaml", STUDY), ("planned.yaml", PLANNED), ("params.yaml", STUDY["variants"]["base"] | {"seed": 0}),
-        ("sound-params.yaml", STUDY["variants"]["base"] | {"seed": 0}),
-    ):  # fmt: skip
+        ("study.yaml", STUDY),
+        ("sound.yaml", STUDY),
+        ("planned.yaml", PLANNED),
+        ("params.yaml", candidate),
+        ("sound-params.yaml", candidate),
+    ):
         with (root / name).open("w") as file:
             YAML(typ="safe").dump(content, file)
     shutil.copy(ROOT / "experiments/claims.yaml", root)

@@ -23,20 +23,22 @@ from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.evaluate import evaluate
 from harness.gallery import compute, draw
+from harness.gallery.arrays import MAPS, Confusion, Gallery, Kernels
 from harness.gallery.captions import captions
-from harness.gallery.compute import Confusion, Gallery, Kernels
 from harness.gallery.render import draw_all, find_cell, render
 from harness.gallery.sheet import fitted, png, short
 from harness.net.alexnet import AlexNet
+from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
+from harness.record import RunFolder
 from harness.report.cells import read_results
 from harness.report.gallery import gallery as section
 from harness.report.page import to_html
 from harness.report.render import render as render_report
 from harness.settings.schema import DataSettings
-from harness.settings.study import Cell, Study, load_study
-from harness.train.run import train
+from harness.settings.study import Cell, Study, load_study, resolve
+from harness.train.run import load_net, train
 
 NAMES = ["kernels", "predictions", "neighbours", "confusion", "augmentations", "lrn"]
 CELL = Cell("components", "base", 0)
@@ -149,7 +151,7 @@ def test_confusion_counts_every_test_image_and_agrees_with_the_error(
 
 def test_neighbours_are_those_of_a_brute_force_search(run: Path, packed: Path, shown: Gallery) -> None:
     opened = Packed.open(packed)
-    net = compute.load_net(compute.RunFolder(run), shown.config)
+    net = load_net(RunFolder(run), shown.config)
 
     def units(part: str) -> np.ndarray:
         images = Images(opened, part, shown.config.settings, torch.device("cpu"))
@@ -187,12 +189,12 @@ def test_normalised_maps_are_those_of_the_nets_own_lrn(run: Path, packed: Path, 
 
 
 def test_the_window_of_a_kernel_stays_in_its_column() -> None:
-    norm = compute.Norm(5, 1e-4, 0.75, 2.0)
+    norm = Norm(5, 1e-4, 0.75, 2.0)
     assert compute.window(norm, 16, 7) == [5, 6, 7, 8, 9]
     assert compute.window(norm, 16, 0) == [0, 1, 2]
-    assert compute.window(compute.Norm(5, 1e-4, 0.75, 2.0, columns=2), 16, 7) == [5, 6, 7]
-    assert compute.window(compute.Norm(4, 1e-4, 0.75, 2.0), 16, 7) == [5, 6, 7, 8]
-    assert len(compute.window(compute.Norm(15, 1e-4, 0.75, 2.0), 32, 16)) == compute.MAPS
+    assert compute.window(Norm(5, 1e-4, 0.75, 2.0, columns=2), 16, 7) == [5, 6, 7]
+    assert compute.window(Norm(4, 1e-4, 0.75, 2.0), 16, 7) == [5, 6, 7, 8]
+    assert len(compute.window(Norm(15, 1e-4, 0.75, 2.0), 32, 16)) == MAPS
 
 
 def test_augmentations_are_what_training_drew(packed: Path, shown: Gallery) -> None:
@@ -240,20 +242,21 @@ def test_what_does_not_apply_is_left_out_and_said(packed: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("settings", "columns", "layer"),
     [
-        ({"columns": "apart"}, 2, "fc7"),
-        ({"columns": "dense"}, 1, "fc7"),
-        ({"depth": "-conv2"}, 1, "fc7"),  # conv3 reads both columns of conv1, so there are none to tell apart
-        ({"preset": ["cifar_19pct"], "geometry": "small"}, 1, "conv3"),
+        (TINY | {"columns": "apart"}, 2, "fc7"),
+        (TINY | {"columns": "dense"}, 1, "fc7"),
+        (TINY | {"depth": "-conv2"}, 1, "fc7"),  # conv3 reads both columns of conv1, so there are none to tell apart
+        ({"preset": ["cifar_19pct"], "device": "cpu"}, 1, "conv3"),
     ],
 )
 def test_columns_and_last_hidden_layer_are_read_from_the_net(
     packed: Path, settings: dict[str, Any], columns: int, layer: str
 ) -> None:
-    net = AlexNet(tiny(**settings), 3, 10)
+    resolved = resolve(settings, "test")
+    net = AlexNet(resolved, 3, 10)
     net.initialise(0)
     opened = Packed.open(packed)
-    numerics = configure(tiny(**settings))
-    test, train = (Images(opened, part, tiny(**settings), numerics.device) for part in ("test", "train"))
+    numerics = configure(resolved)
+    test, train = (Images(opened, part, resolved, numerics.device) for part in ("test", "train"))
     assert len(compute.kernels(net).columns) == columns
     assert compute.neighbours(net, test, train, numerics, 0).layer == layer
 

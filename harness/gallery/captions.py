@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from harness.gallery.compute import Augmentations, Confusion, Gallery, Kernels, Neighbours, Predictions, Response
+from harness.gallery.arrays import Augmentations, Confusion, Gallery, Kernels, Neighbours, Predictions, Response
 from harness.gallery.draw import shown_classes
 from harness.settings.schema import Settings
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from harness.gallery.compute import MAPS, Augmentations, Confusion, Kernels, Neighbours, Predictions, Response
+from harness.gallery.arrays import MAPS, Augmentations, Confusion, Kernels, Neighbours, Predictions, Response
 from harness.gallery.sheet import WIDTH, Sheet, fitted, png, short, tile
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style
 

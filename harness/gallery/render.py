@@ -8,8 +8,9 @@ from typing import Any
 from harness.errors import UserError
 from harness.files import write_bytes, write_json
 from harness.gallery import draw
+from harness.gallery.arrays import Gallery
 from harness.gallery.captions import captions
-from harness.gallery.compute import Gallery, compute, diverged
+from harness.gallery.compute import compute, diverged
 from harness.progress import say
 from harness.record import RunFolder, read_config
 from harness.settings.study import Cell, Study

@@ -39,12 +39,19 @@ FAMILY = 7
 """Comparisons of the study that the figures show: as many as the default study has."""
 
 
-def calibrate(out: Path, studies: int, root: Path) -> Path:
+def calibrate(
+    out: Path,
+    studies: int,
+    root: Path,
+    seeds: Sequence[int] = SEEDS,
+    comparisons: Sequence[int] = COMPARISONS,
+    methods: Sequence[str] = METHODS,
+) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path."""
     residuals = read_residuals(root)
     cells: list[Cell] = []
     for noise in NOISES:
-        own = list(simulate(studies, residuals, noises=(noise,)))
+        own = list(simulate(studies, residuals, (noise,), seeds, comparisons, methods))
         say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
         cells += own
     rows = [{key: _rounded(value) for key, value in asdict(cell).items()} for cell in cells]

@@ -25,6 +25,9 @@ Status = Literal["finished", "diverged", "missing", "stale"]
 CURVE = ("lr", "train_loss", "train_top1", "validation_loss", "validation_top1")
 """Columns of history.csv that are compared, beside the epoch."""
 
+CLEAN = ("clean_loss", "clean_top1")
+"""Columns of history.csv with training loss and error in evaluation mode: nan where a run did not measure them."""
+
 TIMES = ("seconds", "time")
 """Columns of history.csv that say when: seconds an epoch took, and UNIX time at its end."""
 
@@ -216,7 +219,12 @@ def _read_metrics(path: Path) -> tuple[int | None, dict[str, float]]:
 def _read_history(path: Path) -> list[dict[str, float]]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        return [{"epoch": int(row["epoch"])} | {key: float(row[key]) for key in (*CURVE, *TIMES)} for row in rows]
+        return [
+            {"epoch": int(row["epoch"])}
+            | {key: float(row[key]) for key in (*CURVE, *TIMES)}
+            | {key: float(row[key]) for key in CLEAN if key in row}
+            for row in rows
+        ]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import figures, ledger, proof, sections, tables
+from harness.report import evidence, figures, ledger, proof, sections, tables
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.markdown import code, plain
@@ -39,6 +39,9 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     write_bytes(
         folder / "forest.svg", figures.forest(rows, own.difference if own else None, METRICS[study.file.metric])
     )
+    said = sections.context(study, rows, own, results, root)
+    images = evidence.evidence_csv(said["evidence_rows"], study.file.confidence)
+    write_csv(folder / "images.csv", images, evidence.IMAGE_COLUMNS)
     write_bytes(folder / "seeds.svg", figures.seeds(rows, METRICS[study.file.metric]))
     write_bytes(folder / "power.svg", figures.power(rows))
     for name, column, label in (
@@ -47,7 +50,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     ):
         write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
     path = root / study.report
-    write_text(path, to_markdown(sections.context(study, rows, own, results, root)))
+    write_text(path, to_markdown(said))
     return path
 
 

@@ -9,6 +9,7 @@ from harness.progress import clock
 from harness.report import conditions, ledger, proof, words
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
@@ -32,6 +33,7 @@ def context(
 ) -> dict[str, Any]:
     """Everything that the template names."""
     found = conditions.conditions(results)
+    images = evidence_rows(study, results)
     run = candidate.result.run if candidate and candidate.result.status == "finished" else None
     single = errors_of([run]) if run else {}
     names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
@@ -59,6 +61,8 @@ def context(
             if cell.status != "finished"
         ],
         "claims": ledger.section(ledger.ledger_rows(study, results, root)),
+        "evidence_rows": images,
+        "evidence": evidence_section(images),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),

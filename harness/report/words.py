@@ -8,7 +8,14 @@ from harness.report.tables import VariantRow, rules
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
-METRICS = {"test_top1": "test error (centre crop)", "test_top1_10crop": "test error (mean of ten crops)"}
+METRICS = {
+    "test_top1": "test error (centre crop)",
+    "test_top1_10crop": "test error (mean of ten crops)",
+    "test_top1_mc_geometric": "test error (geometric mean over dropout masks)",
+    "test_top1_mc_arithmetic": "test error (arithmetic mean over dropout masks)",
+    "validation_top1": "validation error",
+    "train_top1": "training error (evaluation mode)",
+}
 """The study's metric in words."""
 
 

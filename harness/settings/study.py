@@ -1,5 +1,6 @@
 """A study: its file, the runs that it declares, and where their results lie."""
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,16 +42,26 @@ class StudyFile(Declared):
         description="every variant runs with each of these"
     )
     baseline: str = Field("base", description="the variant that the others are compared with")
-    metric: Literal["test_top1", "test_top1_10crop"] = Field("test_top1", description="the error that is compared")
+    metric: Literal[
+        "test_top1",
+        "test_top1_10crop",
+        "test_top1_mc_geometric",
+        "test_top1_mc_arithmetic",
+        "validation_top1",
+        "train_top1",
+    ] = Field("test_top1", description="the error that is compared, of one evaluation of the same trained nets")
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
+    ensembles: list[str] = Field([], description="variants whose nets of all seeds are also averaged")
     claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
     limit: int = Field(500, ge=1, description="largest number of runs that the plan may come to")
     defaults: Any = Field(None, description="a place for anchors; not read")
     settings: dict[str, Any] = Field({}, description="settings of every variant, and of the baseline")
     factors: dict[str, dict[str, Any]] = Field({}, description="name -> settings: switches off the baseline")
     plan: list[dict[str, Any]] = Field([], description="how the factors make variants: see Plan")
-    variants: dict[str, Any] = Field({}, description="name -> settings, laid over `settings`, each one run a seed")
+    variants: dict[str, Any] = Field(
+        {}, description="name -> settings, over `settings`, or with a preset by themselves"
+    )
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,9 @@ def load_study(path: Path) -> Study:
     variants = _variants(file, path)
     if file.baseline not in variants:
         raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")
+    for name in file.ensembles:
+        if name not in variants:
+            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}")
     for name in file.published:
         if name not in variants:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
@@ -240,7 +254,19 @@ def load_study(path: Path) -> Study:
 INHERITED = ("data", "seeds", "baseline", "metric", "confidence", "published", "claims", "settings", "factors")
 """Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
 
-LAID_OVER = ("settings", "factors", "published", "data")
+LAID_OVER = ("settings", "factors", "data")
+
+
+def lineage(path: Path) -> list[Path]:
+    """A study's file, and those that it extends, nearest first. Raises `UserError`."""
+    found = [path]
+    while True:
+        values = read_yaml(found[-1])
+        parent = values.get("extends") if isinstance(values, dict) else None
+        if not parent:
+            return found
+        # Written without `..`, as DVC and a reader would name it.
+        found.append(Path(os.path.normpath(found[-1].parent / parent)))
 
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
@@ -277,7 +303,8 @@ def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
     for name, values in file.variants.items():
         if name in found:
             raise UserError(f"{path}: variants.{name}: is a variant of the plan, too; take another name")
-        found[name] = [common, _flat(values, f"{path}: variants.{name}")]
+        own = _flat(values, f"{path}: variants.{name}")
+        found[name] = [own] if "preset" in values else [common, own]
     if not found:
         raise UserError(f"{path}: variants: got none; at least the baseline is needed")
     for name in found:

@@ -13,7 +13,7 @@ from harness.statistics.paired import Difference, compare
 
 @dataclass(frozen=True)
 class Ratio:
-    """Variant over baseline. `low`, `high`: None for fewer than two pairs, without spread, or without a bounded interval."""
+    """Variant over baseline. `low`, `high`: None for fewer than two pairs, without spread, or where unbounded."""
 
     n: int
     ratio: float | None
@@ -24,8 +24,8 @@ class Ratio:
 def log_ratio(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95) -> Ratio:
     """Ratio of positive values by seed: the geometric mean of the seeds' ratios, Student's t over their logarithms.
 
-    For times and speeds, whose noise multiplies: on the log scale twice as fast and half as fast are as far apart. Raises
-    `ValueError` for values that are not above zero.
+    For times and speeds, whose noise multiplies: on the log scale twice as fast and half as fast are as far apart.
+    Raises `ValueError` for values that are not above zero.
     """
     for value in [*variant.values(), *baseline.values()]:
         if not 0 < value < math.inf:
@@ -86,7 +86,7 @@ def rank(values: Mapping[str, Mapping[int, float]]) -> Ranking:
 
 
 def time_to_level(history: Iterable[Mapping[str, float]], column: str, level: float) -> float:
-    """The first epoch whose value is at most `level`; infinite when none is: it counts as the slowest, never as absent."""
+    """The first epoch whose value is at most `level`; infinite when none is: the slowest, never absent."""
     for row in history:
         if row[column] <= level:
             return float(row["epoch"])
@@ -105,7 +105,8 @@ def factorial(
 
     A main effect is the mean at level 1 less that at level 0; an interaction of two is half of how much one effect
     changes with the other factor. Each contrast is taken within each seed, so seeds are blocks, and its interval is
-    Student's t over the seeds that every cell has. Contrasts are orthogonal. Raises `ValueError` for a cell that is absent.
+    Student's t over the seeds that every cell has. Contrasts are orthogonal. Raises `ValueError` for a cell that is
+    absent.
     """
     f = len(names)
     levels = list(itertools.product((0, 1), repeat=f))

@@ -4,7 +4,7 @@ import math
 
 from scipy import optimize, stats
 
-from harness.statistics.block import LEAST_SEEDS
+from harness.statistics.block import LEAST_COMPARISONS, LEAST_SEEDS
 from harness.statistics.family import critical_value
 
 MOST_SEEDS = 10_000
@@ -58,19 +58,19 @@ def seeds_needed(
 
 
 def design(n: int, alpha: float, comparisons: int, shared: bool) -> tuple[int, float]:
-    """Degrees of freedom and critical |t| of one comparison among `comparisons`, with n seeds."""
-    if shared and comparisons > 1:
+    """Degrees of freedom and critical |t| of one comparison among `comparisons`, with n seeds.
+
+    `shared`: by one residual, where there are as many seeds and comparisons as `block` asks for.
+    """
+    if shared and comparisons >= LEAST_COMPARISONS and n >= LEAST_SEEDS:
         df = (n - 1) * comparisons
         return df, critical_value(alpha, comparisons, df)
     return n - 1, float(stats.t.isf(alpha / (2 * comparisons), n - 1))
 
 
 def detectable_at(seeds: int, se: float, n: int, alpha: float, comparisons: int, shared: bool) -> float:
-    """What `detectable` would be with other seeds: `se` is that of n pairs; noise and family stay as they are.
-
-    A shared residual is shared from LEAST_SEEDS seeds on.
-    """
-    df, critical = design(seeds, alpha, comparisons, shared and seeds >= LEAST_SEEDS)
+    """What `detectable` would be with other seeds: `se` is that of n pairs; noise and family stay as they are."""
+    df, critical = design(seeds, alpha, comparisons, shared)
     return detectable(se * math.sqrt(n / seeds), df, critical)
 
 

@@ -35,7 +35,14 @@ def verify(
     commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
     Raises `UserError` when a run has no result, or cannot be made again.
     """
-    records = {target.key: _record(root, target) for target in chosen}
+    there = [target for target in chosen if (root / target.results).is_dir()]
+    for target in chosen:
+        if target not in there:
+            said = f"no result of {target.key} in {target.results}: there is nothing to verify"
+            if len(chosen) == 1 or not there:
+                raise UserError(said)
+            say(f"{target.key}: {said}")
+    records = {target.key: read_record(root / target.results) for target in there}
     images = _images(study, root)
     runs = f"{len(records)} run{'' if len(records) == 1 else 's'}"
     say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
@@ -54,12 +61,6 @@ def verify(
     if failed:
         raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
     return agreed
-
-
-def _record(root: Path, target: Target) -> Record:
-    if not (root / target.results).is_dir():
-        raise UserError(f"{target.results}: no result of {target.key}: there is nothing to verify")
-    return read_record(root / target.results)
 
 
 def _images(study: Study, root: Path) -> Packed:

@@ -1,0 +1,128 @@
+"""The tests err as rarely as they say, by simulation; the report on it says what the simulation found."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.report import calibration
+from harness.statistics.calibrate import (
+    NOISES,
+    Cell,
+    choose,
+    draw,
+    misses,
+    residuals_of,
+    simulate,
+)
+from harness.statistics.comparison import DEFAULT, Rules, compare_all
+
+
+def cells(noise: str, method: str = DEFAULT, n: int = 5, k: int = 7, studies: int = 3000) -> list[Cell]:
+    return list(simulate(studies, (), (noise,), (n,), (k,), (method,)))
+
+
+@pytest.mark.parametrize("noise", ["normal", "skewed", "heavy", "discrete", "variant-4x", "baseline-4x"])
+def test_the_default_test_keeps_its_error_rates(noise: str) -> None:
+    null = cells(noise)[0]
+    # 3,000 studies: two standard errors are .9 points.
+    assert null.family_error <= 0.065 + 0.009
+    assert null.coverage >= 0.935 - 0.009
+    assert null.equivalent + null.helps + null.hurts + null.inconclusive == pytest.approx(1)
+
+
+def test_the_default_test_finds_more_than_the_paired_t_test() -> None:
+    ours, theirs = ({c.effect: c.power for c in cells("normal", method)} for method in (DEFAULT, "paired_t"))
+    assert ours[2.0] > theirs[2.0] + 0.1
+    assert all(ours[effect] >= theirs[effect] - 0.02 for effect in ours)
+
+
+def test_without_the_rule_for_other_scales_the_block_design_errs() -> None:
+    assert cells("variant-4x", "plain_block")[0].family_error > 0.1
+    assert cells("baseline-4x", "plain_block")[0].coverage < 0.85
+
+
+def test_a_difference_as_large_as_the_margin_is_seldom_called_equivalent() -> None:
+    at_margin = {c.effect: c for c in cells("normal", n=20, k=3)}[2.0]
+    assert at_margin.equivalent <= 0.06
+    none = {c.effect: c for c in cells("normal", n=20, k=3)}[0.0]
+    assert none.equivalent > 0.9
+
+
+def test_the_simulation_judges_as_a_study_is_judged() -> None:
+    values = draw(np.random.default_rng(0), "normal", 30, 6, 5)
+    values[..., 1] += 2
+    from harness.statistics.comparison import estimates, judge
+
+    judged = judge(estimates(values, "block"), 0.05, 1.5)
+    for number, table in enumerate(values):
+        arms = {f"a{arm}": dict(enumerate(table[:, arm].tolist())) for arm in range(5)}
+        found = list(compare_all(arms, "a0", Rules(margin=1.5)).values())
+        assert [c.adjusted for c in found] == pytest.approx(judged.adjusted[number].tolist())
+        assert [c.adjusted_equivalent for c in found] == pytest.approx(judged.adjusted_equivalent[number].tolist())
+        assert [("inconclusive", "equivalent", "hurts", "helps").index(c.verdict) for c in found] == judged.codes[
+            number
+        ].tolist()
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_has_mean_zero_and_the_sd_that_it_says(noise: str) -> None:
+    residuals = [residuals_of(np.random.default_rng(1).normal(20, 0.5, (5, 8)))]
+    values = draw(np.random.default_rng(2), noise, 4000, 5, 4, residuals)
+    assert values.shape == (4000, 5, 4)
+    assert values.mean() == pytest.approx(0, abs=0.04)
+    kind, _, factor = noise.partition("-")
+    sds = values.std((0, 1))
+    wanted = np.ones(4)
+    if factor:
+        wanted[0 if kind == "baseline" else -1] = float(factor.rstrip("x"))
+    # Student's t with 3 degrees of freedom has no fourth moment: its sd is seldom near the true one.
+    assert sds == pytest.approx(wanted, rel=0.6 if noise == "heavy" else 0.15)
+
+
+def test_residuals_have_no_mean_of_seed_or_arm() -> None:
+    table = residuals_of(np.random.default_rng(3).normal(size=(5, 4)) + np.arange(4))
+    assert table.mean(0) == pytest.approx(np.zeros(4), abs=1e-12)
+    assert table.mean(1) == pytest.approx(np.zeros(5), abs=1e-12)
+
+
+def test_the_test_with_the_most_power_among_those_that_miss_nowhere_is_chosen() -> None:
+    def cell(test: str, error: float, power: float, effect: float) -> Cell:
+        return Cell("normal", 5, 7, test, effect, 10_000, error, 0.95, power, 0, 0, 0, 1)
+
+    made = [cell(test, error, 0.0, 0.0) for test, error in (("paired_t", 0.04), ("block", 0.065), ("moderated", 0.07))]
+    made += [cell(test, 0.04, power, 2.0) for test, power in (("paired_t", 0.2), ("block", 0.5), ("moderated", 0.6))]
+    assert [c.test for c in misses(made, "moderated")] == ["moderated"]
+    assert choose(made) == "block"
+    assert choose([c for c in made if c.test == "moderated"]) is None
+
+
+def test_the_committed_calibration_picks_the_default() -> None:
+    path = Path(__file__).parent.parent / "reports" / "calibration" / "calibration.csv"
+    kinds = {"seeds": int, "comparisons": int, "studies": int, "noise": str, "test": str}
+    with path.open(newline="") as file:
+        stored = [
+            Cell(**{key: kinds.get(key, float)(value) for key, value in row.items()}) for row in csv.DictReader(file)
+        ]
+    assert misses(stored, DEFAULT) == []
+    assert choose(stored) == DEFAULT
+    assert min(c.studies for c in stored if c.test != "sign_flip") >= 10_000
+    assert {c.noise for c in stored} == set(NOISES)
+
+
+def test_the_report_of_a_small_calibration_is_the_same_each_time(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "two"):
+        report = calibration.calibrate(
+            tmp_path / name / "calibration",
+            200,
+            tmp_path,
+            seeds=(4, 5),
+            comparisons=(1, 7),
+            methods=("paired_t", "block"),
+        )
+        texts.append([p.read_bytes() for p in sorted((tmp_path / name).rglob("*.*")) if p.is_file()])
+        assert "No committed study was there" in report.read_text()
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 5

@@ -1,0 +1,247 @@
+"""A plan expands to declared runs, is checked before anything runs, and cells that studies share are trained once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cost import cost, macs
+from harness.errors import UserError
+from harness.files import read_yaml
+from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
+from harness.record import NUMERIC_CODE, RunFolder
+from harness.settings.check import write_resolved
+from harness.settings.plan import Plan, expand, word
+from harness.settings.presets import DIFFERENCES, PRESETS
+from harness.settings.study import DEFAULT, load_run, load_study, resolve
+from harness.train.run import train
+
+ROOT = Path(__file__).parent.parent
+STUDIES = sorted(path.relative_to(ROOT) for path in (ROOT / "experiments").glob("*/study.yaml"))
+FACTORS = {"a": {"lrn": False}, "b": {"dropout": 0}, "c": {"gpus": 1}, "d": {"weight_decay": 0}}
+
+
+def names(**step: Any) -> list[str]:
+    return list(expand(Plan(**step), FACTORS, "f"))
+
+
+def study_file(folder: Path, **keys: Any) -> Path:
+    values = {
+        "name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0],
+        "settings": TINY, "factors": FACTORS, "plan": [{"kind": "one_factor"}],
+    } | keys  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "study.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_a_plan_names_what_it_combines() -> None:
+    assert names(kind="one_factor") == ["a", "b", "c", "d"] == names(kind="leave_one_out")
+    assert names(kind="one_factor", factors=["b"]) == ["b"]
+    assert names(kind="add_one_in", factors=["a", "b", "c"]) == ["all", "all-but-a", "all-but-b", "all-but-c"]
+    assert names(kind="factorial", factors=["a", "b"]) == ["a", "b", "a_b"]
+    assert len(names(kind="factorial")) == 15
+    assert names(kind="grid", values={"lr": [0.01, 3e-5], "gpus": [1, 2]}) == [
+        "lr-0p01_gpus-1", "lr-0p01_gpus-2", "lr-3em05_gpus-1", "lr-3em05_gpus-2",
+    ]  # fmt: skip
+    assert word("-conv3") == "conv3"
+    assert word(True) == "on"
+
+
+def test_all_but_one_puts_one_component_back() -> None:
+    found = expand(Plan(kind="add_one_in"), FACTORS, "f")
+    assert found["all"] == tuple(FACTORS.values())
+    assert found["all-but-b"] == (FACTORS["a"], FACTORS["c"], FACTORS["d"])
+
+
+def test_a_half_fraction_is_balanced_and_orthogonal() -> None:
+    found = names(kind="fractional", generators={"d": ["a", "b", "c"]})
+    runs = [set(), *(set(name.split("_")) for name in found)]
+    levels = [{f: 1 if f in run else -1 for f in FACTORS} for run in runs]
+    # a * b * c * d is the same in all runs: half of the sixteen, every factor on in half of them, each pair orthogonal.
+    assert len(runs) == 8
+    for one in FACTORS:
+        assert sum(level[one] for level in levels) == 0
+        for other in FACTORS:
+            assert one == other or sum(level[one] * level[other] for level in levels) == 0
+    assert {level["a"] * level["b"] * level["c"] * level["d"] for level in levels} == {1}
+
+
+@given(st.integers(1, 5))
+def test_a_factorial_has_every_combination_once(count: int) -> None:
+    factors = {f"f{n}": {"lr": 0.1 * n} for n in range(count)}
+    found = expand(Plan(kind="factorial"), factors, "f")
+    assert len(found) == 2**count - 1
+    assert len({tuple(map(str, layers)) for layers in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"plan": [{"kind": "one_factor", "factors": []}]}, "plan.0: got a plan that expands to no variant"),
+        ({"plan": [{"kind": "grid"}]}, "plan.0: got a plan that expands to no variant"),
+        ({"plan": [{"kind": "grid", "values": {"lr": []}}]}, "expands to no variant"),
+        ({"plan": [{"kind": "one_factor", "factors": ["x"]}]}, "plan.0: factors: got 'x'; allowed: a, b, c, d"),
+        ({"plan": [{"kind": "twice"}]}, "plan.0: kind: got 'twice'; allowed: one of one_factor"),
+        ({"plan": [{"kind": "fractional"}]}, "generators: got none"),
+        ({"plan": [{"kind": "fractional", "generators": {"d": ["d", "a"]}}]}, "generators.d: got ['d', 'a']"),
+        ({"plan": [{"kind": "one_factor", "values": {"lr": [1]}}]}, "values: got 1 settings; allowed with kind: grid"),
+        ({"plan": [{"kind": "factorial", "factors": ["a", "a"]}]}, "a stands twice"),
+        ({"seeds": list(range(101)), "limit": 500}, "limit: got 5 variants x 101 seeds = 505 runs; allowed: at"),
+        ({"plan": [], "factors": {}}, "variants: got none"),
+        ({"factors": {"x": {"lnr": False}}}, "variants.x: unknown setting 'lnr'; did you mean"),
+        ({"factors": {"x": {"preset": "caffe"}}}, "factors.x: preset: got 'caffe'; allowed: paper"),
+        ({"factors": {"x": {"spatial_norm": True, "depth": "-conv2"}}}, "variants.x: spatial_norm: it stands in"),
+        ({"factors": {"x": {"crop_chunk": 24}}}, "variants.x: crop_chunk: got 24; it must divide batch (32)"),
+        ({"factors": {"x": {"columns": "dense", "gpus": 1}}}, "variants.x: columns: got 'dense'; allowed only with"),
+        ({"factors": {"x.y": {}}}, "variants.x.y: a name has small letters"),
+        ({"variants": {"a": {}}}, "variants.a: is a variant of the plan, too"),
+        ({"ensembles": ["z"]}, "ensembles: got 'z'; allowed: base, a, b, c, d"),
+        ({"extends": "study.yaml"}, "a circle is not allowed"),
+        ({"extends": "nowhere.yaml"}, "nowhere.yaml: no such file"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_is_refused_in_one_line(keys: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        load_study(study_file(tmp_path, **keys))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_study_lays_its_settings_over_those_of_the_one_it_extends(tmp_path: Path) -> None:
+    study_file(tmp_path, seeds=[3, 4], confidence=0.9)
+    child = tmp_path / "child"
+    child.mkdir()
+    (child / "study.yaml").write_text(
+        json.dumps(
+            {"extends": "../study.yaml", "name": "c", "title": "t", "purpose": "p", "settings": {"epochs": 1},
+             "factors": {"e": {"lr": 0.5}}, "plan": [{"kind": "one_factor", "factors": ["a", "e"]}]}
+        )
+    )  # fmt: skip
+    study = load_study(child / "study.yaml")
+    assert list(study.variants) == ["base", "a", "e"]
+    assert study.seeds == [3, 4]
+    assert study.file.confidence == 0.9
+    assert study.variants["base"] == tiny(epochs=1)
+    assert study.variants["e"] == tiny(epochs=1, lr=0.5)
+
+
+def test_a_variant_with_a_preset_starts_from_it_alone(tmp_path: Path) -> None:
+    study = load_study(study_file(tmp_path, variants={"own": {"preset": "paper"}, "over": {"lr": 0.5}}))
+    assert study.variants["own"] == resolve({"preset": "paper"}, "t")
+    assert study.variants["over"] == tiny(lr=0.5)
+
+
+def test_the_differences_are_settings_of_their_own_and_together_the_run() -> None:
+    assert list(DIFFERENCES) == [f"A{number}" for number in range(1, 17)]
+    changed = [key for factor in DIFFERENCES.values() for key in factor]
+    assert len(changed) == len(set(changed))
+    together = resolve({"preset": "paper"} | {k: v for f in DIFFERENCES.values() for k, v in f.items()}, "t")
+    assert together.model_copy(update={"epochs": 91}) == resolve({"preset": "as_run"}, "t")
+    for factor in DIFFERENCES.values():
+        one = resolve({"preset": "paper"} | factor, "t")
+        assert {
+            k: v for k, v in one.model_dump().items() if v != resolve({}, "t").model_dump()[k]
+        }.keys() <= factor.keys()
+    assert PRESETS["as_run"]["epochs"] == 91
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=[path.parent.name for path in STUDIES])
+def test_each_study_s_pipeline_is_what_it_declares(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    study = load_study(path)
+    check_pipeline(study)
+    assert study.name == path.parent.name
+    for name, settings in study.variants.items():
+        stored = study.resolved / f"{name}.json"
+        assert not stored.exists() or load_run(str(stored)) == settings
+
+
+def test_a_study_s_stages_depend_on_what_those_of_the_root_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    study = load_study(STUDIES[0])
+    (ROOT / "build").mkdir(exist_ok=True)
+    own = read_text(pipeline_text(study))["stages"]
+    root = read_yaml(ROOT / "dvc.yaml")["stages"]
+    for stage in ("train", "eval", "data", "gallery"):
+        code = {d for d in own[stage]["deps"] if d.startswith("harness/")}
+        assert code == {d for d in root[stage]["deps"] if d.startswith("harness/")}, stage
+    assert {f"harness/{path}" for path in NUMERIC_CODE} < set(own["train"]["deps"])
+    assert f"name: {study.name}" in cells_text(study)
+
+
+def read_text(text: str) -> Any:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(text)
+
+
+def test_check_refuses_a_pipeline_that_is_not_the_study_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = study_file(Path("experiments/s"))
+    study = load_study(path)
+    with pytest.raises(UserError, match=r"cells.yaml: is missing; run: harness plan experiments/s/study.yaml --write"):
+        check_pipeline(study)
+    write_pipeline(study)
+    check_pipeline(study)
+    study_file(Path("experiments/s"), seeds=[0, 1])
+    with pytest.raises(UserError, match=r"cells.yaml: is not what the study declares"):
+        check_pipeline(load_study(path))
+
+
+def test_resolved_settings_are_written_in_full_and_old_ones_removed(tmp_path: Path) -> None:
+    study = load_study(study_file(tmp_path))
+    write_resolved(study, None)
+    assert {path.stem for path in study.resolved.iterdir()} == set(study.variants)
+    assert load_run(str(study.resolved / "a.json")) == study.variants["a"]
+    before = (study.resolved / "a.json").read_bytes()
+    other = load_study(study_file(tmp_path, plan=[{"kind": "one_factor", "factors": ["a"]}]))
+    write_resolved(other, None)
+    assert {path.stem for path in study.resolved.iterdir()} == {"base", "a"}
+    assert (study.resolved / "a.json").read_bytes() == before
+
+
+def test_a_cell_that_another_study_has_is_copied_to_the_bit(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    train(tiny(epochs=1), 0, packed, runs / "one" / "base-0", 1e9, "test", runs)
+    train(tiny(epochs=1), 0, packed, runs / "two" / "base-0", 1e9, "test", runs)
+    assert "is the run of" in capsys.readouterr().out
+    one, two = RunFolder(runs / "one" / "base-0"), RunFolder(runs / "two" / "base-0")
+    assert one.model.read_bytes() == two.model.read_bytes()
+    record = json.loads(two.provenance.read_text())
+    assert record["reused_from"].endswith("one/base-0")
+    assert record["hashes"] == json.loads(one.provenance.read_text())["hashes"]
+    # Another seed, or weights that are not those of the record, are trained.
+    train(tiny(epochs=1), 1, packed, runs / "two" / "base-1", 1e9, "test", runs)
+    assert "reused_from" not in json.loads(RunFolder(runs / "two" / "base-1").provenance.read_text())
+    for run in (one, two):
+        damaged = bytearray(run.model.read_bytes())
+        damaged[-1] ^= 1
+        run.model.write_bytes(bytes(damaged))
+    train(tiny(epochs=1), 0, packed, runs / "three" / "base-0", 1e9, "test", runs)
+    assert "reused_from" not in json.loads(RunFolder(runs / "three" / "base-0").provenance.read_text())
+
+
+def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
+    study = load_study(study_file(tmp_path, data={"source": "fashion-mnist-8k"}, settings=TINY | {"colour": 0}))
+    lines = " ".join(cost(study))
+    images = 5 * 2 * 3500
+    assert f"training: {images:,} images" in lines
+    work = sum(macs(settings, 1, 10) for settings in study.variants.values()) * 2 * 3500
+    assert f"{3 * work:.2g} multiply-accumulates" in lines
+    assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
+    paper = macs(resolve({"preset": "paper"}, "t"), 3, 1000)
+    assert paper == 724_406_816
+
+
+def test_the_default_study_is_the_root_s() -> None:
+    assert load_study(ROOT / DEFAULT).is_default
+    assert not any(load_study(ROOT / path).is_default for path in STUDIES)

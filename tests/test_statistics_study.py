@@ -1,0 +1,346 @@
+"""A study's comparisons: what they answer in every case, verdicts by one rule, and the whole within its limits."""
+
+import math
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.weightstats import DescrStatsW
+
+from harness.statistics.comparison import TESTS, Rules, Test, compare_all
+from harness.statistics.effects import add_one_in, factorial, fieller, gap, log_ratio, rank, time_to_level
+from harness.statistics.images import image_evidence, mcnemar
+from harness.statistics.verdict import verdict
+
+Values = dict[str, dict[int, float]]
+
+
+def study(seed: int, n: int = 5, arms: int = 8, effects: dict[int, float] | None = None) -> Values:
+    rng = np.random.default_rng(seed)
+    common = rng.normal(0, 0.5, n)
+    names = ["base", *(f"v{arm}" for arm in range(1, arms))]
+    return {
+        name: {s: float(20 + common[s] + (effects or {}).get(arm, 0.0) + rng.normal(0, 0.4)) for s in range(n)}
+        for arm, name in enumerate(names)
+    }
+
+
+# ---- verdicts
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "p_equivalent", "said"),
+    [
+        (1.0, 0.04, None, "helps"),
+        (1.0, 0.05, None, "helps"),  # at alpha: as in the test's own definition
+        (1.0, 0.0500001, None, "inconclusive"),
+        (-1.0, 0.05, None, "hurts"),
+        (-1.0, 0.2, None, "inconclusive"),
+        (0.1, 0.6, 0.05, "equivalent"),
+        (0.1, 0.6, 0.0500001, "inconclusive"),
+        (0.1, 0.01, 0.01, "equivalent"),  # surely there, and surely smaller than what matters
+        (0.6, 0.01, 0.06, "helps"),
+        (0.0, 1.0, None, "inconclusive"),
+        (0.0, 0.0, None, "inconclusive"),  # a direction needs a sign
+        (None, None, None, "inconclusive"),
+        (0.5, None, None, "inconclusive"),
+        (0.5, None, 0.5, "inconclusive"),
+    ],
+)
+def test_the_one_rule_on_borderline_cases(
+    mean: float | None, p: float | None, p_equivalent: float | None, said: str
+) -> None:
+    assert verdict(mean, p, p_equivalent, 0.05) == said
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.integers(0, 10_000), st.integers(1, 9), st.integers(2, 6), st.sampled_from(TESTS),
+    st.sampled_from([None, 0.2, 2.0]), st.floats(-3, 3),
+)  # fmt: skip
+def test_interval_test_equivalence_and_verdict_never_disagree(
+    seed: int, n: int, arms: int, test: Test, margin: float | None, effect: float
+) -> None:
+    for c in compare_all(study(seed, n, arms, {1: effect}), "base", Rules(margin=margin, test=test)).values():
+        d = c.difference
+        if c.p is not None and d.low is not None and d.high is not None:
+            assert (c.p <= 0.05) == (d.low > 0 or d.high < 0)
+            assert d.low < d.mean < d.high  # type: ignore[operator]
+        if c.adjusted is not None:
+            assert c.p is not None
+            assert c.adjusted >= c.p - 1e-12
+        if c.verdict in ("helps", "hurts"):
+            assert d.sign == (1 if c.verdict == "helps" else -1)
+        if c.verdict == "equivalent":
+            assert margin is not None
+            assert abs(d.mean) < margin  # type: ignore[arg-type]
+            assert c.p_equivalent is not None
+            if c.se and c.df and test != "sign_flip":
+                half = float(stats.t.ppf(0.95, c.df)) * c.se
+                assert -margin < d.mean - half  # type: ignore[operator]
+                assert d.mean + half < margin  # type: ignore[operator]
+        if n == 1:
+            assert (c.verdict, d.low, c.detectable) == ("inconclusive", None, None)
+
+
+def test_paired_t_is_scipys_and_statsmodels_with_holm() -> None:
+    values = study(1, n=6, arms=4, effects={1: 1.0})
+    found = compare_all(values, "base", Rules(margin=0.7, test="paired_t"))
+    singles = {}
+    for arm, c in found.items():
+        one, base = (np.array(list(values[name].values())) for name in (arm, "base"))
+        singles[arm] = stats.ttest_rel(one, base).pvalue
+        low, high = stats.ttest_rel(one, base).confidence_interval(0.95)
+        assert c.p == pytest.approx(singles[arm])
+        assert (c.difference.low, c.difference.high) == (pytest.approx(low), pytest.approx(high))
+        assert c.p_equivalent == pytest.approx(DescrStatsW(one - base).ttost_mean(-0.7, 0.7)[0])
+        assert c.correlation == pytest.approx(np.corrcoef(one, base)[0, 1])
+        assert c.standardised == pytest.approx((one - base).mean() / (one - base).std(ddof=1))
+    assert min(c.adjusted for c in found.values()) == pytest.approx(3 * min(singles.values()))  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_shift_scale_sign_and_order_of_a_study(test: Test) -> None:
+    values = study(2, n=6, effects={1: 1.5, 2: -1.0})
+    found = compare_all(values, "base", Rules(margin=0.5, test=test))
+    turned = {
+        arm: {seed: 7 - 10 * value for seed, value in reversed(own.items())} for arm, own in reversed(values.items())
+    }
+    other = compare_all(turned, "base", Rules(margin=5.0, test=test))
+    opposite = {"helps": "hurts", "hurts": "helps"}
+    for arm, c in found.items():
+        assert other[arm].adjusted == pytest.approx(c.adjusted)
+        assert other[arm].adjusted_equivalent == pytest.approx(c.adjusted_equivalent)
+        assert other[arm].verdict == opposite.get(c.verdict, c.verdict)
+        assert other[arm].detectable == (None if c.detectable is None else pytest.approx(10 * c.detectable))
+
+
+# ---- what is missing, constant, infinite
+
+
+def test_only_complete_pairs_are_compared_and_a_shorter_arm_costs_no_others_pairs() -> None:
+    values = study(3, n=8)
+    del values["v1"][0], values["v1"][1], values["v1"][2], values["base"][7]
+    found = compare_all(values, "base", Rules())
+    assert found["v1"].difference.seeds == (3, 4, 5, 6)
+    assert {found[f"v{place}"].difference.n for place in range(2, 8)} == {7}
+    assert found["v2"].df is not None
+    assert all(c.p is not None for c in found.values())
+    whole = {arm: {s: v for s, v in own.items() if s in range(7)} for arm, own in values.items() if arm != "v1"}
+    alone = compare_all(whole, "base", Rules())
+    assert found["v2"].se == pytest.approx(alone["v2"].se)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_no_pair_one_pair_constant_and_equal_arms_have_defined_answers(test: Test) -> None:
+    values = study(4)
+    values |= {"none": {}, "one": {0: 30.0}, "shifted": {s: v + 0.5 for s, v in values["base"].items()}}
+    values["equal"] = dict(values["base"])
+    found = compare_all(values, "base", Rules(margin=0.5, test=test))
+    for name in ("none", "one", "shifted", "equal"):
+        c = found[name]
+        assert (c.difference.low, c.se, c.detectable) == (None, None, None), name
+        assert c.verdict == "inconclusive"
+    assert found["none"].difference.mean is None
+    assert (found["equal"].difference.mean, found["equal"].difference.sd) == (0.0, 0.0)
+    assert found["v1"].comparisons == 11
+    for single in (compare_all({"base": {0: 1.0}}, "base", Rules()), compare_all({"base": {}}, "base", Rules())):
+        assert single == {}
+
+
+def test_two_pairs_have_students_interval() -> None:
+    c = compare_all({"base": {0: 1.0, 1: 1.0}, "v": {0: 2.0, 1: 2.5}}, "base", Rules())["v"]
+    assert c.difference.high == pytest.approx(1.25 + 12.7062 * math.sqrt(0.125) / math.sqrt(2), rel=1e-5)
+    assert c.correlation is None
+
+
+def test_a_diverged_run_is_in_no_mean_but_has_the_worst_rank_and_is_counted() -> None:
+    values = study(5, n=7)
+    values["v1"][2] = math.inf
+    values["v2"] = dict.fromkeys(range(7), math.inf)
+    values["base"][6] = math.inf
+    found = compare_all(values, "base", Rules(margin=1.0))
+    assert (found["v1"].difference.n, found["v1"].diverged) == (5, 2)
+    assert found["v1"].flip.ranked
+    assert (found["v2"].difference.n, found["v2"].diverged, found["v2"].verdict) == (0, 7, "inconclusive")
+    assert found["v2"].flip.p == 2 / 2**6 / 2 * 2  # six of one sign, and a pair in which both diverged
+    assert all(math.isfinite(c.difference.mean or 0.0) for c in found.values())
+    by_signs = compare_all(values, "base", Rules(margin=1.0, test="sign_flip"))
+    assert by_signs["v2"].p == found["v2"].flip.p
+    assert by_signs["v2"].verdict == "inconclusive"
+
+
+def test_the_family_is_what_was_declared() -> None:
+    values = study(6, effects={1: 1.0})
+    all_of, two = (compare_all(values, "base", Rules(test="paired_t"), family) for family in (None, ["v1", "v2"]))
+    assert (two["v1"].comparisons, all_of["v1"].comparisons) == (2, 7)
+    assert two["v1"].adjusted < all_of["v1"].adjusted  # type: ignore[operator]
+    assert (two["v3"].in_family, two["v3"].adjusted, two["v3"].verdict) == (False, None, "inconclusive")
+    with pytest.raises(ValueError, match="v9"):
+        compare_all(values, "base", Rules(), ["v9"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [({"alpha": 0.0}, "alpha"), ({"alpha": 5.0}, "alpha"), ({"margin": -1.0}, "margin"), ({"margin": 0.0}, "margin"),
+     ({"margin": math.inf}, "margin"), ({"test": "anova"}, "test")],
+)  # fmt: skip
+def test_rules_that_make_no_sense_are_refused_in_one_line(bad: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        Rules(**bad)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="not a number"):
+        compare_all({"base": {0: math.nan}, "v": {0: 1.0}}, "base", Rules())
+
+
+# ---- images
+
+
+def test_mcnemar_is_statsmodels_and_a_published_example() -> None:
+    rng = np.random.default_rng(7)
+    one, other = rng.random(500) < 0.25, rng.random(500) < 0.2
+    table = [
+        [int((one & other).sum()), int((one & ~other).sum())],
+        [int((~one & other).sum()), int((~one & ~other).sum())],
+    ]
+    assert mcnemar(one, other).p == pytest.approx(their_mcnemar(table, exact=True).pvalue)
+    # Agresti (Categorical Data Analysis, section 10.1): approval of the prime minister, 150 and 86 changed their mind.
+    changed = np.array([True] * 150 + [False] * 86)
+    assert mcnemar(changed, ~changed).p == pytest.approx(their_mcnemar([[794, 150], [86, 570]], exact=True).pvalue)
+    assert mcnemar(one, one) == type(mcnemar(one, one))(0, 0, 1.0)
+
+
+def test_seed_noise_is_told_from_the_noise_of_the_test_images() -> None:
+    rng = np.random.default_rng(8)
+    hard = rng.random((1, 4000)) < 0.2
+    same = np.repeat(hard, 6, 0)
+    worse = same | (rng.random((1, 4000)) < 0.03)  # the same images for every seed: nothing comes from the seeds
+    only_images = image_evidence(worse, same, np.random.default_rng(0))
+    assert only_images.sd_seeds == 0.0
+    assert only_images.mean == pytest.approx(2.4, abs=0.6)
+    assert only_images.low < only_images.mean < only_images.high  # type: ignore[operator]
+    assert (only_images.high - only_images.low) / 2 == pytest.approx(1.96 * only_images.sd_images, rel=0.15)  # type: ignore[operator]
+    shares = np.array([[0.1], [0.02], [0.15], [0.0], [0.08], [0.2]])
+    seeds = same | (rng.random((6, 4000)) < shares)
+    both = image_evidence(seeds, same, np.random.default_rng(0))
+    assert both.sd_seeds > 4 * both.sd_images  # type: ignore[operator]
+    assert both.high - both.low > 2 * 1.5 * both.sd_seeds  # type: ignore[operator]
+    assert both.floor == pytest.approx(100 * math.sqrt(same.mean() * (1 - same.mean()) / 4000))
+
+
+def test_the_two_level_interval_covers_as_often_as_it_says() -> None:
+    # New seeds and new images each time; the truth is zero.
+    rng, covered = np.random.default_rng(9), 0
+    for _ in range(60):
+        lean = rng.normal(0, 0.02, (8, 1))
+        difficulty = rng.beta(1, 4, 300)
+        one, other = (rng.random((8, 300)) < np.clip(difficulty + sign * lean, 0, 1) for sign in (1, -1))
+        e = image_evidence(one, other, rng)
+        covered += e.low <= 0 <= e.high  # type: ignore[operator]
+    assert 51 <= covered <= 60
+
+
+def test_one_seed_has_no_interval_over_seeds_and_unequal_tables_are_refused() -> None:
+    one = np.zeros((1, 10), dtype=bool)
+    e = image_evidence(one, one, np.random.default_rng(0))
+    assert (e.low, e.sd_seeds, e.pooled.p, e.mean) == (None, None, 1.0, 0.0)
+    with pytest.raises(ValueError, match="shapes"):
+        image_evidence(one, np.zeros((2, 10), dtype=bool), np.random.default_rng(0))
+
+
+# ---- other effects
+
+
+def test_ratios_on_the_log_scale_and_fiellers() -> None:
+    a, b = {0: 2.0, 1: 2.2, 2: 1.9, 3: 2.1}, {0: 1.0, 1: 1.05, 2: 1.0, 3: 0.95}
+    r = log_ratio(a, b)
+    logs = np.log([2.0, 2.2 / 1.05, 1.9, 2.1 / 0.95])
+    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
+    assert (r.ratio, r.low, r.high) == pytest.approx((math.exp(logs.mean()), math.exp(low), math.exp(high)))
+    back = log_ratio(b, a)
+    assert (back.low, back.high) == (pytest.approx(1 / r.high), pytest.approx(1 / r.low))  # type: ignore[operator]
+    f = fieller(a, b)
+    assert f.ratio == pytest.approx(2.05)
+    for end in (f.low, f.high):  # an end is a ratio that the paired t test of a - r b just does not reject
+        d = np.array([a[s] - end * b[s] for s in range(4)])  # type: ignore[operator]
+        assert stats.ttest_1samp(d, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+    assert fieller({0: 1.0, 1: 1.0}, {0: 1.0, 1: -0.9}).low is None
+    assert fieller({0: 1.0}, {0: 0.5}) == type(f)(1, 2.0, None, None)
+    with pytest.raises(ValueError, match="above 0"):
+        log_ratio({0: 0.0}, {0: 1.0})
+
+
+def test_ranks_are_friedmans_and_a_diverged_run_is_last() -> None:
+    values = study(10, n=6, arms=4, effects={1: 2.0})
+    found = rank(values)
+    theirs = stats.friedmanchisquare(*(list(own.values()) for own in values.values()))
+    assert found.p == pytest.approx(theirs.pvalue)
+    values["v2"][0] = values["v3"][0] = math.inf
+    assert rank({arm: {0: own[0]} for arm, own in values.items()}).ranks["v2"] == 3.5
+    assert rank({}).p is None
+    assert rank({"a": {0: 1.0}, "b": {0: 1.0}, "c": {0: 1.0}}).p is None
+
+
+def test_time_to_a_level_that_is_never_reached_is_infinite() -> None:
+    history = [{"epoch": 1.0, "e": 50.0}, {"epoch": 2.0, "e": 25.0}, {"epoch": 3.0, "e": math.nan}]
+    assert time_to_level(history, "e", 25.0) == 2.0
+    assert time_to_level(history, "e", 10.0) == math.inf
+    assert gap({0: 20.0, 1: 21.0}, {1: 5.0}) == {1: 16.0}
+
+
+def test_factorial_effects_are_the_contrasts_of_the_analysis_of_variance() -> None:
+    rng = np.random.default_rng(11)
+    cells = {}
+    for a in (0, 1):
+        for b in (0, 1):
+            for c in (0, 1):
+                mean = 20 + 2 * a - b + 0.5 * a * b
+                cells[(a, b, c)] = {s: mean + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
+    found = factorial(cells, ["a", "b", "c"])
+    assert len(found) == 7
+    assert found[("a",)].mean == pytest.approx(2.25, abs=0.02)
+    assert found[("b",)].mean == pytest.approx(-0.75, abs=0.02)
+    assert found[("a", "b")].mean == pytest.approx(0.25, abs=0.02)
+    assert found[("a", "b", "c")].mean == pytest.approx(0.0, abs=0.02)
+    # By brute force: least squares with orthogonal codes.
+    rows = [([1, *(np.prod([2 * level[p] - 1 for p in which]) for which in ((0,), (1,), (0, 1)))], cells[level][s])
+            for level in cells for s in range(5)]  # fmt: skip
+    fit = np.linalg.lstsq(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), rcond=None)[0]
+    assert [found[key].mean for key in (("a",), ("b",), ("a", "b"))] == pytest.approx((2 * fit[1:]).tolist())
+    del cells[(1, 1, 1)]
+    with pytest.raises(ValueError, match="no cell"):
+        factorial(cells, ["a", "b", "c"])
+
+
+def test_adding_and_leaving_out_differ_by_the_interaction() -> None:
+    s = range(4)
+    two = add_one_in(
+        {i: 30.0 + i for i in s}, {i: 27.0 + i for i in s}, dict.fromkeys(s, 20.0), {i: 21.0 + i / 9 for i in s}
+    )
+    assert two.added.mean == pytest.approx(-3.0)
+    assert two.removed.mean == pytest.approx(-1.0 - 1.5 / 9)
+    assert two.interaction.mean == pytest.approx(two.removed.mean - two.added.mean)  # type: ignore[operator]
+
+
+# ---- the whole
+
+
+def test_twelve_variants_twenty_seeds_ten_thousand_images_within_20_seconds_and_1_gb() -> None:
+    values = study(12, n=20, arms=13, effects={1: 0.3})
+    rng = np.random.default_rng(0)
+    wrong = {arm: rng.random((20, 10_000)) < 0.2 for arm in values}
+    tracemalloc.start()
+    started = time.process_time()  # of this process alone: others may be busy
+    found = compare_all(values, "base", Rules(margin=0.5))
+    evidence = {arm: image_evidence(wrong[arm], wrong["base"], rng) for arm in found}
+    rank(values)
+    seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == len(evidence) == 12
+    assert seconds < 20
+    assert peak < 1e9
