@@ -41,12 +41,9 @@ def main() -> None:
 
 
 @app.command()
-def check(
-    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says: checked.")] = None
-) -> None:
+def check(study: StudyFile = STUDY) -> None:
     """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
     from harness.claims.schema import claims_of
-    from harness.files import write_text
     from harness.pipeline import check_pipeline
     from harness.settings.check import check_candidate, check_study, write_resolved
     from harness.settings.study import load_study
@@ -60,19 +57,22 @@ def check(
     else:
         check_pipeline(checked)
         write_resolved(checked, None)
-    if mark:
-        # A constant: that the check ran again must not make anything else run again.
-        write_text(mark, "checked\n")
 
 
 @app.command()
 def data(
-    study: StudyFile = STUDY, out: Annotated[Path | None, typer.Option(help="Folder of the packed images.")] = None
+    study: Annotated[Path, typer.Argument(help="The study's file, or the resolved settings of its images.")] = STUDY,
+    out: Annotated[Path | None, typer.Option(help="Folder of the packed images.")] = None,
 ) -> None:
     """Decode and pack a study's images."""
     from harness.data.pack import pack
-    from harness.settings.study import load_study
+    from harness.settings.study import load_data, load_study
 
+    if study.suffix == ".json":
+        if out is None:
+            raise UserError("data: --out: missing; name the folder of the packed images")
+        pack(load_data(study), out)
+        return
     checked = load_study(study)
     pack(checked.data, out or checked.packed)
 

@@ -45,6 +45,8 @@ def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
     folder, results = RunFolder(run), RunFolder(out)
     config = read_config(folder.config)
     record = read_json(folder.provenance)
+    if not isinstance(record, dict) or not {"status", "diverged_epoch"} <= record.keys():
+        raise UserError(f"{folder.provenance}: has no status and diverged_epoch; not a run's provenance.json")
     metrics: dict[str, Any] = {"status": record["status"], "diverged_epoch": record["diverged_epoch"]}
     # A diverged run has no errors, and a table without a row: the same files, so that DVC finds what it expects.
     table = predictions(torch.empty(0, config.data.classes), torch.empty(0, dtype=torch.int64))

@@ -20,6 +20,10 @@ REPORT_FILES = (
     "forest.svg",
     "curves-error.svg",
     "curves-loss.svg",
+    "images.csv",
+    "seeds.svg",
+    "power.svg",
+    "proof.csv",
 )
 """What the report stage leaves in reports/NAME beside reports/NAME.md."""
 
@@ -70,25 +74,22 @@ stages:
   check:
     wdir: ../..
     desc: refuse unknown settings, wrong types and impossible combinations; write every run's settings in full
-    cmd: python -m harness check {file} --mark build/{name}-checked
+    cmd: python -m harness check {file}
     deps:
       - harness/settings
       - {study.path.parent.as_posix()}/cells.yaml
 {parents}{claims}    params:
       - {file}:
     outs:
-      - build/{name}-checked
-      - {resolved}: {{cache: false}}
+      - {resolved}: {{cache: false, persist: true}}
 
   data:
     wdir: ../..
     desc: decode the images once and pack them
-    cmd: python -m harness data {file} --out data/{name}
+    cmd: python -m harness data {resolved}/_data.json --out data/{name}
     deps:
-      - build/{name}-checked
-{packing}    params:
-      - {file}: [data]
-    outs: [data/{name}]
+      - {resolved}/_data.json
+{packing}    outs: [data/{name}]
 
   train:
     wdir: ../..

@@ -28,7 +28,8 @@ CANDIDATE = {"train-candidate", "eval-candidate"}
 STUDY: dict[str, Any] = {
     "name": "tiny", "title": "Tiny", "purpose": "Tests.",
     "data": {"source": "synthetic", "train_limit": 120, "test_limit": 60},
-    "seeds": list(SEEDS), "variants": {"base": TINY | {"epochs": 1}, "no-lrn": TINY | {"epochs": 1, "lrn": False}},
+    "seeds": list(SEEDS), "baseline": "base",
+    "variants": {"base": TINY | {"epochs": 1}, "no-lrn": TINY | {"epochs": 1, "lrn": False}},
 }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "params.yaml", TINY | {"epochs": 1, "seed": 0, "lrn": True, "dropout": 0.5})
     call(folder, "git", "init", "-q", "-b", "main")
     commit(folder)
-    assert ran(call(folder, "dvc", "repro")) == {"check", "data"} | CELLS | CANDIDATE | AFTER
+    assert ran(call(folder, "dvc", "repro")) == {"check", "data", "gallery"} | CELLS | CANDIDATE | AFTER
     commit(folder)
     return folder
 
@@ -298,4 +299,37 @@ def test_a_stopped_study_goes_on(project: Path) -> None:
     said = call(project, *words)
     assert "goes on in epoch" in log.read_text()
     assert json.loads((project / "reports/tiny/cells/long-0/provenance.json").read_text())["resumed"], said
+    assert ran(call(project, "dvc", "repro")) == set()
+
+
+def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> None:
+    folder = project / "experiments/extra"
+    folder.mkdir()
+    write(
+        folder / "study.yaml",
+        {
+            "extends": "../study.yaml", "name": "extra", "title": "Extra", "purpose": "Tests.", "ensembles": ["base"],
+            "settings": TINY | {"epochs": 1},
+            "factors": {"no-lrn": {"lrn": False}, "no-dropout": {"dropout": 0}},
+            "plan": [{"kind": "factorial"}],
+        },
+    )  # fmt: skip
+    said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", status=2)
+    assert "cells.yaml: is missing; run: harness plan experiments/extra/study.yaml --write" in said
+    said = call(project, "python", "-m", "harness", "plan", "experiments/extra/study.yaml", "--write")
+    assert "4 variants x 2 seeds = 8 runs" in said
+    said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", "-j", "2")
+    assert "8 cells to run, 2 at once" in said
+    # Half of the cells are those of the other study, and were not trained again.
+    logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/cells").glob("extra-*.log")}
+    shared = {name for name, text in logs.items() if "is the run of runs/tiny/" in text}
+    assert shared == {f"extra-{variant}-{seed}.log" for variant in VARIANTS for seed in SEEDS}
+    twin = (project / "runs/tiny/no-lrn-1/model.safetensors").read_bytes()
+    assert (project / "runs/extra/no-lrn-1/model.safetensors").read_bytes() == twin
+    report = (project / "reports/extra.md").read_text()
+    assert "`no-dropout_no-lrn`" in report
+    assert "candidate" not in report
+    assert set(json.loads((project / "reports/extra/ensembles.json").read_text())) == {"base"}
+    assert ran(call(project, "dvc", "repro", "experiments/extra/dvc.yaml")) == set()
+    # The default study does not notice.
     assert ran(call(project, "dvc", "repro")) == set()

@@ -175,6 +175,19 @@ def test_a_diverged_run_is_in_no_mean_but_has_the_worst_rank_and_is_counted() ->
     assert by_signs["v2"].verdict == "inconclusive"
 
 
+@pytest.mark.parametrize("test", TESTS)
+def test_diverged_runs_take_a_direction_back_that_they_contradict(test: Test) -> None:
+    n = 12
+    base = {s: 20 + s / 100 for s in range(n)}
+    fewer = {s: 18 + s / 110 if s < 4 else math.inf for s in range(n)}
+    found = compare_all({"base": base, "v": fewer}, "base", Rules(margin=50.0, test=test))["v"]
+    assert found.difference.mean < 0  # type: ignore[operator]
+    assert (found.lean, found.verdict) == (1, "inconclusive")
+    mostly = {s: 18 + s / 110 if s < 11 else math.inf for s in range(n)}
+    found = compare_all({"base": base, "v": mostly}, "base", Rules(margin=50.0, test=test))["v"]
+    assert (found.lean, found.verdict, found.diverged) == (-1, "hurts", 1)
+
+
 def test_the_family_is_what_was_declared() -> None:
     values = study(6, effects={1: 1.0})
     all_of, two = (compare_all(values, "base", Rules(test="paired_t"), family) for family in (None, ["v1", "v2"]))

@@ -32,6 +32,7 @@ def normal(seed: int, n: int, arms: int, effect: float = 0.0) -> np.ndarray:
 # ---- the family
 
 
+@settings(deadline=None, max_examples=12)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     assert family.holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
@@ -294,6 +295,15 @@ def test_the_pilots_sd_has_an_upper_bound_that_holds_as_often_as_it_says() -> No
     sd = rng.normal(size=(20_000, 5)).std(1, ddof=1)
     holds = np.mean([power.sd_bound(float(s), 4) >= 1 for s in sd[:4000]])
     assert holds == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_other_seeds_could_find_is_what_this_study_can_at_its_own(shared: bool) -> None:
+    df = 28 if shared else 4
+    critical = family.critical_value(0.05, 7, df) if shared else float(stats.t.isf(0.05 / 14, df))
+    at = [power.detectable_at(seeds, 5, 0.3, df, 0.05, 7, shared) for seeds in (3, 5, 8, 20)]
+    assert at[1] == pytest.approx(power.detectable(0.3, df, critical))
+    assert at == sorted(at, reverse=True)
 
 
 def test_pairing_is_worth_the_runs_that_it_saves() -> None:

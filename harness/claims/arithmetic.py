@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.data.crops import positions, evaluation_views
+from harness.data.crops import evaluation_views, positions
 from harness.net.layout import Row, layout
 from harness.settings.schema import Settings
 from harness.settings.study import resolve

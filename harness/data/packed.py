@@ -1,10 +1,12 @@
 """A packed data set: raw arrays that are mapped into memory, and a manifest that says what they are."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import UserError
 from harness.files import read_json
@@ -63,11 +65,15 @@ class Packed:
             raise UserError(f"{folder}: not packed yet; run: dvc repro data")
         values = read_json(folder / "manifest.json")
         try:
-            manifest = Manifest(**values)
-        except TypeError as error:
+            manifest = TypeAdapter(Manifest).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
             raise UserError(
-                f"{folder}/manifest.json: not a packed folder's: {error}; run: dvc repro -f data"
+                f"{folder}/manifest.json: not a packed folder's: {where}: {first['msg']}; run: dvc repro -f data"
             ) from error
+        if min(manifest.size, manifest.channels, *(manifest.counts.get(part, 0) for part in PARTS)) < 1:
+            raise UserError(f"{folder}/manifest.json: a size or count is not above 0; run: dvc repro -f data")
         shape = (manifest.size, manifest.size, manifest.channels)
         return Packed(folder, manifest, _map(folder / "mean.f32", np.dtype("<f4"), shape).copy())
 
@@ -81,8 +87,8 @@ class Packed:
 
 
 def _map(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    need = int(np.prod(shape)) * kind.itemsize
-    found = path.stat().st_size if path.exists() else 0
+    need = math.prod(shape) * kind.itemsize
+    found = path.stat().st_size if path.is_file() else 0
     if found != need:
         raise UserError(f"{path}: damaged: {found} bytes, {need} are needed; run: dvc repro -f data")
     return np.memmap(path, kind, "r", shape=shape)

@@ -81,7 +81,7 @@ def _equal(one: Run, other: Run) -> dict[str, bool]:
 
 def _same_table(one: Path, other: Path) -> bool:
     for path in (one, other):
-        if not path.exists():
+        if not path.is_file():
             raise UserError(f"{path}: no such file; evaluate the run again")
     if hash_file(one) == hash_file(other):
         return True
@@ -95,5 +95,5 @@ def _table(path: Path) -> Any:
 
     try:
         return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a table of predictions: {error}; evaluate the run again") from error

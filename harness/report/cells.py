@@ -209,7 +209,10 @@ def _read_metrics(path: Path) -> tuple[int | None, dict[str, float]]:
         return epoch, {}
     if status != "finished":
         raise UserError(f"{path}: status: got {status!r}; allowed: finished, or diverged with its diverged_epoch")
-    numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    try:
+        numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    except OverflowError as error:
+        raise UserError(f"{path}: a number is too large: {error}") from error
     unsound = [key for key, value in numbers.items() if not math.isfinite(value)]
     if unsound:
         raise UserError(f"{path}: {unsound[0]}: got {numbers[unsound[0]]}; a finite number is allowed")

@@ -145,18 +145,14 @@ def power(rows: list[VariantRow]) -> bytes:
     with style():
         figure = Figure(figsize=(7.6, 2.9), layout="constrained")
         axes = figure.subplots()
-        for (name, comparison, n), colour in zip(
-            lines, sns.color_palette("colorblind", max(len(lines), 1)), strict=False
-        ):
+        for (name, c, n), colour in zip(lines, sns.color_palette("colorblind", max(len(lines), 1)), strict=False):
             found = [
-                detectable_at(
-                    seeds, comparison.se or 0.0, n, comparison.alpha, comparison.comparisons, comparison.pooled
-                )
-                for seeds in counts
+                detectable_at(count, n, c.se or 0.0, c.df or 1, c.alpha, max(c.comparisons, 1), c.pooled)
+                for count in counts
             ]
             axes.plot(counts, found, color=colour, linewidth=1.3, label=name)
-            if comparison.detectable is not None:
-                axes.plot(n, comparison.detectable, "o", color=colour, markersize=4.5)
+            if c.detectable is not None:
+                axes.plot(n, c.detectable, "o", color=colour, markersize=4.5)
         axes.set_xlabel("seeds")
         axes.set_ylabel("detectable difference, points")
         axes.set_yscale("log")

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.files import write_json
-from harness.settings.schema import DataSettings, Settings
+from harness.settings.schema import DataSettings, Declared, Settings
 from harness.settings.study import Study, load_candidate
+
+DATA = "_data"
+"""Name of the images' settings among the resolved ones: no variant's name begins so."""
 
 SOURCES = {
     # source: channels, side of the stored images, classes; images of a folder are known when they are packed
@@ -59,11 +62,13 @@ def check_candidate(path: Path, study: Study) -> Settings:
 
 
 def write_resolved(study: Study, candidate: Settings | None) -> None:
-    """Write the resolved settings of every variant, a file each, and the candidate's: what the training depends on.
+    """Write the resolved settings of every variant, a file each, and the candidate's and the images'.
+
+    That is what packing and training depend on.
 
     A file whose content stays is not touched; one that no variant has any more is removed.
     """
-    runs = study.variants | ({"candidate": candidate} if candidate else {})
+    runs: dict[str, Declared] = {**study.variants, DATA: study.data, **({"candidate": candidate} if candidate else {})}
     for name, settings in runs.items():
         write_json(study.resolved / f"{name}.json", settings.model_dump())
     for path in study.resolved.glob("*.json"):

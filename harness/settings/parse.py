@@ -21,6 +21,8 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
     if not isinstance(values, dict):
         raise UserError(f"{where}: got {_show(values)}; a mapping of settings is allowed")
     for key, value in values.items():
+        if not isinstance(key, str):
+            raise UserError(f"{where}: got the key {_show(key)}; a text is allowed")
         # To Python true equals 1, so that pydantic takes it for one of the numbers 1 and 2.
         field = model.model_fields.get(key)
         if isinstance(value, bool) and field is not None and get_origin(field.annotation) is Literal:

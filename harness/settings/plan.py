@@ -10,6 +10,9 @@ from pydantic import Field
 from harness.errors import UserError
 from harness.settings.schema import Declared
 
+LARGEST = 10_000
+"""Variants of one step at the most: more than a study's limit ever allows, counted before they are made."""
+
 Layers = tuple[dict[str, Any], ...]
 """Settings that are laid over the study's, one after another."""
 
@@ -33,14 +36,22 @@ def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dic
     `where` names file and place. Raises `UserError` for unknown factors, and where nothing comes of the step.
     """
     if plan.kind == "grid":
+        _count(prod(map(len, plan.values.values())), where)
         found = dict(_grid(plan, where))
     else:
         names = _names(plan, factors, where)
+        if plan.kind in ("factorial", "fractional"):
+            _count(2 ** len([name for name in names if name not in plan.generators]), where)
         chosen = {"fractional": _fractional, "factorial": _factorial}.get(plan.kind, _single)(plan, names, where)
         found = {name: tuple(factors[factor] for factor in used) for name, used in chosen.items()}
     if not found:
         raise UserError(f"{where}: got a plan that expands to no variant; name at least one factor, or values")
     return found
+
+
+def _count(variants: int, where: str) -> None:
+    if variants > LARGEST:
+        raise UserError(f"{where}: expands to {variants} variants; allowed: at most {LARGEST}")
 
 
 def _names(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> list[str]:

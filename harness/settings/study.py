@@ -51,6 +51,14 @@ class StudyFile(Declared):
         "train_top1",
     ] = Field("test_top1", description="the error that is compared, of one evaluation of the same trained nets")
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
+    alpha: float | None = Field(None, gt=0.0, lt=0.5, description="family-wise error of the verdicts: 1 - confidence")
+    margin: float | None = Field(
+        None, gt=0.0, description="differences surely below this many points count as equivalent; none: nothing does"
+    )
+    family: list[str] | None = Field(None, description="variants that are compared together; by default all")
+    test: Literal["block", "paired_t", "moderated", "sign_flip"] = Field(
+        "block", description="what the verdicts rest on: see reports/method.md"
+    )
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
     ensembles: list[str] = Field([], description="variants whose nets of all seeds are also averaged")
     claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
@@ -152,6 +160,9 @@ class Study:
                 "metric": self.file.metric,
                 "baseline": self.baseline,
                 "confidence": self.file.confidence,
+                "margin": self.file.margin,
+                "family": self.file.family,
+                "test": self.file.test,
                 "data": self.data.model_dump(),
                 "variants": {name: settings.model_dump() for name, settings in self.variants.items()},
             }
@@ -221,6 +232,11 @@ def load_run(spec: str) -> Settings:
     return study.variants[name]
 
 
+def load_data(path: Path) -> DataSettings:
+    """Resolved settings of a study's images. Raises `UserError`."""
+    return parse(DataSettings, read_json(path), str(path))
+
+
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
     file = parse(StudyFile, _extended(path), str(path))
@@ -231,6 +247,15 @@ def load_study(path: Path) -> Study:
     variants = _variants(file, path)
     if file.baseline not in variants:
         raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")
+    if file.alpha is not None and abs(file.alpha - (1 - file.confidence)) > 1e-9:
+        raise UserError(
+            f"{path}: alpha: got {file.alpha:g}, but confidence is {file.confidence:g}; interval and verdict share it: "
+            f"allowed: {1 - file.confidence:g}, or nothing"
+        )
+    for name in file.family or []:
+        if name not in variants or name == file.baseline:
+            others = [other for other in variants if other != file.baseline]
+            raise UserError(f"{path}: family: got {name!r}; allowed: {', '.join(others)}")
     for name in file.ensembles:
         if name not in variants:
             raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}")
@@ -251,7 +276,10 @@ def load_study(path: Path) -> Study:
     )
 
 
-INHERITED = ("data", "seeds", "baseline", "metric", "confidence", "published", "claims", "settings", "factors")
+INHERITED = (
+    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "published", "claims", "settings",
+    "factors",
+)  # fmt: skip
 """Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
 
 LAID_OVER = ("settings", "factors", "data")

@@ -13,7 +13,7 @@ from harness.statistics import family
 from harness.statistics.block import Estimates
 from harness.statistics.paired import NO_SPREAD, Difference
 from harness.statistics.power import detectable, unpaired_seeds
-from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, sign_flip_p
+from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, sign_flip_p, signed_ranks
 from harness.statistics.verdict import VERDICTS, Verdict, codes
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,8 @@ class Comparison:
     adjustment. `standardised`: mean / sd of the paired differences. `correlation`: of the paired values, which pairing
     made use of; `unpaired`: runs an arm that an unpaired comparison needs for the same precision. `diverged`: pairs
     with an infinite value; they enter the sign-flip test with the worst rank and nothing else. `flip_adjusted`: its p
-    after Holm.
+    after Holm. `lean`: sign of the sum of signed ranks over all pairs, infinite ones too: where runs diverged, a
+    verdict needs the mean on the same side, and nothing is equivalent.
     """
 
     difference: Difference
@@ -86,6 +87,7 @@ class Comparison:
     correlation: float | None
     unpaired: int | None
     diverged: int
+    lean: int
     flip: SignFlip
     flip_adjusted: float | None
 
@@ -258,7 +260,7 @@ def _alone(
         mean / sd if mean is not None and sd else None,
         float(np.corrcoef(a, b)[0, 1]) if n > 2 and varies else None,
         unpaired_seeds(n, spread[0], spread[1], sd) if sd else None,
-        len(both) - n, flip, None,
+        len(both) - n, int(np.sign(signed_ranks(with_infinite).sum())), flip, None,
     )  # fmt: skip
 
 
@@ -302,6 +304,10 @@ def _with_family(
         adjusted = adjust(p[:k], Estimates(own.mean[:k], own.se[:k], own.df[:k], own.pooled[:k]), correlation)
     flips = family.holm(np.array([rows[arm].flip.p for arm in inside], dtype=np.float64))
     mean = np.array([rows[arm].difference.mean for arm in inside], dtype=np.float64)
+    # Runs that diverged are in no mean: a mean that they contradict has no direction.
+    lost = np.array([rows[arm].diverged > 0 for arm in inside], dtype=bool)
+    mean = np.where(lost & (np.sign(mean) != [rows[arm].lean for arm in inside]), 0.0, mean)
+    equal = np.where([rows[arm].diverged > 0 for arm in order], np.nan, equal)
     judged = _judged(mean, p[: len(inside)], adjusted, equal[: len(inside)], rules.alpha)
     out = {}
     for number, arm in enumerate(order):

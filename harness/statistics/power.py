@@ -68,10 +68,19 @@ def design(n: int, alpha: float, comparisons: int, shared: bool) -> tuple[int, f
     return n - 1, float(stats.t.isf(alpha / (2 * comparisons), n - 1))
 
 
-def detectable_at(seeds: int, se: float, n: int, alpha: float, comparisons: int, shared: bool) -> float:
-    """What `detectable` would be with other seeds: `se` is that of n pairs; noise and family stay as they are."""
-    df, critical = design(seeds, alpha, comparisons, shared)
-    return detectable(se * math.sqrt(n / seeds), df, critical)
+def detectable_at(seeds: int, n: int, se: float, df: int, alpha: float, comparisons: int, shared: bool) -> float:
+    """What `detectable` would be with other seeds: `se` and `df` are those of n pairs; noise and family stay.
+
+    Degrees of freedom grow with the seeds less one; below LEAST_SEEDS a shared residual is none.
+    """
+    alone = not shared or seeds < LEAST_SEEDS
+    freedom = seeds - 1 if shared and alone else max(1, round(df * (seeds - 1) / (n - 1)))
+    critical = (
+        float(stats.t.isf(alpha / (2 * comparisons), freedom))
+        if alone or comparisons < 2
+        else critical_value(alpha, comparisons, freedom)
+    )
+    return detectable(se * math.sqrt(n / seeds), freedom, critical)
 
 
 def sd_bound(sd: float, df: int, confidence: float = 0.8) -> float:

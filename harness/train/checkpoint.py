@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.files import hash_file, write_bytes, write_json
+from harness.files import hash_file, hash_json, write_bytes, write_json
 
 KEPT = 2
 """The last two: should the newest be damaged, the one before serves."""
@@ -33,7 +33,10 @@ class Checkpoints:
         weights = self.folder / f"{number:08d}.safetensors"
         write_bytes(weights, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
         # The JSON file comes last: a checkpoint exists once it is there.
-        write_json(self.folder / f"{number:08d}.json", {"sha256": hash_file(weights), "state": state})
+        write_json(
+            self.folder / f"{number:08d}.json",
+            {"sha256": hash_file(weights), "state": state, "state_sha256": hash_json(state)},
+        )
         for old in self._numbers()[:-KEPT]:
             for ending in ("json", "safetensors"):
                 (self.folder / f"{old:08d}.{ending}").unlink(missing_ok=True)
@@ -47,6 +50,8 @@ class Checkpoints:
                 content = weights.read_bytes()
                 if hash_file(weights) != entry["sha256"]:
                     raise ValueError("its hash differs")
+                if hash_json(entry["state"]) != entry["state_sha256"]:
+                    raise ValueError("the hash of its state differs")
                 return load(content), entry["state"]
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 self.damaged.append(f"{weights}: damaged checkpoint passed over: {error}")

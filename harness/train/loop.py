@@ -50,7 +50,10 @@ class State:
 
 @dataclass
 class Trainer:
-    """One run. `report` is told of every finished epoch (its row of history.csv)."""
+    """One run. `report` is told of every finished epoch (its row of history.csv).
+
+    `start`: weights of another run to begin with, by layer and kind (as `conv1.weight`), where the sizes fit.
+    """
 
     settings: Settings
     seed: int
@@ -61,6 +64,7 @@ class Trainer:
     report: Callable[[dict[str, Any]], None]
     stop: Callable[[], bool]
     state: State = field(default_factory=State)
+    start: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         device = self.numerics.device
@@ -72,6 +76,12 @@ class Trainer:
         count = self.batches.images.count
         self.curve = np.linspace(0, count - 1, min(self.settings.curve_images, count)).astype(np.int64)
         self.net.initialise(self.seed)
+        with torch.no_grad():
+            for name, tensor in self.start.items():
+                if name.partition(".")[0] in self.net.layers:
+                    weight = self.net.get_parameter(f"layers.{name}")
+                    if weight.shape == tensor.shape:
+                        weight.copy_(tensor)
         self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
         self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = SGD(self.settings, self.net)
