@@ -22,6 +22,22 @@ COLOUR = "colour"  # of an epoch and step
 DROPOUT = "dropout"  # of a layer, epoch and step
 
 
+VARIED = {
+    "initial_weights": (INITIAL_WEIGHTS,),
+    "batch_order": (BATCH_ORDER,),
+    "augmentation": (CROPS, FLIPS, COLOUR),
+    "dropout": (DROPOUT,),
+}
+"""Sources that follow the run's seed under the setting `vary`; `all` of them do by default."""
+
+HELD = 0
+
+
+def seed_of(vary: str, seed: int, source: str) -> int:
+    """The seed that a source draws with: the run's, or the held one where another source alone is varied."""
+    return seed if vary == "all" or source in VARIED[vary] else HELD
+
+
 def stream_seed(seed: int, source: str, *place: str | int) -> int:
     """The 63-bit seed of the stream of `source` at `place` in the run with `seed`."""
     name = "\0".join([str(seed), source, *map(str, place)])

@@ -102,6 +102,10 @@ FACTORS: list[tuple[str, dict[str, Any], Any, str]] = [
     ("conv1_freeze", {}, 0.5, "rates"),
     ("curve_images", {}, 40, ""),
     ("precision", {}, "bfloat16", "arithmetic"),
+    ("vary", {}, "dropout", "order stream images weights"),
+    ("vary", {}, "augmentation", "order images weights function"),
+    ("vary", {}, "batch_order", "stream images weights function"),
+    ("vary", {}, "initial_weights", "order stream images function"),
     ("classes", {}, 10, ""),
 ]  # fmt: skip
 
@@ -110,6 +114,7 @@ ELSEWHERE = {
     "conv1_pad": "test_alexnet.py: it needs the large geometry",
     "pool_geometry": "test_alexnet.py: it needs the large geometry",
     "compile": "test_training.py",
+    "pretrained": "test_training.py",
 }
 """Settings that the small net cannot show, and where they are tested."""
 

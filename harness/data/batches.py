@@ -168,10 +168,13 @@ class TrainingBatches:
         """Batches of an epoch; the last one is shorter where `batch` does not divide the images."""
         return -(-self.images.count // self.settings.batch)
 
+    def _stream(self, source: str, *place: str | int) -> torch.Generator:
+        return randomness.stream(randomness.seed_of(self.settings.vary, self.seed, source), source, *place)
+
     def order(self, epoch: int) -> np.ndarray:
         """The order of the training images in an epoch: (count,) int64."""
         place = epoch if self.settings.reshuffle else "fixed"
-        stream = randomness.stream(self.seed, randomness.BATCH_ORDER, place)
+        stream = self._stream(randomness.BATCH_ORDER, place)
         return torch.randperm(self.images.count, generator=stream).numpy()
 
     def draw(self, epoch: int, step: int, count: int) -> Draws:
@@ -182,13 +185,13 @@ class TrainingBatches:
         flips = torch.zeros(chunks, dtype=torch.bool)
         colour = None
         if settings.augment and settings.crops:
-            stream = randomness.stream(self.seed, randomness.CROPS, epoch, step)
+            stream = self._stream(randomness.CROPS, epoch, step)
             corners = torch.randint(self.positions, (chunks, 2), generator=stream)
         if settings.augment and settings.flips:
-            stream = randomness.stream(self.seed, randomness.FLIPS, epoch, step)
+            stream = self._stream(randomness.FLIPS, epoch, step)
             flips = torch.randint(2, (chunks,), generator=stream).bool()
         if self.colours and epoch <= settings.colour_until * settings.epochs + 1e-9:
-            stream = randomness.stream(self.seed, randomness.COLOUR, epoch, step)
+            stream = self._stream(randomness.COLOUR, epoch, step)
             colour = torch.randn(count, 3, generator=stream) * settings.colour
             if settings.colour_scale != "per_image":
                 colour = colour @ self.components

@@ -27,6 +27,7 @@ class AlexNet(nn.Module):
     def __init__(self, settings: Settings, channels: int = 3, classes: int | None = None) -> None:
         super().__init__()
         self.rows = layout(settings, channels, classes)
+        self.vary = settings.vary
         self.layers = nn.ModuleDict({row.name: _module(row) for row in self.rows})
 
     def forward(self, x: Tensor, masks: Masks | None = None, start: int = 0, stop: int | None = None) -> Tensor:
@@ -59,6 +60,7 @@ class AlexNet(nn.Module):
     def draw_masks(self, count: int, seed: int, epoch: int, step: int) -> Masks:
         """Masks for a batch of `count` images at a step, each layer's from a stream of its own."""
         device = next(self.parameters()).device
+        seed = randomness.seed_of(self.vary, seed, randomness.DROPOUT)
         masks = {}
         for row in self.rows:
             for op in row.after:
@@ -71,6 +73,7 @@ class AlexNet(nn.Module):
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """Draw every layer's weights from its own stream: normal with the row's sd and constant biases, or uniform."""
+        seed = randomness.seed_of(self.vary, seed, randomness.INITIAL_WEIGHTS)
         for row in self.rows:
             weight = self.get_parameter(f"layers.{row.name}.weight")
             bias = self.get_parameter(f"layers.{row.name}.bias")

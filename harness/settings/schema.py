@@ -197,6 +197,20 @@ class Settings(Declared):
         claims=("C23",),
     )  # fmt: skip
 
+    pretrained: str = _field(
+        "",
+        "STUDY/VARIANT whose run with the same seed this one starts from, where the sizes fit",
+        group="initial weights",
+        paper="6",
+        claims=("C05", "C06"),
+        pattern=r"^([a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*)?$",
+    )
+    vary: Literal["all", "initial_weights", "batch_order", "augmentation", "dropout"] = _field(
+        "all",
+        "what follows the run's seed; the other sources of randomness are held at seed 0",
+        group="initial weights",
+    )
+
     # ---- the images
     input_scale: float = _field(1.0, "factor on 0..255 less the mean", group="images", paper="2", gt=0.0)
     mean: Literal["image_aligned", "image_centre", "channel", "scalar"] = _field(
