@@ -36,8 +36,8 @@ def outlook(study: Study, jobs: int) -> list[str]:
     numerics = configure(base)
     images, channels, classes = _images(study)
     head = (
-        f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells, and the "
-        f"candidate; images: {study.data.source}"
+        f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells"
+        f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}"
     )
     threads = f", {base.threads} thread(s) a cell" if numerics.device.type == "cpu" else ""
     where = f"device {numerics.device}, {base.precision}{threads}, {jobs} at once"

@@ -43,6 +43,9 @@ def pipeline_text(study: Study) -> str:
     code = _listed(f"harness/{path}" for path in NUMERIC_CODE)
     packing = _listed([f"harness/data/{part}.py" for part in DATA_CODE] + ["harness/data/embedded"])
     parents = _listed(path.as_posix() for path in lineage(study.path)[1:])
+    # DVC cannot say it of some cells alone: a study whose variants start from other runs has a folder of its own.
+    sources = dict.fromkeys(s.pretrained for s in study.variants.values() if s.pretrained)
+    started = _listed(f"runs/{source}-${{item.seed}}" for source in sources)
     claims = _listed([study.file.claims, "harness/claims"] if study.file.claims else [])
     ledger = f"      - reports/{name}/ledger.csv: {{cache: false}}\n" if study.file.claims else ""
     outs = "".join(f"      - reports/{name}/{output}: {{cache: false}}\n" for output in REPORT_FILES)
@@ -101,7 +104,7 @@ stages:
     deps:
       - {resolved}/${{item.variant}}.json
       - data/{name}
-{code}    outs: ["runs/{name}/${{key}}"]
+{started}{code}    outs: ["runs/{name}/${{key}}"]
 
   eval:
     wdir: ../..

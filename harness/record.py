@@ -66,11 +66,15 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is: resolved settings, seed and data. Its fingerprint is its identity."""
+    """What a run is: resolved settings, seed and data. Its fingerprint is its identity.
+
+    `start`: fingerprint of the run whose weights it starts from, where its settings name one.
+    """
 
     settings: Settings
     seed: int
     data: DataRecord
+    start: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -85,6 +89,7 @@ class Config:
                 "seed": self.seed,
                 "data": self.data.hash,
                 "code": code_hash(),
+                **({"start": self.start} if self.start else {}),
             }
         )
 
@@ -95,6 +100,7 @@ class Config:
             "seed": self.seed,
             "data": asdict(self.data),
             "settings": self.settings.model_dump(),
+            **({"start": self.start} if self.start else {}),
         }
 
 
@@ -105,7 +111,10 @@ def read_config(path: Path) -> Config:
         settings, seed, data = values["settings"], values["seed"], DataRecord(**values["data"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: not a run's config.json: {error}") from error
-    return Config(parse(Settings, settings, f"{path}: settings"), seed, data)
+    start = values.get("start")
+    if start is not None and not isinstance(start, str):
+        raise UserError(f"{path}: start: got {start!r}; a run's fingerprint is allowed")
+    return Config(parse(Settings, settings, f"{path}: settings"), seed, data, start)
 
 
 @dataclass(frozen=True)

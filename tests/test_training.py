@@ -262,3 +262,61 @@ def test_a_folder_that_is_no_run_is_left_alone(packed: Path, tmp_path: Path, mon
     with pytest.raises(UserError, match=r"mine: is there and is no run's folder"):
         train(tiny(epochs=1), 0, packed, tmp_path / "mine", 1e9, "test")
     assert (tmp_path / "mine/notes.txt").read_text() == "keep"
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "history.csv").open() as file:
+        return [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+
+def test_half_precision_is_declared_recorded_and_near(run: Any) -> None:
+    full, half = run("full", tiny()), run("half", tiny(precision="bfloat16"))
+    assert losses(half) != losses(full)
+    assert losses(half) == pytest.approx(losses(full), rel=0.02)
+    assert hashes(half)["initial"] == hashes(full)["initial"]
+    assert hashes(half)["batch_order"] == hashes(full)["batch_order"]
+    assert json.loads((half / "config.json").read_text())["settings"]["precision"] == "bfloat16"
+    assert hashes(half) == hashes(run("half-again", tiny(precision="bfloat16")))
+
+
+def test_tf32_changes_nothing_on_a_cpu(run: Any) -> None:
+    assert hashes(run("tf32", tiny(precision="tf32"))) == hashes(run("full", tiny()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_is_the_same_net_in_other_arithmetic(run: Any, packed: Path, tmp_path: Path) -> None:
+    plain, compiled = run("plain", tiny(epochs=1)), run("compiled", tiny(epochs=1, compile=True))
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
+    assert hashes(compiled)["initial"] == hashes(plain)["initial"]
+    assert set(load_file(compiled / "model.safetensors")) == set(load_file(plain / "model.safetensors"))
+    one, two = (evaluate(folder, packed, tmp_path / f"{folder.name}-results") for folder in (plain, compiled))
+    assert two["test_loss"] == pytest.approx(one["test_loss"], rel=1e-2)
+
+
+def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    fine = tiny(pretrained="first/conv6", depth="-fc7", epochs=1, lr=0.0, weight_decay=0.0)
+    with pytest.raises(
+        UserError, match=r"pretrained: .*first/conv6-0: no run is there; run: harness run experiments/first"
+    ):
+        train(fine, 0, packed, runs / "second" / "base-0", 1e9, "test")
+    train(tiny(depth="+conv6", epochs=1), 0, packed, runs / "first" / "conv6-0", 1e9, "test")
+    train(fine, 0, packed, runs / "second" / "base-0", 1e9, "test")
+    # At rate 0 the weights stay: the layers that both nets have are the first run's, the rest are their own.
+    first, second = (load_file(runs / place / "model.safetensors") for place in ("first/conv6-0", "second/base-0"))
+    assert "conv6.weight" in first
+    assert "conv6.weight" not in second
+    assert all((second[f"conv{n}.weight"] == first[f"conv{n}.weight"]).all() for n in range(1, 6))
+    config = json.loads((runs / "second/base-0/config.json").read_text())
+    assert config["start"] == json.loads((runs / "first/conv6-0/config.json").read_text())["fingerprint"]
+    # Another first run is another second run; weights that are not those of the record are refused.
+    model = runs / "first/conv6-0/model.safetensors"
+    damaged = bytearray(model.read_bytes())
+    damaged[-1] ^= 1
+    model.write_bytes(bytes(damaged))
+    with pytest.raises(UserError, match="its weights are not those of its record"):
+        train(fine, 0, packed, runs / "second" / "base-1", 1e9, "test")

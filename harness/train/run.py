@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from harness import provenance
 from harness.data.packed import Packed
@@ -52,7 +53,8 @@ def train(
     """
     numerics = configure(settings)
     packed = Packed.open(data)
-    config = Config(settings, seed, data_record(packed))
+    start, weights = _start(settings, seed, out)
+    config = Config(settings, seed, data_record(packed), start)
     folder = RunFolder(out)
     if folder.config.exists():
         found = folder.fingerprint()
@@ -75,7 +77,15 @@ def train(
         checkpoints = Checkpoints(place)
         watch = _Watch(told, shown)
         trainer = Trainer(
-            settings, seed, packed, numerics, checkpoints, checkpoint_seconds, watch.epoch, watch.between_steps
+            settings,
+            seed,
+            packed,
+            numerics,
+            checkpoints,
+            checkpoint_seconds,
+            watch.epoch,
+            watch.between_steps,
+            start=weights,
         )
         for line in checkpoints.damaged:
             say(line)
@@ -87,6 +97,24 @@ def train(
         checkpoints.clear()
     say(f"{out}: {_ending(done)}")
     return done
+
+
+def _start(settings: Settings, seed: int, out: Path) -> tuple[str | None, dict[str, Tensor]]:
+    """Fingerprint and weights of the run that `pretrained` names, beside this one: of the same seed, in `runs/`."""
+    if not settings.pretrained:
+        return None, {}
+    from safetensors.torch import load_file
+
+    folder = RunFolder(out.parent.parent / f"{settings.pretrained}-{seed}")
+    if not folder.provenance.exists():
+        study = settings.pretrained.partition("/")[0]
+        raise UserError(
+            f"pretrained: {folder.path}: no run is there; run: harness run experiments/{study}/study.yaml first"
+        )
+    record = read_json(folder.provenance)
+    if not isinstance(record, dict) or not _sound(folder, record):
+        raise UserError(f"pretrained: {folder.path}: its weights are not those of its record; run it again")
+    return folder.fingerprint(), load_file(folder.model)
 
 
 def _same_run(place: Path, config: Config, machine: dict[str, Any]) -> RunFolder | None:
