@@ -16,11 +16,10 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.features import column_chroma, hidden, pixels, precision, thinned_means
+from harness.features import Seen, column_chroma, pixels, precision, see
 from harness.files import read_json, write_bytes, write_json
-from harness.net.alexnet import AlexNet
-from harness.net.predict import mean_loss, probabilities, ten_crops, top_errors
-from harness.numerics import Numerics, configure
+from harness.net.predict import mean_loss, top_errors
+from harness.numerics import configure
 from harness.progress import say
 from harness.record import Config, RunFolder, read_config
 from harness.train.run import load_net
@@ -69,39 +68,37 @@ def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[st
     net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = {part: Images(packed, part, config.settings, numerics.device) for part in ("train", "validation", "test")}
     metrics: dict[str, Any] = {}
-    said: dict[str, Tensor] = {}
+    seen: dict[str, Seen] = {}
     for part, images in parts.items():
-        endings = {"": probabilities(net, images, numerics)} if part != "test" else {}
-        if part == "test":
-            endings[""], endings["_10crop"] = ten_crops(net, images, numerics)
-            thinned = thinned_means(net, images, numerics, config.seed)
-            if thinned is not None:
-                endings["_mc_geometric"], endings["_mc_arithmetic"] = thinned
+        test = part == "test"
+        seen[part] = one = see(net, images, numerics, ten=test, thinned=config.seed if test else None)
         labels = images.labels.cpu()
-        for ending, told in endings.items():
-            if len(told) != packed.manifest.counts[part]:
+        told = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
+        for ending, said in told.items():
+            if said is None:
+                continue
+            if len(said) != packed.manifest.counts[part]:
                 raise UserError(
-                    f"{folder.path}: {len(told)} images of the {part} part were seen, it has "
+                    f"{folder.path}: {len(said)} images of the {part} part were seen, it has "
                     f"{packed.manifest.counts[part]}; its errors would be wrong"
                 )
-            metrics[f"{part}_top1{ending}"] = top_errors(told, labels)
+            metrics[f"{part}_top1{ending}"] = top_errors(said, labels)
             if config.data.classes >= TOP5_CLASSES:
-                metrics[f"{part}_top5{ending}"] = top_errors(told, labels, 5)
-        metrics[f"{part}_loss"] = mean_loss(endings[""], labels)
+                metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
+        metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
         metrics[f"{part}_images"] = len(labels)
-        said[part] = endings[""]
-    metrics |= column_chroma(net, config.seed) | _precisions(net, parts, numerics)
+    metrics |= column_chroma(net, config.seed) | _precisions(parts, seen)
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
         raise UserError(f"{folder.path}: {unsound[0]} is not a finite number, though the run finished")
-    return metrics, predictions(said["test"], parts["test"].labels.cpu())
+    return metrics, predictions(seen["test"].centre, parts["test"].labels.cpu())
 
 
-def _precisions(net: AlexNet, parts: dict[str, Images], numerics: Numerics) -> dict[str, float]:
+def _precisions(parts: dict[str, Images], seen: dict[str, Seen]) -> dict[str, float]:
     """How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels."""
     train, test = parts["train"], parts["test"]
     found: dict[str, float] = {}
-    units = hidden(net, test, numerics), hidden(net, train, numerics)
+    units = seen["test"].hidden, seen["train"].hidden
     if train.count > SEARCHED or units[0] is None or units[1] is None:
         return found
     labels = test.labels.cpu(), train.labels.cpu()

@@ -4,12 +4,15 @@ Krizhevsky et al. (2012), sections 4.2 (halved outputs stand for the mean over t
 kernels see colour, the other's do not; images that lie near each other in the last hidden layer look alike).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness import randomness
 from harness.data.batches import Images
+from harness.data.crops import CENTRE
 from harness.net.alexnet import AlexNet
 from harness.net.layout import Dropout
 from harness.net.predict import BATCH
@@ -25,48 +28,67 @@ PERMUTATIONS = 10_000
 """Random divisions of the kernels into two columns, for a p-value to the third digit."""
 
 
-@torch.no_grad()
-def thinned_means(net: AlexNet, images: Images, numerics: Numerics, seed: int) -> tuple[Tensor, Tensor] | None:
-    """Geometric and arithmetic mean over `MASKS` thinned nets of the class probabilities: (count, classes) each.
+@dataclass(frozen=True)
+class Seen:
+    """What a net made of the images of a part, each row an image, on the CPU.
 
-    None for a net without dropout. What lies below the first dropped layer is computed once.
+    `centre` and `ten`: class probabilities of the centre crop and as the mean over ten crops; `geometric` and
+    `arithmetic`: means over thinned nets (None without dropout); `hidden`: outputs of the last hidden layer on the
+    centre crop, scaled as at test time (None where no fully connected layer is hidden).
     """
+
+    centre: Tensor
+    ten: Tensor | None
+    geometric: Tensor | None
+    arithmetic: Tensor | None
+    hidden: Tensor | None
+
+
+@torch.no_grad()
+def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thinned: int | None = None) -> Seen:
+    """Show a net all images of a part once: their centre crop, or ten crops.
+
+    `thinned`: the seed of the masks of `MASKS` thinned nets, when these are wanted. The layers below the first dropout
+    and below the last layer are computed once for all that stands on them.
+    """
+    last = len(net.rows) - 1
+    hides = last > 0 and net.rows[last - 1].kind == "fc"
     dropped = [i for i, row in enumerate(net.rows) if any(isinstance(op, Dropout) for op in row.after)]
-    if not dropped:
-        return None
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic", "hidden")}
     net.eval()
-    geometric, arithmetic = [], []
-    for step, (view,) in enumerate(images.test_views(BATCH, ten=False)):
-        logs = []
-        with numerics.autocast():
-            below = net(view, stop=dropped[0])
-            for number in range(MASKS):
-                # Training counts epochs from 1: the streams of epoch 0 are nobody else's.
-                masks = net.draw_masks(len(view), seed, 0, step * MASKS + number)
-                logs.append(net(below, masks, start=dropped[0]).float().log_softmax(1))
-        stacked = torch.stack(logs)
-        geometric.append(stacked.mean(0).softmax(1).cpu())
-        arithmetic.append(stacked.exp().mean(0).cpu())
+    for step, views in enumerate(images.test_views(BATCH, ten)):
+        total = torch.zeros(())
+        for place, view in enumerate(views):
+            with numerics.autocast():
+                units = net(view, stop=last)
+                said = net(units, start=last).float().softmax(1).cpu()
+            if place == (CENTRE if ten else 0):
+                parts["centre"].append(said)
+                if hides:
+                    parts["hidden"].append(units.float().cpu())
+                if thinned is not None and dropped:
+                    geometric, arithmetic = _thinned(net, view, dropped[0], numerics, thinned, step)
+                    parts["geometric"].append(geometric)
+                    parts["arithmetic"].append(arithmetic)
+            total = said + total
+        if ten:
+            parts["ten"].append(total / len(views))
     net.train()
-    return torch.cat(geometric), torch.cat(arithmetic)
+    found = {name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()}
+    return Seen(**found)  # type: ignore[arg-type]
 
 
-@torch.no_grad()
-def hidden(net: AlexNet, images: Images, numerics: Numerics) -> Tensor | None:
-    """Outputs of the last hidden layer (count, units) on the centre crop, scaled as at test time.
-
-    None for a net without a fully connected hidden layer.
-    """
-    below_output = len(net.rows) - 1
-    if net.rows[below_output - 1].kind != "fc":
-        return None
-    net.eval()
-    parts = []
-    for (view,) in images.test_views(BATCH, ten=False):
-        with numerics.autocast():
-            parts.append(net(view, stop=below_output).float().cpu())
-    net.train()
-    return torch.cat(parts)
+def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Geometric and arithmetic mean over thinned nets of the class probabilities of a batch."""
+    logs = []
+    with numerics.autocast():
+        below = net(view, stop=first)
+        for number in range(MASKS):
+            # Training counts epochs from 1: the streams of epoch 0 are nobody else's.
+            masks = net.draw_masks(len(view), seed, 0, step * MASKS + number)
+            logs.append(net(below, masks, start=first).float().log_softmax(1))
+    stacked = torch.stack(logs)
+    return stacked.mean(0).softmax(1).cpu(), stacked.exp().mean(0).cpu()
 
 
 def pixels(images: Images) -> Tensor:

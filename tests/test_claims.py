@@ -703,3 +703,26 @@ def test_the_command_lists_claims_and_refuses_an_unknown_one() -> None:
     wrong = claims("C99")
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
     assert "got 'C99'" in wrong.stderr
+
+
+def test_an_arm_with_a_grid_is_the_variant_of_least_validation_error() -> None:
+    """C10: each arm with its own best rate, chosen on validation images, and what the choice cost."""
+    test = CLAIMS["C10"].test
+    assert isinstance(test, schema.LevelRatioTest)
+    assert set(test.names) == {f"{arm}-fit-{rate}" for arm in ("tanh", "relu") for rate in ("0003", "001", "003", "01")}
+
+    def arm(validation: float, *training: float) -> dict[int, FakeRun]:
+        run = FakeRun({"validation_top1": validation}, curve("train_top1", *training))
+        return {0: run, 1: run}
+
+    found = {name: arm(50, 90, 24) for name in test.names}
+    found["relu-fit-003"] = arm(20, 90, 20)  # reaches 25 % in the second epoch
+    found["tanh-fit-001"] = arm(30, 90, 80, 70, 60, 50, 40, 30, 20)
+    arms, notes = measure._arms(test, found)
+    assert arms["relu-fit"] is found["relu-fit-003"]
+    assert arms["tanh-fit"] is found["tanh-fit-001"]
+    assert notes[0] == "tanh-fit is tanh-fit-001, least validation error (30.0 %) of 4: 8 runs, 192.0 h of training"
+    study = SimpleNamespace(file=SimpleNamespace(confidence=0.95, metric="test_top1"))
+    measured = measure.measure(test, study, found, None)  # type: ignore[arg-type]
+    assert measured.estimates[0].value is not None
+    assert 3 < measured.estimates[0].value < 6

@@ -85,7 +85,7 @@ def test_images_that_were_not_seen_are_noticed(
     whole = Images.test_views
     monkeypatch.setattr(Images, "test_views", lambda self, *given: list(whole(self, *given))[1:])
     monkeypatch.setattr("harness.net.predict.BATCH", 32)
-    with pytest.raises(UserError, match=r"238 images of the train part were seen, it has 270"):
+    with pytest.raises(UserError, match=r"142 images of the train part were seen, it has 270"):
         evaluate(trained, packed, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 

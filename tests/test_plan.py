@@ -197,12 +197,12 @@ def test_check_refuses_a_pipeline_that_is_not_the_study_s(tmp_path: Path, monkey
 def test_resolved_settings_are_written_in_full_and_old_ones_removed(tmp_path: Path) -> None:
     study = load_study(study_file(tmp_path))
     write_resolved(study, None)
-    assert {path.stem for path in study.resolved.iterdir()} == set(study.variants)
+    assert {path.stem for path in study.resolved.iterdir()} == {*study.variants, "_data"}
     assert load_run(str(study.resolved / "a.json")) == study.variants["a"]
     before = (study.resolved / "a.json").read_bytes()
     other = load_study(study_file(tmp_path, plan=[{"kind": "one_factor", "factors": ["a"]}]))
     write_resolved(other, None)
-    assert {path.stem for path in study.resolved.iterdir()} == {"base", "a"}
+    assert {path.stem for path in study.resolved.iterdir()} == {"base", "a", "_data"}
     assert (study.resolved / "a.json").read_bytes() == before
 
 

@@ -88,9 +88,10 @@ def _numbers(
             parts = [statistics.paired(runs[v], runs[test.against], value, each, v, "nats") for v in test.variants]
             return parts, []
         case schema.LevelRatioTest():
-            against = runs[test.against]
-            parts = [statistics.level_ratio(runs[v], against, test.curve, test.level, each, v) for v in test.variants]
-            return parts, _epochs_notes(test, runs)
+            arms, chosen = _arms(test, runs)
+            against = arms[test.against]
+            parts = [statistics.level_ratio(arms[v], against, test.curve, test.level, each, v) for v in test.variants]
+            return parts, [*chosen, *_epochs_notes(test, arms)]
         case schema.TimeRatioTest():
             return [statistics.time_ratio(runs[v], runs[test.against], each, v) for v in test.variants], []
         case schema.DropsTest():
@@ -146,9 +147,30 @@ def _signed(number: float | None) -> str:
     return "" if number is None else f"{number:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
+def _arms(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> tuple[dict[str, Runs], list[str]]:
+    """Each arm's runs, chosen by mean validation error where it has a grid; and what was chosen, at which cost."""
+    arms: dict[str, Runs] = {}
+    notes: list[str] = []
+    for arm in [*test.variants, test.against]:
+        grid = test.grid.get(arm, [arm])
+        errors = {
+            name: _mean([statistics.metric(run, "validation_top1") for run in runs[name].values()]) for name in grid
+        }
+        best = min(grid, key=lambda name: errors[name])
+        arms[arm] = runs[best]
+        if len(grid) > 1:
+            hours = sum(run.provenance.wall_seconds for name in grid for run in runs[name].values()) / 3600
+            count = sum(len(runs[name]) for name in grid)
+            notes.append(
+                f"{arm} is {best}, least validation error ({errors[best]:.1f} %) of {len(grid)}: {count} runs, "
+                f"{hours:.1f} h of training"
+            )
+    return arms, notes
+
+
 def _epochs_notes(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> list[str]:
     notes = []
-    for name in test.names:
+    for name in runs:
         found = [statistics.crossing(run.history, test.curve, test.level) for run in runs[name].values()]
         reached = [one.epochs for one in found if not one.censored]
         never = len(found) - len(reached)

@@ -120,6 +120,15 @@ class LevelRatioTest(Pairwise):
     ratio: ClassVar[bool] = True
     curve: Curve = Field(description="column of the history")
     level: float = Field(gt=0, description="the level, in the curve's unit")
+    grid: dict[Variant, Annotated[list[Variant], Field(min_length=2)]] = Field(
+        {}, description="arm -> variants, of which the one with the least validation error stands for it"
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """Every variant that it cannot do without: of an arm, all those that it is chosen from."""
+        arms = [*self.variants, self.against]
+        return [name for arm in arms for name in self.grid.get(arm, [arm])]
 
 
 class EarlyLossTest(Pairwise):

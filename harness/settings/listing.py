@@ -5,6 +5,17 @@ from harness.settings.presets import PRESETS
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
+EVALUATIONS = {
+    "metric: test_top1": "the centre crop [section 6, C02]",
+    "metric: test_top1_10crop": "mean of the softmax outputs of ten crops [section 4.1, C02]",
+    "metric: test_top1_mc_geometric": "geometric mean over 32 dropout masks, not scaled outputs [section 4.2, C21]",
+    "metric: test_top1_mc_arithmetic": "their arithmetic mean [section 4.2, C21]",
+    "metric: validation_top1": "the validation part, by which choices are made [C07, C10]",
+    "metric: train_top1": "the training images in evaluation mode [section 5, C22]",
+    "ensembles: [VARIANT]": "mean of the nets of all seeds, equal weights or tuned on validation [C04, C06]",
+}
+"""What may differ in evaluation alone: nothing is trained for it."""
+
 
 def list_settings() -> str:
     """Every setting: its default, allowed values, help, section of the paper and claims."""
@@ -21,6 +32,8 @@ def list_settings() -> str:
         source = ", ".join([*section, *map(str, claims)])
         lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
         lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
+    evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
+    lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
     return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
 
 

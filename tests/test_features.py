@@ -1,0 +1,157 @@
+"""What evaluation finds in a trained net is what a slow and plain computation finds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+
+from harness import features
+from harness.data.batches import Images
+from harness.data.packed import Packed
+from harness.ensemble import ensembles, mixed, tuned
+from harness.evaluate import evaluate
+from harness.net.alexnet import AlexNet
+from harness.net.predict import probabilities, ten_crops, top_errors
+from harness.numerics import configure
+from harness.settings.study import load_study
+from harness.train.run import train
+
+
+def net_and_images(packed: Path, part: str = "test", **settings: object) -> tuple[AlexNet, Images]:
+    chosen = tiny(**settings)
+    numerics = configure(chosen)
+    net = AlexNet(chosen, 3, 10)
+    net.initialise(0)
+    return net, Images(Packed.open(packed), part, chosen, numerics.device)
+
+
+def test_thinned_nets_are_averaged_over_their_masks(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "MASKS", 3)
+    net, images = net_and_images(packed)
+    seen = features.see(net, images, configure(tiny()), thinned=7)
+    assert seen.geometric is not None
+    assert seen.arithmetic is not None
+    found = seen.geometric, seen.arithmetic
+    view = next(images.test_views(100, ten=False))[0]
+    with torch.no_grad():
+        logs = torch.stack([net(view, net.draw_masks(100, 7, 0, number)).log_softmax(1) for number in range(3)])
+    torch.testing.assert_close(found[0], logs.mean(0).softmax(1))
+    torch.testing.assert_close(found[1], logs.exp().mean(0))
+    torch.testing.assert_close(found[0].sum(1), torch.ones(100))
+
+
+def test_a_net_without_dropout_has_no_thinned_nets(packed: Path) -> None:
+    net, images = net_and_images(packed, dropout=0)
+    assert features.see(net, images, configure(tiny()), thinned=0).geometric is None
+
+
+def test_scaled_outputs_are_the_geometric_mean_where_the_net_is_linear_above_dropout(packed: Path) -> None:
+    """Section 4.2: exact for one layer of dropout below a softmax, in the limit of many masks."""
+    net, images = net_and_images(packed, depth="-fc7")
+    found = features.see(net, images, configure(tiny()), thinned=0).geometric
+    assert found is not None
+    with torch.no_grad():
+        scaled = net(next(images.test_views(100, ten=False))[0]).softmax(1)
+    assert (found - scaled).abs().max() < 0.05
+
+
+def test_neighbours_are_those_of_a_search_through_all() -> None:
+    draws = torch.Generator().manual_seed(0)
+    queries, others = torch.randn(20, 6, generator=draws), torch.randn(50, 6, generator=draws)
+    expected = torch.cdist(queries, others).argsort(1)[:, : features.NEIGHBOURS]
+    assert torch.equal(features.neighbours(queries, others), expected)
+    labels, other_labels = torch.arange(20) % 3, torch.arange(50) % 3
+    by_hand = np.mean([[other_labels[j] == labels[i] for j in expected[i]] for i in range(20)])
+    assert features.precision(queries, labels, others, other_labels) == pytest.approx(by_hand)
+
+
+def test_hidden_units_are_those_before_the_last_layer(packed: Path) -> None:
+    net, images = net_and_images(packed)
+    seen = features.see(net, images, configure(tiny()), ten=True)
+    units = seen.hidden
+    assert torch.equal(seen.centre, probabilities(net, images, configure(tiny())))
+    assert seen.ten is not None
+    assert torch.equal(seen.ten, ten_crops(net, images, configure(tiny()))[1])
+    assert units is not None
+    with torch.no_grad():
+        logits = net.layers["fc8"](units)
+        expected = net(next(images.test_views(100, ten=False))[0])
+    torch.testing.assert_close(logits, expected)
+
+
+def test_chroma_is_nothing_for_grey_kernels_and_all_for_opposed_colours() -> None:
+    grey = torch.ones(1, 3, 5, 5)
+    opposed = torch.cat([torch.ones(1, 1, 5, 5), -torch.ones(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)], 1)
+    red = torch.cat([torch.ones(1, 1, 5, 5), torch.zeros(1, 2, 5, 5)], 1)
+    assert features.chroma(torch.cat([grey, opposed, red])) == pytest.approx([0, 1, 2 / 3], abs=1e-6)
+
+
+def test_columns_that_differ_in_colour_are_told_from_those_that_do_not(packed: Path) -> None:
+    net, _ = net_and_images(packed, width=1.0)
+    apart = features.column_chroma(net, 0)
+    assert apart["conv1_chroma_p"] > 0.001
+    weight = net.get_parameter("layers.conv1.weight")
+    with torch.no_grad():
+        weight[: len(weight) // 2] = weight[: len(weight) // 2].mean(1, keepdim=True)
+    split = features.column_chroma(net, 0)
+    assert split["conv1_chroma_column1"] == pytest.approx(0, abs=1e-6)
+    assert split["conv1_chroma_p"] < 0.001
+    assert features.column_chroma(net_and_images(packed, gpus=1)[0], 0) == {}
+
+
+def test_evaluation_records_what_it_found(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(tiny(), 0, packed, tmp_path / "run", 1e9, "test")
+    metrics = evaluate(tmp_path / "run", packed, tmp_path / "results")
+    stored = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    for name in ("test_top1_mc_geometric", "fc7_precision6", "pixels_precision6", "conv1_chroma_p"):
+        assert stored[name] == metrics[name]
+    assert abs(metrics["test_top1_mc_geometric"] - metrics["test_top1"]) <= 20
+
+
+def test_weights_are_tuned_on_validation_and_never_do_worse_there() -> None:
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (60,), generator=draws)
+    good = torch.eye(3)[labels] + 0.9 * torch.rand(60, 3, generator=draws)
+    bad = torch.rand(60, 3, generator=draws) * 4
+    said = torch.stack([p / p.sum(1, keepdim=True) for p in (good, bad)])
+    weights = tuned(said, labels)
+    assert top_errors(mixed(said, weights), labels) <= top_errors(said.mean(0), labels)
+    assert weights[1] < weights[0]
+    same = torch.stack([said[0], said[0]])
+    assert tuned(same, labels).tolist() == [1.0, 1.0]
+
+
+def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from conftest import TINY
+
+    from harness.errors import UserError
+    from harness.files import read_json, write_text
+    from harness.record import RunFolder, read_config
+    from harness.train.run import load_net
+
+    monkeypatch.chdir(tmp_path)
+    values = {"name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0, 1],
+              "variants": {"base": TINY}, "ensembles": ["base"]}  # fmt: skip
+    write_text(tmp_path / "study.yaml", json.dumps(values))
+    study = load_study(tmp_path / "study.yaml")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "s").symlink_to(packed)
+    with pytest.raises(UserError, match=r"runs/s/base-0: no run is there"):
+        ensembles(study, tmp_path)
+    for seed in study.seeds:
+        train(study.variants["base"], seed, packed, tmp_path / "runs" / "s" / f"base-{seed}", 1e9, "test")
+    found = ensembles(study, tmp_path)["base"]
+    assert found["seeds"] == [0, 1]
+    said = []
+    for seed in study.seeds:
+        folder = RunFolder(tmp_path / "runs" / "s" / f"base-{seed}")
+        config = read_config(folder.config)
+        numerics = configure(config.settings)
+        images = Images(Packed.open(packed), "test", config.settings, numerics.device)
+        said.append(probabilities(load_net(folder, config), images, numerics))
+        assert read_json(folder.provenance)["status"] == "finished"
+    assert found["test_top1"] == top_errors(torch.stack(said).mean(0), images.labels)
