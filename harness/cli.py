@@ -138,8 +138,11 @@ def plan(
     study: StudyFile = STUDY,
     write: Annotated[bool, typer.Option("--write", help="Write the study's cells.yaml and dvc.yaml.")] = False,
     rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
+    effect: Annotated[float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")] = None,
+    power: Annotated[float, typer.Option(min=0.5, max=0.99, help="With this probability.")] = 0.8,
+    hours: Annotated[float | None, typer.Option(min=0, help="Hours of training: the difference that they find.")] = None,
 ) -> None:
-    """Print what a study's plan comes to: its variants, its runs, and what they cost."""
+    """Print what a study's plan comes to: its variants, its runs, what they cost, and what they can find."""
     from harness.cost import cost
     from harness.pipeline import write_pipeline
     from harness.settings.check import check_study
@@ -150,6 +153,16 @@ def plan(
     warnings = check_study(checked)
     print(list_variants(checked))
     print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
+    if effect or hours:
+        from harness.report.cells import read_results
+        from harness.report.planning import detectable_lines, seeds_lines
+        from harness.report.tables import variant_rows
+
+        rows = variant_rows(checked, read_results(checked, None, Path(".")))
+        if effect:
+            print("\n".join(seeds_lines(checked, rows, effect, power)))
+        if hours:
+            print("\n".join(detectable_lines(checked, rows, hours)))
     if write:
         if checked.is_default:
             raise UserError(f"{study}: is the study of dvc.yaml at the root, which is written by hand")

@@ -422,7 +422,7 @@ def all_runs() -> dict[str, dict[int, FakeRun]]:
     effects = dict.fromkeys(VARIANTS, 1.5) | {f"a{number}": 0.0 for number in range(1, 17)}
     effects |= {"base": 0.0, "wide": -1.0, "long": -1.0, "conv6-pretrained": -1.7, "no-colour": 2.0}
     effects |= {"tanh": 4.0, "one-gpu": 3.0, "no-lrn": 2.0, "no-overlap": 1.0, "cifar-13pct-lrn": 0.0}
-    speeds = {"relu-fit": 6.0, "no-dropout": 2.0, "bias-0": 0.5}
+    speeds = {"no-dropout": 2.0, "bias-0": 0.5} | {name: 6.0 for name in VARIANTS if name.startswith("relu-fit")}
     found = {v: {s: full_run(v, s, effects[v], speeds.get(v, 1.0)) for s in range(5)} for v in VARIANTS}
     for seed, run in found["no-decay"].items():
         found["no-decay"][seed] = replace(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny
 
-from harness.data.batches import Images, TrainingBatches
+from harness.data.batches import TrainingBatches
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
@@ -221,9 +221,3 @@ def test_a_factor_trains_resumes_and_evaluates(
     if records[0]["status"] == "finished":
         metrics = evaluate(straight, packed, tmp_path / "results")
         assert 0 <= metrics["test_top1"] <= 100
-
-
-def test_evaluation_mode_does_not_depend_on_the_device_of_images(packed: Path) -> None:
-    settings = tiny()
-    images = Images(Packed.open(packed), "test", settings, configure(settings).device)
-    assert len(next(images.test_views(10, ten=True))) == 10

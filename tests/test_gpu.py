@@ -16,11 +16,17 @@ pytestmark = [
 ]
 
 
+CIFAR = {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01}
+
+
 @pytest.mark.parametrize(
     "switch",
     [
         {}, {"lrn": False}, {"overlap_pool": False}, {"dropout": 0.0}, {"augment": False}, {"gpus": 1},
         {"activation": "tanh"}, {"spatial_norm": True}, {"precision": "tf32"}, {"precision": "bfloat16"},
+        {"columns": "apart"}, {"columns": "dense"}, {"depth": "+conv6"}, {"depth": "-conv3"}, {"mean": "scalar"},
+        {"dropout_place": "inputs"}, {"colour_scale": "per_image"}, {"momentum_form": "torch"}, {"init": "torch"},
+        CIFAR | {"net": "cifar_quick"}, CIFAR | {"net": "cifar_local"}, {"curve_images": 50}, {"vary": "dropout"},
     ],
 )  # fmt: skip
 def test_two_runs_on_a_gpu_are_equal_to_the_bit(

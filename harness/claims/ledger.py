@@ -16,6 +16,7 @@ from harness.files import read_json
 from harness.settings.check import SOURCES
 from harness.settings.parse import parse
 from harness.settings.study import Study
+from harness.statistics.comparison import Comparison
 
 NEEDS: dict[Need, str] = {
     "colour": "colour images",
@@ -62,12 +63,14 @@ def ledger(
     results: Results,
     ensembles: Mapping[str, Ensemble] | None,
     command: Callable[[Sequence[str]], str],
+    comparisons: Mapping[str, Comparison] | None = None,
 ) -> list[Row]:
     """A row a claim, in the order of the file.
 
-    `ensembles`: as `read_ensembles` gives them; `command`: what re-runs the named variants of the study.
+    `ensembles`: as `read_ensembles` gives them; `command`: what re-runs the named variants of the study;
+    `comparisons`: of the study's variants with its baseline, whose intervals the rows on the same differences have.
     """
-    return [_row(claim, study, results, ensembles, command) for claim in claims.values()]
+    return [_row(claim, study, results, ensembles, command, comparisons or {}) for claim in claims.values()]
 
 
 def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
@@ -104,6 +107,7 @@ def _row(
     results: Results,
     ensembles: Mapping[str, Ensemble] | None,
     command: Callable[[Sequence[str]], str],
+    comparisons: Mapping[str, Comparison],
 ) -> Row:
     test = claim.test
     if isinstance(test, schema.ArithmeticTest):
@@ -117,7 +121,7 @@ def _row(
         return _untestable(claim, f"needs {_variants(lacking)}{where}" + (f"; {unmet}" if unmet else ""))
     runs = {name: results.finished(name) for name in study.variants}
     try:
-        found = measure(test, study, runs, ensembles)
+        found = measure(test, study, runs, ensembles, comparisons)
         if "overfitting" in claim.needs:
             found = in_regime(found, test, runs)
     except NotMeasuredError as error:

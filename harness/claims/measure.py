@@ -11,6 +11,7 @@ from harness.claims import schema, statistics
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, every_run, judge, share_of_order, weakest
 from harness.settings.study import Study
+from harness.statistics.comparison import Comparison
 
 SEEDS_TO_RESAMPLE = 5
 """Fewer seeds than this have so few resamples that an order's share among them says little."""
@@ -37,7 +38,11 @@ class Found:
 
 
 def measure(
-    test: schema.Test, study: Study, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None
+    test: schema.Test,
+    study: Study,
+    runs: Mapping[str, Runs],
+    ensembles: Mapping[str, Ensemble] | None,
+    comparisons: Mapping[str, Comparison] | None = None,
 ) -> Found:
     """A test's numbers and verdict on finished runs. Raises `NotMeasuredError`."""
     absent = [name for name in test.names if not runs[name]]
@@ -50,7 +55,7 @@ def measure(
         case schema.ChromaTest():
             return _chroma(test, runs, confidence)
         case schema.Directed():
-            parts, notes = _numbers(test, study, runs, ensembles)
+            parts, notes = _numbers(test, study, runs, ensembles, comparisons or {})
             if not any(part.n for part in parts):
                 raise NotMeasuredError("no pair of finished runs on the same images")
             region = statistics.region(test)
@@ -59,7 +64,11 @@ def measure(
 
 
 def _numbers(
-    test: schema.Directed, study: Study, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None
+    test: schema.Directed,
+    study: Study,
+    runs: Mapping[str, Runs],
+    ensembles: Mapping[str, Ensemble] | None,
+    comparisons: Mapping[str, Comparison],
 ) -> tuple[list[Estimate], list[str]]:
     """A directed test's estimates, and notes."""
     each = statistics.adjusted(study.file.confidence, len(test.variants))
@@ -67,7 +76,14 @@ def _numbers(
         case schema.DifferenceTest():
             name = test.metric or study.file.metric
             value = _value(name)
-            parts = [statistics.paired(runs[v], runs[test.against], value, each, v) for v in test.variants]
+            # The study's own comparison, where it is the same: a number has one interval in a report.
+            same = comparisons if (name, test.against) == (study.file.metric, study.baseline) else {}
+            parts = [
+                statistics.of_comparison(same[v], each, v)
+                if v in same and same[v].se is not None
+                else statistics.paired(runs[v], runs[test.against], value, each, v)
+                for v in test.variants
+            ]
             notes = _gap_notes(test, runs, each) if name == "gap" else []
             return parts, notes + _beside(test, runs, value, each)
         case schema.SameRunTest():

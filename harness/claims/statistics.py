@@ -15,6 +15,7 @@ from scipy import stats
 
 from harness.claims import schema
 from harness.claims.verdict import Estimate, Region
+from harness.statistics.comparison import Comparison
 from harness.statistics.paired import Difference, compare
 
 UNITS = {"fc7_precision6": "of 1", "pixels_precision6": "of 1", "wall_days": "days"}
@@ -114,6 +115,15 @@ def paired(
     seeds = _seeds(one, other)
     difference = compare({s: value(one[s]) for s in seeds}, {s: value(other[s]) for s in seeds}, confidence)
     return _estimate(difference, name, unit)
+
+
+def of_comparison(comparison: Comparison, confidence: float, name: str) -> Estimate:
+    """The mean difference of a study's own comparison, with an interval of its model at another confidence."""
+    mean = comparison.difference.mean
+    if mean is None or comparison.se is None or comparison.df is None:
+        return _estimate(comparison.difference, name, "points")
+    half = float(stats.t.ppf((1 + confidence) / 2, comparison.df)) * comparison.se
+    return Estimate(name, mean, mean - half, mean + half, comparison.difference.n)
 
 
 def same_run(runs: Runs, first: str, second: str, confidence: float, name: str) -> Estimate:

@@ -7,11 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from harness.claims.ledger import Results, Row, ledger, read_ensembles
+from harness.claims.ledger import Row, ledger, read_ensembles
 from harness.claims.schema import Claim, Number, claims_of
 from harness.claims.verdict import VERDICTS, Estimate
+from harness.report.cells import Results
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import DECIMALS, NOTHING, decimals, number
+from harness.report.tables import comparisons
 from harness.settings.study import Study
 
 LEDGER_COLUMNS = [
@@ -31,7 +33,9 @@ def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
     if not claims:
         return []
     ensembles = read_ensembles(root / study.folder / "ensembles.json")
-    return ledger(claims, study, results, ensembles, lambda names: rerun(study, names, root))
+    return ledger(
+        claims, study, results, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
+    )
 
 
 def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
@@ -68,7 +72,9 @@ def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
     """Some claims' verdicts in a study, as lines to read in a terminal. Raises `UserError`."""
     ensembles = read_ensembles(root / study.folder / "ensembles.json")
-    rows = ledger(claims, study, results, ensembles, lambda names: rerun(study, names, root))
+    rows = ledger(
+        claims, study, results, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
+    )
     return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in rows)
 
 

@@ -1,0 +1,73 @@
+"""Seeds and budgets are planned from the noise that the finished runs show."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fake_study import STUDY, make_results, make_study
+
+from harness.report.cells import read_results
+from harness.report.planning import detectable_lines, seeds_lines
+from harness.report.tables import variant_rows
+from harness.settings.study import Study
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    root = tmp_path_factory.mktemp("planned")
+    study = make_study(root, STUDY.replace("data:", "test: paired_t\ndata:"))
+    make_results(study, root)
+    return study, root
+
+
+def lines_of(planned: tuple[Study, Path], effect: float, power: float = 0.8) -> list[str]:
+    study, root = planned
+    return seeds_lines(study, variant_rows(study, read_results(study, None, root)), effect, power)
+
+
+def seeds_of(line: str) -> tuple[int, int]:
+    found = re.search(r": (\d+) seeds, at most (\d+) seeds", line)
+    assert found, line
+    return int(found[1]), int(found[2])
+
+
+def test_the_seeds_of_a_plan_have_the_power_that_was_asked_for(planned: tuple[Study, Path]) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    study, root = planned
+    rows = {row.variant: row for row in variant_rows(study, read_results(study, None, root))}
+    for line in lines_of(planned, 0.5)[1:-1]:
+        variant = line.split(":")[0].strip()
+        few, many = seeds_of(line)
+        sd = rows[variant].difference.sd
+        assert sd is not None
+        reached = [TTestPower().power(0.5 / sd, n, 0.05 / 7) for n in (few, few - 1)]
+        assert reached[0] >= 0.8 > reached[1]
+        assert many >= few
+
+
+def test_smaller_effects_and_more_power_need_more_seeds(planned: tuple[Study, Path]) -> None:
+    wide, narrow, sure = (lines_of(planned, *asked)[1:-1] for asked in ((1.0, 0.8), (0.3, 0.8), (0.3, 0.95)))
+    for one, two, three in zip(wide, narrow, sure, strict=True):
+        assert seeds_of(one)[0] < seeds_of(two)[0] < seeds_of(three)[0]
+
+
+def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:
+    study, root = planned
+    rows = variant_rows(study, read_results(study, None, root))
+    found = []
+    for hours in (1.0, 4.0):
+        (line,) = detectable_lines(study, rows, hours)
+        size = re.search(r"pay for (\d+) seeds of 8 variants, which find a difference of ([\d.]+) points", line)
+        assert size, line
+        found.append((int(size[1]), float(size[2])))
+    assert found[0][0] < found[1][0]
+    assert found[0][1] > found[1][1]
+    assert "are the least" in detectable_lines(study, rows, 0.001)[0]
+
+
+def test_without_a_pilot_nothing_is_promised(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    rows = variant_rows(study, read_results(study, None, tmp_path))
+    assert "run the study with a few seeds first" in seeds_lines(study, rows, 0.5, 0.8)[0]
+    assert "run a few seeds first" in detectable_lines(study, rows, 1.0)[0]
