@@ -138,9 +138,13 @@ def plan(
     study: StudyFile = STUDY,
     write: Annotated[bool, typer.Option("--write", help="Write the study's cells.yaml and dvc.yaml.")] = False,
     rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
-    effect: Annotated[float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")] = None,
+    effect: Annotated[
+        float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")
+    ] = None,
     power: Annotated[float, typer.Option(min=0.5, max=0.99, help="With this probability.")] = 0.8,
-    hours: Annotated[float | None, typer.Option(min=0, help="Hours of training: the difference that they find.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Hours of training: the difference that they find.")
+    ] = None,
 ) -> None:
     """Print what a study's plan comes to: its variants, its runs, what they cost, and what they can find."""
     from harness.cost import cost

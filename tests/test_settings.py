@@ -96,7 +96,7 @@ def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers(name: s
         "columns": {"columns": "dense"}, "conv5": {"conv5": "half"}, "lrn_layers": {"lrn_layers": "conv1"},
         "conv1_pad": {"conv1_pad": "both"}, "pool_geometry": {"pool_geometry": "as_run"},
         "dropout_place": {"dropout_place": "inputs"}, "net": cifar | {"net": "cifar_quick"},
-        "local_width": {"local_width": 64},
+        "local_width": {"local_width": 64}, "pretrained": {"pretrained": "a/b"}, "vary": {"vary": "dropout"},
     }  # fmt: skip
     beside: dict[str, dict[str, object]] = {
         "crop": {"geometry": "medium", "crop": 112}, "conv5": {"gpus": 1}, "pool_geometry": {"overlap_pool": False},

@@ -82,4 +82,4 @@ def value(setting: Any) -> str:
         return f"{setting:g}"
     if isinstance(setting, list):
         return "[" + ", ".join(map(value, setting)) + "]"
-    return "not set" if setting is None else str(setting)
+    return "not set" if setting is None or setting == "" else str(setting)

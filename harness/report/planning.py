@@ -14,8 +14,8 @@ PILOT = 3
 def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: float) -> list[str]:
     """Lines: the seeds with which a difference of `effect` points is found with probability `power`, a variant each.
 
-    The sd of the paired differences is the pilot's, and its upper bound (chi-square, 80 %), since a pilot of few seeds may
-    have shown too small a one. Says so where there is no pilot.
+    The sd of the paired differences is the pilot's, and its upper bound (chi-square, 80 %), since a pilot of few seeds
+    may have shown too small a one. Says so where there is no pilot.
     """
     pilot = [row for row in rows if row.comparison and row.difference.n >= PILOT and row.difference.sd]
     if not pilot:
@@ -34,7 +34,7 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
     if most:
         seconds = sum(row.seconds for row in rows if row.seconds) * most
         lines.append(
-            f"  all of them: {most} seeds, {most * len(study.variants)} runs, {clock(seconds)} of training one after another"
+            f"  all of them: {most} seeds, {most * len(study.variants)} runs, {clock(seconds)} of training in all"
         )
     return lines
 
