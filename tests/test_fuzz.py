@@ -98,7 +98,7 @@ def one_line(what: str, go: Callable[[], object]) -> UserError | None:
 SMALL = TINY | {"epochs": 2, "batch": 32}
 BOUNDS = {"fc_width": 64, "batch": 64, "epochs": 4, "crop_chunk": 64, "workers": 2, "threads": 2, "local_width": 32}
 """What keeps a step of a valid run short; ranges themselves are wider."""
-FIXED = {"device", "compile", "geometry"}
+FIXED = {"device", "compile", "geometry", "pretrained"}
 """Kept: a device is not everywhere, compiling takes a minute, and the other geometries do not fit small images."""
 
 
