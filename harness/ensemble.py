@@ -1,6 +1,5 @@
 """Nets of several seeds, averaged: the errors of the mean of their softmax outputs (section 6, tables 1 and 2)."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +26,38 @@ def ensembles(study: Study, root: Path) -> dict[str, Any]:
     With equal weights on the centre crop and on ten crops, and on the centre crop with weights that minimise the
     validation error. Diverged runs are left out and named. Raises `UserError` when a run is missing.
     """
+    packed = Packed.open(root / study.packed)
     found: dict[str, Any] = {}
     for variant in study.file.ensembles:
-        centre, ten, valid, seeds = [], [], [], []
-        labels = valid_labels = torch.empty(0, dtype=torch.int64)
+        numerics = configure(study.variants[variant])
+        test, validation = (
+            Images(packed, part, study.variants[variant], numerics.device) for part in ("test", "validation")
+        )
+        said: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         for seed in study.seeds:
             folder = RunFolder(root / "runs" / study.name / f"{variant}-{seed}")
             if not folder.model.exists():
                 raise UserError(f"{folder.path}: no run is there; run: harness run {study.path} first")
-            config = read_config(folder.config)
-            numerics = configure(config.settings)
-            net = load_net(folder, config).to(numerics.device)
-            packed = Packed.open(root / study.packed)
-            test = Images(packed, "test", config.settings, numerics.device)
-            validation = Images(packed, "validation", config.settings, numerics.device)
-            labels, valid_labels = test.labels.cpu(), validation.labels.cpu()
-            said = ten_crops(net, test, numerics)
-            if not bool(said[0].isfinite().all()):
+            net = load_net(folder, read_config(folder.config)).to(numerics.device)
+            centre, ten = ten_crops(net, test, numerics)
+            if bool(centre.isfinite().all()):
+                said[seed] = centre, ten, probabilities(net, validation, numerics)
+            else:
                 say(f"ensemble: {variant}-{seed} diverged and is left out")
-                continue
-            centre.append(said[0])
-            ten.append(said[1])
-            valid.append(probabilities(net, validation, numerics))
-            seeds.append(seed)
-        if not seeds:
-            found[variant] = {"seeds": []}
+        if not said:
+            say(f"ensemble: {variant}: every run diverged, and there is none")
             continue
-        weights = tuned(torch.stack(valid), valid_labels)
+        centres, tens, validations = (torch.stack(part) for part in zip(*said.values(), strict=True))
+        labels = test.labels.cpu()
+        weights = tuned(validations, validation.labels.cpu())
         found[variant] = {
-            "seeds": seeds,
-            "test_top1": top_errors(torch.stack(centre).mean(0), labels),
-            "test_top1_10crop": top_errors(torch.stack(ten).mean(0), labels),
+            "seeds": list(said),
+            "test_top1": top_errors(centres.mean(0), labels),
+            "test_top1_10crop": top_errors(tens.mean(0), labels),
             "weights": [round(float(w), 2) for w in weights],
-            "test_top1_tuned": top_errors(mixed(torch.stack(centre), weights), labels),
+            "test_top1_tuned": top_errors(mixed(centres, weights), labels),
         }
-        say(f"ensemble: {variant}: {len(seeds)} nets, test error {found[variant]['test_top1']:.2f} %")
+        say(f"ensemble: {variant}: {len(said)} nets, test error {found[variant]['test_top1']:.2f} %")
     return found
 
 
@@ -75,17 +71,14 @@ def tuned(said: Tensor, labels: Tensor) -> Tensor:
 
     `said` is (nets, count, classes).
     """
-    grid = torch.arange(0, 1 + STEP / 2, STEP)
     weights = torch.ones(len(said))
-    best = [float("inf"), top_errors(mixed(said, weights), labels)]
-    while best[-1] < best[-2]:
-        lowest = best[-1]
+    lowest, before = top_errors(mixed(said, weights), labels), float("inf")
+    while lowest < before:
+        before = lowest
         for net in range(len(said)):
-            for value in grid:
+            for value in torch.arange(0, 1 + STEP / 2, STEP):
                 trial = weights.clone()
                 trial[net] = value
                 if trial.sum() > 0 and (error := top_errors(mixed(said, trial), labels)) < lowest:
                     lowest, weights = error, trial
-        best.append(lowest)
-    assert all(later <= earlier for earlier, later in pairwise(best))  # noqa: S101
     return weights

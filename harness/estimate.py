@@ -5,11 +5,10 @@ import time
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from harness.data.packed import Packed
+from harness.cost import known_images
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import clock
-from harness.settings.check import SOURCES
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
@@ -17,24 +16,11 @@ STEPS = 4
 """Steps that are timed, after one that is not."""
 
 
-TRAINING_IMAGES = {
-    "fashion-mnist-8k": 3500,
-    "fashion-mnist": 54000,
-    "cifar10": 45000,
-    "cifar100": 45000,
-    "stl10": 4500,
-    "imagenette": 8522,
-    "imagenet": 1153050,
-    "synthetic": 460,
-}
-"""Images that are left to train when the validation part is cut off, for an estimate before they are packed."""
-
-
 def outlook(study: Study, jobs: int) -> list[str]:
     """Lines: what a study runs, where, and an estimate of its time from a few steps on random pixels."""
     base = study.variants[study.baseline]
     numerics = configure(base)
-    images, channels, classes = _images(study)
+    images, channels, classes = known_images(study)
     head = (
         f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells"
         f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}"
@@ -50,15 +36,6 @@ def outlook(study: Study, jobs: int) -> list[str]:
         where,
         f"time: at least {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
     ]
-
-
-def _images(study: Study) -> tuple[int | None, int, int | None]:
-    """Training images, channels and classes: of the packed images, else what is known of the source."""
-    if (study.packed / "manifest.json").exists():
-        manifest = Packed.open(study.packed).manifest
-        return manifest.counts["train"], manifest.channels, len(manifest.class_names)
-    channels, _, classes = SOURCES[study.data.source]
-    return study.data.train_limit or TRAINING_IMAGES.get(study.data.source), channels, classes
 
 
 def images_per_second(settings: Settings, channels: int, classes: int, numerics: Numerics) -> float:

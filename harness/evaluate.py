@@ -3,7 +3,6 @@
 import io
 import math
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.features import Seen, column_chroma, pixels, precision, see
-from harness.files import read_json, write_bytes, write_json
+from harness.files import atomic_folder, read_json, write_bytes, write_json
 from harness.net.predict import mean_loss, top_errors
 from harness.numerics import configure
 from harness.progress import say
@@ -133,16 +132,15 @@ def _rounded(values: Tensor) -> np.ndarray:
 
 
 def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray]) -> None:
-    results.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{results.path.name}.", dir=results.path.parent)))
-    try:
+    with atomic_folder(results.path) as temporary:
+        made = RunFolder(temporary)
         for source, copy in (
-            (run.config, temporary.config),
-            (run.history, temporary.history),
-            (run.provenance, temporary.provenance),
+            (run.config, made.config),
+            (run.history, made.history),
+            (run.provenance, made.provenance),
         ):
             shutil.copyfile(source, copy)
-        write_json(temporary.metrics, metrics)
+        write_json(made.metrics, metrics)
         content = io.BytesIO()
         pq.write_table(
             pa.table(table),
@@ -152,9 +150,4 @@ def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: d
             use_dictionary=[name for name in table if name != "index"],
             column_encoding={"index": "DELTA_BINARY_PACKED"},
         )
-        write_bytes(temporary.predictions, content.getvalue())
-        temporary.path.chmod(0o755)
-        shutil.rmtree(results.path, ignore_errors=True)
-        temporary.path.rename(results.path)
-    finally:
-        shutil.rmtree(temporary.path, ignore_errors=True)
+        write_bytes(made.predictions, content.getvalue())

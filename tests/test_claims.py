@@ -382,7 +382,7 @@ def study_of(source: str = "cifar10", seeds: int = 5, geometry: str = "small", *
     file = SimpleNamespace(metric="test_top1", confidence=0.95)
     known: Any = SimpleNamespace(
         name="all", path=Path("experiments/all/study.yaml"), baseline="base", seeds=list(range(seeds)), file=file,
-        data=SimpleNamespace(source=source, **data), variants=dict.fromkeys(VARIANTS, settings),
+        data=SimpleNamespace(**({"source": source, "release": ""} | data)), variants=dict.fromkeys(VARIANTS, settings),
     )  # fmt: skip
     return known  # type: ignore[no-any-return]
 

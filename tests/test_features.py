@@ -155,3 +155,11 @@ def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monke
         said.append(probabilities(load_net(folder, config), images, numerics))
         assert read_json(folder.provenance)["status"] == "finished"
     assert found["test_top1"] == top_errors(torch.stack(said).mean(0), images.labels)
+    # Runs that diverged are left out; of a variant that has no other, there is no ensemble.
+    diverging = tiny(lr=1e30)
+    values["variants"], values["ensembles"] = {"base": TINY | {"lr": 1e30}}, ["base"]
+    write_text(tmp_path / "study.yaml", json.dumps(values | {"name": "d"}))
+    (tmp_path / "data" / "d").symlink_to(packed)
+    for seed in study.seeds:
+        train(diverging, seed, packed, tmp_path / "runs" / "d" / f"base-{seed}", 1e9, "test")
+    assert ensembles(load_study(tmp_path / "study.yaml"), tmp_path) == {}

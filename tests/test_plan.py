@@ -9,7 +9,7 @@ from conftest import TINY, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cost import cost, macs
+from harness.cost import cost, totals
 from harness.errors import UserError
 from harness.files import read_yaml
 from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
@@ -165,13 +165,17 @@ def test_each_study_s_pipeline_is_what_it_declares(path: Path, monkeypatch: pyte
 def test_a_study_s_stages_depend_on_what_those_of_the_root_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load_study(STUDIES[0])
-    (ROOT / "build").mkdir(exist_ok=True)
     own = read_text(pipeline_text(study))["stages"]
     root = read_yaml(ROOT / "dvc.yaml")["stages"]
     for stage in ("train", "eval", "data", "gallery"):
         code = {d for d in own[stage]["deps"] if d.startswith("harness/")}
         assert code == {d for d in root[stage]["deps"] if d.startswith("harness/")}, stage
     assert {f"harness/{path}" for path in NUMERIC_CODE} < set(own["train"]["deps"])
+
+    def made(stage: dict[str, Any]) -> set[str]:
+        return {Path(next(iter(out))).name for out in stage["outs"]} - {f"{study.name}.md", "${name}.md", "ledger.csv"}
+
+    assert made(own["report"]) == made(root["report"])
     assert f"name: {study.name}" in cells_text(study)
 
 
@@ -235,11 +239,11 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     lines = " ".join(cost(study))
     images = 5 * 2 * 3500
     assert f"training: {images:,} images" in lines
-    work = sum(macs(settings, 1, 10) for settings in study.variants.values()) * 2 * 3500
+    work = sum(totals(settings, 1, 10)["macs"] for settings in study.variants.values()) * 2 * 3500
     assert f"{3 * work:.2g} multiply-accumulates" in lines
     assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
-    paper = macs(resolve({"preset": "paper"}, "t"), 3, 1000)
-    assert paper == 724_406_816
+    paper = totals(resolve({"preset": "paper"}, "t"), 3, 1000)
+    assert paper["macs"] == 724_406_816
 
 
 def test_the_default_study_is_the_root_s() -> None:

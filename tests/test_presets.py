@@ -177,7 +177,7 @@ def test_a_linear_layer_in_columns_is_a_block_diagonal_one() -> None:
     torch.testing.assert_close(layer(x), F.linear(x, whole, layer.bias))
 
 
-def test_every_preset_trains_on_its_own_geometry() -> None:
+def test_every_preset_takes_the_data_s_classes() -> None:
     for name in PRESETS:
         if name in ("small", "medium", "paper"):
             continue

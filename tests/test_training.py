@@ -320,3 +320,20 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
     model.write_bytes(bytes(damaged))
     with pytest.raises(UserError, match="its weights are not those of its record"):
         train(fine, 0, packed, runs / "second" / "base-1", 1e9, "test")
+
+
+def test_the_clean_curve_is_the_training_error_in_evaluation_mode(run: Any, packed: Path, tmp_path: Path) -> None:
+    curved, plain = run("curved", tiny(curve_images=10_000)), run("plain", tiny())
+    with (curved / "history.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    # Of all training images, at the end of the run: what evaluation finds of them.
+    metrics = evaluate(curved, packed, tmp_path / "results")
+    assert float(last["clean_top1"]) == pytest.approx(metrics["train_top1"])
+    assert float(last["clean_loss"]) == pytest.approx(metrics["train_loss"], rel=1e-5)
+    assert float(last["clean_top1"]) != float(last["train_top1"])
+    # Looking changes nothing of the run; without it the columns are empty of numbers.
+    assert {k: v for k, v in hashes(curved).items() if k != "code"} == {
+        k: v for k, v in hashes(plain).items() if k != "code"
+    }
+    with (plain / "history.csv").open() as file:
+        assert {row["clean_top1"] for row in csv.DictReader(file)} == {"nan"}

@@ -97,8 +97,7 @@ def provided(study: Study) -> set[Need]:
     if source == "imagenet" and study.variants[study.baseline].geometry == "imagenet":
         found.add("imagenet")
     # Several releases of ImageNet come in the same folders: which one it is must be said.
-    release = getattr(study.data, "release", None)
-    return found | {need for need in ("ilsvrc2010", "fall2009", "fall2011") if need == release}
+    return found | {need for need in ("ilsvrc2010", "fall2009", "fall2011") if need == study.data.release}
 
 
 def _row(

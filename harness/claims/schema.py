@@ -225,11 +225,11 @@ def claims_of(study: Study, root: Path) -> dict[str, Claim]:
 
     It refuses a study that lacks a variant which a claim requires, before anything runs.
     """
-    file = getattr(study.file, "claims", None)
-    if not file:
+    if not study.file.claims:
         return {}
-    claims = load_claims(root / file)
-    check_claims(claims, root / file, study.name, study.variants)
+    file = root / study.file.claims
+    claims = load_claims(file)
+    check_claims(claims, file, study.name, study.variants)
     return claims
 
 

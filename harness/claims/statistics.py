@@ -16,6 +16,7 @@ from scipy import stats
 from harness.claims import schema
 from harness.claims.verdict import Estimate, Region
 from harness.statistics.comparison import Comparison
+from harness.statistics.effects import log_ratio
 from harness.statistics.paired import Difference, compare
 
 UNITS = {"fc7_precision6": "of 1", "pixels_precision6": "of 1", "wall_days": "days"}
@@ -256,6 +257,5 @@ def _estimate(difference: Difference, name: str, unit: str) -> Estimate:
 def _ratio(one: Sequence[float], other: Sequence[float], confidence: float, name: str) -> Estimate:
     if min([*one, *other], default=1.0) <= 0:
         raise NotMeasuredError("a time is not above zero")
-    logs = compare(dict(enumerate(map(math.log, one))), dict(enumerate(map(math.log, other))), confidence)
-    mean, low, high = (None if end is None else math.exp(end) for end in (logs.mean, logs.low, logs.high))
-    return Estimate(name, mean, low, high, logs.n, "times")
+    found = log_ratio(dict(enumerate(one)), dict(enumerate(other)), confidence)
+    return Estimate(name, found.ratio, found.low, found.high, found.n, "times")

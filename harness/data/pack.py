@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +15,7 @@ from harness.data.packed import PARTS, Manifest
 from harness.data.sources import Items, Source, open_source
 from harness.data.split import cut, limited
 from harness.errors import UserError
-from harness.files import write_bytes, write_json
+from harness.files import atomic_folder, write_bytes, write_json
 from harness.progress import progress, say
 from harness.settings.schema import DataSettings
 
@@ -38,15 +36,8 @@ def pack(settings: DataSettings, out: Path) -> Manifest:
     total = sum(len(items.labels) for items in parts.values())
     say(f"data: {total:,} images of {source.name} to {source.size} x {source.size} in {out}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
+        with atomic_folder(out) as temporary:
             manifest = _write(source, parts, settings.on_error == "skip", temporary)
-            temporary.chmod(0o755)
-            shutil.rmtree(out, ignore_errors=True)
-            temporary.rename(out)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
     return manifest

@@ -1,12 +1,10 @@
 """From a run to its pictures on the disk: the one place of the gallery that writes."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.files import write_bytes, write_json
+from harness.files import atomic_folder, write_bytes, write_json
 from harness.gallery import draw
 from harness.gallery.arrays import Gallery
 from harness.gallery.captions import captions
@@ -107,15 +105,8 @@ def _index(
 
 
 def _write(out: Path, index: dict[str, Any], pictures: dict[str, bytes]) -> None:
-    """Write the folder under a temporary name and rename it: no picture of another run is left in it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    """Write the folder whole, in the place of what was there: no picture of another run is left in it."""
+    with atomic_folder(out) as temporary:
         write_json(temporary / INDEX, index)
         for name, content in pictures.items():
             write_bytes(temporary / f"{name}.png", content)
-        temporary.chmod(0o755)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -269,11 +269,16 @@ def _where(cell: Cell) -> str:
     return f"`{cell.noise}`, {cell.seeds} seeds, {cell.comparisons} compared"
 
 
+def _worst(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
+    """The cell of the largest family-wise error, and that of the least coverage."""
+    return max(cells, key=lambda c: c.family_error), min(cells, key=lambda c: c.coverage)
+
+
 def _method_row(cells: Sequence[Cell], method: str) -> str:
     own = [c for c in _nulls(cells, method) if c.seeds >= 5]
     if not own:
         return f"| `{method}` | 0 | – | – | – | – |"
-    error, cover = max(own, key=lambda c: c.family_error), min(own, key=lambda c: c.coverage)
+    error, cover = _worst(own)
     return (
         f"| `{method}` | {len(own)} | {len(misses(cells, method))} "
         f"| {100 * error.family_error:.1f} % ({_where(error)}) "
@@ -285,7 +290,7 @@ def _few_row(cells: Sequence[Cell], n: int, method: str) -> str:
     own = [c for c in _nulls(cells, method) if c.seeds == n]
     if not own:
         return f"| {n} | `{method}` | – | – |"
-    error, cover = max(own, key=lambda c: c.family_error), min(own, key=lambda c: c.coverage)
+    error, cover = _worst(own)
     return (
         f"| {n} | `{method}` | {100 * error.family_error:.1f} % (`{error.noise}`, {error.comparisons} compared) "
         f"| {100 * cover.coverage:.1f} % (`{cover.noise}`, {cover.comparisons} compared) |"

@@ -13,6 +13,7 @@ from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.cells import Results
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import DECIMALS, NOTHING, decimals, number
+from harness.report.rerun import rerun
 from harness.report.tables import comparisons
 from harness.settings.study import Study
 
@@ -30,23 +31,14 @@ SIGNED = ("points", "nats")
 def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
     """A row a claim of the file that the study names; none where it names none. Raises `UserError`."""
     claims = claims_of(study, root)
-    if not claims:
-        return []
+    return _rows(claims, study, results, root) if claims else []
+
+
+def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[Row]:
     ensembles = read_ensembles(root / study.folder / "ensembles.json")
     return ledger(
         claims, study, results, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
     )
-
-
-def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
-    """The command that runs every seed of some variants again, in bash or zsh."""
-    own = study.path.parent / "dvc.yaml"
-    place = f"{own.as_posix()}:" if not own.is_absolute() and (root / own).exists() else ""
-    return f"dvc repro -f -s {place}{{train,eval}}@{_braces(variants)}-{_braces([str(s) for s in study.seeds])}"
-
-
-def _braces(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{{{','.join(words)}}}"
 
 
 def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -71,11 +63,7 @@ def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
     """Some claims' verdicts in a study, as lines to read in a terminal. Raises `UserError`."""
-    ensembles = read_ensembles(root / study.folder / "ensembles.json")
-    rows = ledger(
-        claims, study, results, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
-    )
-    return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in rows)
+    return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in _rows(claims, study, results, root))
 
 
 def section(rows: Sequence[Row]) -> dict[str, Any]:
@@ -98,16 +86,24 @@ def _summary(rows: Sequence[Row]) -> str:
     )
 
 
-def _tested(row: Row) -> list[str]:
+def _head(row: Row) -> list[str]:
+    """The cells with which the rows of both tables begin."""
     entry = row.claim.entry
-    scale = "" if entry.scale.startswith("none") else f" Scale: {plain(entry.scale)}."
-    bold = "" if row.verdict == "inconclusive" else "**"
     return [
         row.claim.id,
         plain(entry.section),
         plain(entry.claim),
         plain(_published(row.claim)) or NOTHING,
         _ours(row),
+    ]
+
+
+def _tested(row: Row) -> list[str]:
+    entry = row.claim.entry
+    scale = "" if entry.scale.startswith("none") else f" Scale: {plain(entry.scale)}."
+    bold = "" if row.verdict == "inconclusive" else "**"
+    return [
+        *_head(row),
         str(row.n) if row.n is not None else NOTHING,
         f"{bold}{row.verdict}{bold}",
         f"{plain(row.reason)}.{scale} {plain(entry.caveat)}",
@@ -118,11 +114,7 @@ def _tested(row: Row) -> list[str]:
 def _untested(row: Row) -> list[str]:
     entry = row.claim.entry
     return [
-        row.claim.id,
-        plain(entry.section),
-        plain(entry.claim),
-        plain(_published(row.claim)) or NOTHING,
-        _ours(row),
+        *_head(row),
         f"{plain(row.reason)}.",
         f"{plain(entry.scale[:1].upper() + entry.scale[1:])}. {plain(entry.caveat)}",
     ]

@@ -13,6 +13,7 @@ from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
+from harness.report.rerun import inside, rerun
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
 from harness.settings.study import Study
 from harness.statistics.paired import Summary
@@ -255,17 +256,11 @@ def _condition(condition: conditions.Condition) -> list[str]:
     ]
 
 
-def _inside(path: Path, root: Path) -> Path | None:
-    """A path relative to the repository, or None when it lies elsewhere."""
-    absolute = path.resolve() if path.is_absolute() else (root / path).resolve()
-    return absolute.relative_to(root.resolve()) if absolute.is_relative_to(root.resolve()) else None
-
-
 def _link(study: Study, root: Path) -> str:
-    inside = _inside(study.path, root)
-    if inside is None:
+    file = inside(study.path, root)
+    if file is None:
         return code(study.path.name)
-    return f"[{plain(inside.as_posix())}](<{os.path.relpath(inside, study.report.parent)}>)"
+    return f"[{plain(file.as_posix())}](<{os.path.relpath(file, study.report.parent)}>)"
 
 
 def _rerun(found: Iterable[conditions.Condition]) -> str:
@@ -284,15 +279,10 @@ def _rerun(found: Iterable[conditions.Condition]) -> str:
 
 
 def _commands(study: Study, variant: str, results: Results, root: Path) -> list[str]:
-    inside = _inside(study.path, root)
-    own = inside.parent / "dvc.yaml" if inside else None
-    place = f"{own.as_posix()}:" if own and (root / own).exists() else ""
-    seeds = ",".join(map(str, study.seeds))
-    which = f"{variant}-{{{seeds}}}" if len(study.seeds) > 1 else f"{variant}-{seeds}"
     run = next((cell.run for cell in results.of(variant) if cell.run), None)
     return [
         code(variant),
-        code(f"dvc repro -f -s {place}{{train,eval}}@{which}"),
+        code(rerun(study, [variant], root)),
         code(run.provenance.command) if run else NOTHING,
     ]
 

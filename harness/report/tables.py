@@ -10,7 +10,7 @@ from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, CURVE, Result, Results, Run
 from harness.report.numbers import binomial_sd, value
 from harness.settings.study import Published, Study
-from harness.statistics.comparison import DEFAULT, Comparison, Rules, compare_all
+from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.paired import Difference, Summary, compare, summarise
 
 ERRORS = (
@@ -71,12 +71,11 @@ def variant_rows(study: Study, results: Results) -> list[VariantRow]:
 
 def rules(study: Study) -> Rules:
     """What the study declares of its test. Raises `UserError` for a value that no test can take."""
-    alpha = getattr(study.file, "alpha", None)
     try:
         return Rules(
-            alpha=round(1 - study.file.confidence, 12) if alpha is None else alpha,
-            margin=getattr(study.file, "margin", None),
-            test=getattr(study.file, "test", None) or DEFAULT,
+            alpha=round(1 - study.file.confidence, 12) if study.file.alpha is None else study.file.alpha,
+            margin=study.file.margin,
+            test=study.file.test,
         )
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
@@ -97,9 +96,8 @@ def comparisons(study: Study, results: Results) -> dict[str, Comparison]:
         }
         for variant in study.variants
     }
-    members = getattr(study.file, "family", None)
     try:
-        return compare_all(values, study.baseline, rules(study), members)
+        return compare_all(values, study.baseline, rules(study), study.file.family)
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
 

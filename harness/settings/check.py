@@ -24,6 +24,19 @@ SOURCES = {
 }
 
 
+TRAINING_IMAGES = {
+    "fashion-mnist-8k": 3500,
+    "fashion-mnist": 54000,
+    "cifar10": 45000,
+    "cifar100": 45000,
+    "stl10": 4500,
+    "imagenette": 8522,
+    "imagenet": 1153050,
+    "synthetic": 460,
+}
+"""Images that are left to train when the validation part is cut off, for an estimate before they are packed."""
+
+
 def check_run(settings: Settings, data: DataSettings, where: str) -> None:
     """Hold a run's settings against what is known of its images. Raises `UserError`."""
     channels, side, classes = SOURCES[data.source]

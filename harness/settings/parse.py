@@ -36,7 +36,8 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
 
 def _explain(model: type[BaseModel], error: Any) -> str:
     if not error["loc"]:
-        return str(error["ctx"]["error"])
+        # The words of the model's own checks; pydantic's of what it refuses before them, as a key that is no Unicode.
+        return str(error.get("ctx", {}).get("error", error["msg"]))
     key = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return f"unknown setting {key!r}{_nearest(key, list(model.model_fields))}"

@@ -287,33 +287,38 @@ LAID_OVER = ("settings", "factors", "data")
 
 def lineage(path: Path) -> list[Path]:
     """A study's file, and those that it extends, nearest first. Raises `UserError`."""
-    found = [path]
+    return [file for file, _ in _lineage(path)]
+
+
+def _lineage(path: Path) -> list[tuple[Path, Any]]:
+    """The files of `lineage`, each with its content."""
+    found = [(path, read_yaml(path))]
     while True:
-        values = read_yaml(found[-1])
+        file, values = found[-1]
         parent = values.get("extends") if isinstance(values, dict) else None
-        if not parent:
+        if not isinstance(parent, str) or not parent:
             return found
         # Written without `..`, as DVC and a reader would name it.
-        found.append(Path(os.path.normpath(found[-1].parent / parent)))
+        next_file = Path(os.path.normpath(file.parent / parent))
+        if next_file.resolve() in [one.resolve() for one, _ in found]:
+            raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
+        found.append((next_file, read_yaml(next_file)))
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
-    """The content of a study file over that of the study that it extends."""
-    values = read_yaml(path)
-    if not isinstance(values, dict) or not isinstance(values.get("extends"), str) or not values["extends"]:
-        return values
-    if path.resolve() in seen:
-        raise UserError(f"{path}: extends: got {values['extends']!r}, which extends this file; a circle is not allowed")
-    other = _extended(path.parent / values["extends"], (*seen, path.resolve()))
-    if not isinstance(other, dict):
-        raise UserError(f"{path}: extends: {values['extends']} is not a study's file")
-    taken = {key: other[key] for key in INHERITED if key in other}
-    laid = {
-        key: taken[key] | values[key]
-        for key in LAID_OVER
-        if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
-    }
-    return taken | values | laid
+def _extended(path: Path) -> Any:
+    """The content of a study file over that of the studies that it extends."""
+    (file, whole), *nearer = reversed(_lineage(path))
+    for child, values in nearer:
+        if not isinstance(whole, dict):
+            raise UserError(f"{child}: extends: {file} is not a study's file")
+        taken = {key: whole[key] for key in INHERITED if key in whole}
+        laid = {
+            key: taken[key] | values[key]
+            for key in LAID_OVER
+            if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
+        }
+        file, whole = child, taken | values | laid
+    return whole
 
 
 def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:

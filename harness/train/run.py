@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -15,7 +14,7 @@ from torch import Tensor
 from harness import provenance
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.files import read_json, write_bytes, write_csv, write_json
+from harness.files import atomic_folder, read_json, write_bytes, write_csv, write_json
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
@@ -103,56 +102,50 @@ def _start(settings: Settings, seed: int, out: Path) -> tuple[str | None, dict[s
     """Fingerprint and weights of the run that `pretrained` names, beside this one: of the same seed, in `runs/`."""
     if not settings.pretrained:
         return None, {}
-    from safetensors.torch import load_file
-
     folder = RunFolder(out.parent.parent / f"{settings.pretrained}-{seed}")
     if not folder.provenance.exists():
         study = settings.pretrained.partition("/")[0]
         raise UserError(
             f"pretrained: {folder.path}: no run is there; run: harness run experiments/{study}/study.yaml first"
         )
-    record = read_json(folder.provenance)
-    if not isinstance(record, dict) or not _sound(folder, record):
+    weights = _sound_weights(folder, read_json(folder.provenance))
+    if weights is None:
         raise UserError(f"pretrained: {folder.path}: its weights are not those of its record; run it again")
-    return folder.fingerprint(), load_file(folder.model)
+    return folder.fingerprint(), weights
 
 
 def _same_run(place: Path, config: Config, machine: dict[str, Any]) -> RunFolder | None:
     """A finished run of the same fingerprint, made by the same machine and torch, whose weights are sound."""
+    torch = provenance.versions()["torch"]
     for path in sorted(place.glob("*/*/provenance.json")):
         found = RunFolder(path.parent)
         record = read_json(found.provenance)
         if not isinstance(record, dict) or record.get("fingerprint") != config.fingerprint:
             continue
         made = record.get("machine"), record.get("versions", {}).get("torch"), record.get("status")
-        if made == (machine, provenance.versions()["torch"], "finished") and _sound(found, record):
+        if made == (machine, torch, "finished") and _sound_weights(found, record) is not None:
             return found
     return None
 
 
-def _sound(folder: RunFolder, record: dict[str, Any]) -> bool:
+def _sound_weights(folder: RunFolder, record: Any) -> dict[str, Tensor] | None:
+    """A run's weights; None where they are missing, or are not those of its record."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return bool(hash_tensors(load_file(folder.model)) == record["hashes"]["weights"])
-    except (OSError, SafetensorError, KeyError):
-        return False
+        weights = load_file(folder.model)
+        return weights if hash_tensors(weights) == record["hashes"]["weights"] else None
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
 
 
 def _copy_run(source: RunFolder, folder: RunFolder) -> None:
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", dir=folder.path.parent)))
-    try:
-        for file in ("config", "history", "model"):
-            shutil.copyfile(getattr(source, file), getattr(temporary, file))
-        write_json(temporary.provenance, read_json(source.provenance) | {"reused_from": source.path.as_posix()})
-        temporary.path.chmod(0o755)
-        if folder.path.is_dir():
-            folder.path.rmdir()
-        temporary.path.rename(folder.path)
-    finally:
-        shutil.rmtree(temporary.path, ignore_errors=True)
+    with atomic_folder(folder.path, replace=False) as temporary:
+        made = RunFolder(temporary)
+        for one, copy in ((source.config, made.config), (source.history, made.history), (source.model, made.model)):
+            shutil.copyfile(one, copy)
+        write_json(made.provenance, read_json(source.provenance) | {"reused_from": source.path.as_posix()})
 
 
 class _Watch:
@@ -276,20 +269,13 @@ def write_run(folder: RunFolder, config: Config, trainer: Trainer, record: dict[
     """Write a run's folder under a temporary name and rename it: it is there whole, or not at all."""
     from safetensors.torch import save
 
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = RunFolder(Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", dir=folder.path.parent)))
-    try:
-        write_json(temporary.config, config.as_json())
-        write_csv(temporary.history, trainer.state.history, HISTORY)
-        write_json(temporary.provenance, record)
+    with atomic_folder(folder.path, replace=False) as temporary:
+        made = RunFolder(temporary)
+        write_json(made.config, config.as_json())
+        write_csv(made.history, trainer.state.history, HISTORY)
+        write_json(made.provenance, record)
         weights = {name: p.detach().cpu().contiguous() for name, p in trainer.optimiser.parameters.items()}
-        write_bytes(temporary.model, save(weights, {"fingerprint": config.fingerprint}))
-        temporary.path.chmod(0o755)
-        if folder.path.is_dir() and not any(folder.path.iterdir()):
-            folder.path.rmdir()
-        temporary.path.rename(folder.path)
-    finally:
-        shutil.rmtree(temporary.path, ignore_errors=True)
+        write_bytes(made.model, save(weights, {"fingerprint": config.fingerprint}))
 
 
 def load_net(folder: RunFolder, config: Config) -> AlexNet:

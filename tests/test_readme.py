@@ -1,0 +1,30 @@
+"""What the README names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINKS = sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)))
+COMMANDS = sorted(set(re.findall(r"^harness ([a-z]+)", README, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_file_that_is_linked_exists(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_named_exists(command: str) -> None:
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_every_study_that_is_named_is_declared() -> None:
+    named = re.findall(r"`([a-z0-9-]+)`", README.partition("| study |")[2].partition("\n\n")[0])
+    declared = {path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")}
+    assert set(named) - {"components"} == declared
