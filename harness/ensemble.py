@@ -9,7 +9,8 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.net.predict import probabilities, ten_crops, top_errors
+from harness.features import see
+from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
 from harness.progress import say
 from harness.record import RunFolder, read_config
@@ -39,9 +40,9 @@ def ensembles(study: Study, root: Path) -> dict[str, Any]:
             if not folder.model.exists():
                 raise UserError(f"{folder.path}: no run is there; run: harness run {study.path} first")
             net = load_net(folder, read_config(folder.config)).to(numerics.device)
-            centre, ten = ten_crops(net, test, numerics)
-            if bool(centre.isfinite().all()):
-                said[seed] = centre, ten, probabilities(net, validation, numerics)
+            seen = see(net, test, numerics, ten=True)
+            if seen.ten is not None and bool(seen.centre.isfinite().all()):
+                said[seed] = seen.centre, seen.ten, probabilities(net, validation, numerics)
             else:
                 say(f"ensemble: {variant}-{seed} diverged and is left out")
         if not said:

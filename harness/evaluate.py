@@ -36,7 +36,7 @@ TOP5_CLASSES = 10
 def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
     """Evaluate the run in `run` on the packed images in `data`, and leave its results at `out`.
 
-    The results are the run's records (config, history, provenance) and, made here, metrics.json and
+    The results are the run's records (config, history, losses, provenance) and, made here, metrics.json and
     predictions.parquet. Errors are percentages: of the centre crop, and of the mean over ten crops of the softmax
     outputs (section 4.1). Raises `UserError` when the images are not those of the run, or when some were not seen.
     """
@@ -137,6 +137,7 @@ def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: d
         for source, copy in (
             (run.config, made.config),
             (run.history, made.history),
+            (run.losses, made.losses),
             (run.provenance, made.provenance),
         ):
             shutil.copyfile(source, copy)

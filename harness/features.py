@@ -32,9 +32,10 @@ PERMUTATIONS = 10_000
 class Seen:
     """What a net made of the images of a part, each row an image, on the CPU.
 
-    `centre` and `ten`: class probabilities of the centre crop and as the mean over ten crops; `geometric` and
-    `arithmetic`: means over thinned nets (None without dropout); `hidden`: outputs of the last hidden layer on the
-    centre crop, scaled as at test time (None where no fully connected layer is hidden).
+    `centre` and `ten`: class probabilities of the centre crop, and their mean over ten crops: of the softmax outputs,
+    as section 4.1 says, not of the logits. `geometric` and `arithmetic`: means over thinned nets (None without).
+    `hidden`: outputs of the last hidden layer on the centre crop, scaled as at test time (None where no fully connected
+    layer is hidden).
     """
 
     centre: Tensor

@@ -1,5 +1,7 @@
 """Files: read as DVC reads them, written whole or not at all."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import io
@@ -10,9 +12,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -60,6 +65,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic(path) as file:
         file.write(content)
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as .npy under a temporary name and rename it. Raises `UserError` when the disk is full."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    write_bytes(path, content.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -132,6 +132,10 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def losses(self) -> Path:
+        return self.path / "losses.npy"
+
+    @property
     def provenance(self) -> Path:
         return self.path / "provenance.json"
 

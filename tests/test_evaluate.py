@@ -12,7 +12,8 @@ from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.evaluate import evaluate, predictions
-from harness.net.predict import mean_loss, probabilities, ten_crops, top_errors
+from harness.features import see
+from harness.net.predict import mean_loss, probabilities, top_errors
 from harness.numerics import configure
 from harness.record import RunFolder, read_config
 from harness.settings.schema import DataSettings
@@ -35,13 +36,15 @@ def test_ten_crops_average_probabilities_not_logits(trained: Path, packed: Path)
     numerics = configure(config.settings)
     net = load_net(RunFolder(trained), config)
     images = Images(Packed.open(packed), "test", config.settings, numerics.device)
-    centre, said = ten_crops(net, images, numerics)
+    seen = see(net, images, numerics, ten=True)
+    said = seen.ten
+    assert said is not None
     with torch.no_grad():
         views = next(images.test_views(100, ten=True))
         expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
         of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
     torch.testing.assert_close(said, expected)
-    assert torch.equal(centre, probabilities(net, images, numerics))
+    assert torch.equal(seen.centre, probabilities(net, images, numerics))
     assert not torch.allclose(said, of_logits, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(said.sum(1), torch.ones(100))
 

@@ -14,7 +14,7 @@ from harness.data.packed import Packed
 from harness.ensemble import ensembles, mixed, tuned
 from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
-from harness.net.predict import probabilities, ten_crops, top_errors
+from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
 from harness.settings.study import load_study
 from harness.train.run import train
@@ -73,8 +73,6 @@ def test_hidden_units_are_those_before_the_last_layer(packed: Path) -> None:
     seen = features.see(net, images, configure(tiny()), ten=True)
     units = seen.hidden
     assert torch.equal(seen.centre, probabilities(net, images, configure(tiny())))
-    assert seen.ten is not None
-    assert torch.equal(seen.ten, ten_crops(net, images, configure(tiny()))[1])
     assert units is not None
     with torch.no_grad():
         logits = net.layers["fc8"](units)

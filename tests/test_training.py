@@ -123,7 +123,7 @@ def test_a_run_learns_and_its_records_agree(run: Any, packed: Path, tmp_path: Pa
     assert metrics["validation_top1"] == pytest.approx(float(history[-1]["validation_top1"]))
     assert metrics["test_images"] == 100
     assert {p.name for p in (tmp_path / "results").iterdir()} == {
-        "config.json", "history.csv", "provenance.json", "metrics.json", "predictions.parquet"
+        "config.json", "history.csv", "losses.npy", "provenance.json", "metrics.json", "predictions.parquet"
     }  # fmt: skip
     import pandas as pd
 

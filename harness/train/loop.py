@@ -31,12 +31,11 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 class State:
     """All that a run carries from step to step beside weights and velocities.
 
-    `losses` and `wrong` are those of the epoch so far; `epoch` counts from 1, `step` from 0 within it.
+    `wrong` and `seen` are those of the epoch so far; `epoch` counts from 1, `step` from 0 within it.
     """
 
     epoch: int = 1
     step: int = 0
-    losses: list[float] = field(default_factory=list)
     wrong: int = 0
     seen: int = 0
     epoch_seconds: float = 0.0
@@ -52,7 +51,8 @@ class State:
 class Trainer:
     """One run. `report` is told of every finished epoch (its row of history.csv).
 
-    `start`: weights of another run to begin with, by layer and kind (as `conv1.weight`), where the sizes fit.
+    `start`: weights of another run to begin with, by layer and kind (as `conv1.weight`), where the sizes fit. `losses`:
+    the loss of every step so far, float32.
     """
 
     settings: Settings
@@ -65,6 +65,7 @@ class Trainer:
     stop: Callable[[], bool]
     state: State = field(default_factory=State)
     start: dict[str, Tensor] = field(default_factory=dict)
+    losses: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     def __post_init__(self) -> None:
         device = self.numerics.device
@@ -98,6 +99,7 @@ class Trainer:
         tensors, state = loaded
         self.state = State(**_floats(state))
         self.state.resumed.append(self.state.epoch)
+        self.losses = tensors["losses"].numpy()
         with torch.no_grad():
             for name, weight in self.optimiser.parameters.items():
                 weight.copy_(tensors[f"weights.{name}"])
@@ -165,12 +167,12 @@ class Trainer:
         """Bring the losses of the steps since the last time from the device, into the state and its hash."""
         if not self._pending:
             return
-        losses = torch.stack(self._pending).cpu().numpy()
+        losses = torch.stack(self._pending).cpu().numpy().astype(np.float32, copy=False)
         self.state.wrong += int(torch.stack(self._wrong).sum())
         self._pending, self._wrong = [], []
         for loss in losses:
-            self.state.hashes["losses"] = chain(self.state.hashes["losses"], np.float32(loss).tobytes())
-        self.state.losses += losses.astype(float).tolist()
+            self.state.hashes["losses"] = chain(self.state.hashes["losses"], loss.tobytes())
+        self.losses = np.concatenate([self.losses, losses])
 
     def _validate(self, lr: float) -> dict[str, Any]:
         state = self.state
@@ -185,7 +187,7 @@ class Trainer:
         return {
             "epoch": state.epoch,
             "lr": lr,
-            "train_loss": float(np.mean(state.losses)),
+            "train_loss": float(self._epoch_losses().mean()),
             "train_top1": 100.0 * state.wrong / state.seen,
             "validation_loss": mean_loss(said, labels),
             "validation_top1": top_errors(said, labels),
@@ -196,33 +198,35 @@ class Trainer:
         state = self.state
         row["time"] = time.time()
         state.history.append(row)
-        if not all(math.isfinite(loss) for loss in state.losses):
+        if not np.isfinite(self._epoch_losses()).all():
             state.diverged_epoch = state.epoch
         state.wall_seconds += state.epoch_seconds
         state.epoch, state.step = state.epoch + 1, 0
-        state.losses, state.wrong, state.seen, state.epoch_seconds = [], 0, 0, 0.0
+        state.wrong, state.seen, state.epoch_seconds = 0, 0, 0.0
         self.report(row)
+
+    def _epoch_losses(self) -> np.ndarray:
+        return self.losses[(self.state.epoch - 1) * self.batches.steps :].astype(np.float64)
 
     def _save(self) -> None:
         self._collect()
         tensors = {f"weights.{name}": p.detach() for name, p in self.optimiser.parameters.items()}
         tensors |= {f"velocities.{name}": v for name, v in self.optimiser.velocities.items()}
+        tensors["losses"] = torch.from_numpy(self.losses)
         self.checkpoints.save({n: t.cpu().contiguous() for n, t in tensors.items()}, _finite(asdict(self.state)))
 
 
 def _finite(state: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: losses that are not finite are kept as texts, which float() reads again."""
+    """JSON has no NaN: numbers that are not finite are kept as texts, which float() reads again."""
 
     def text(value: Any) -> Any:
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    state["losses"] = [text(loss) for loss in state["losses"]]
     state["history"] = [{key: text(value) for key, value in row.items()} for row in state["history"]]
     return state
 
 
 def _floats(state: dict[str, Any]) -> dict[str, Any]:
-    state["losses"] = [float(loss) for loss in state["losses"]]
     state["history"] = [
         {**row, **{k: float(v) for k, v in row.items() if isinstance(v, str)}} for row in state["history"]
     ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness import provenance
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.files import atomic_folder, read_json, write_bytes, write_csv, write_json
+from harness.files import atomic_folder, read_json, write_array, write_bytes, write_csv, write_json
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
@@ -143,7 +143,12 @@ def _sound_weights(folder: RunFolder, record: Any) -> dict[str, Tensor] | None:
 def _copy_run(source: RunFolder, folder: RunFolder) -> None:
     with atomic_folder(folder.path, replace=False) as temporary:
         made = RunFolder(temporary)
-        for one, copy in ((source.config, made.config), (source.history, made.history), (source.model, made.model)):
+        for one, copy in (
+            (source.config, made.config),
+            (source.history, made.history),
+            (source.losses, made.losses),
+            (source.model, made.model),
+        ):
             shutil.copyfile(one, copy)
         write_json(made.provenance, read_json(source.provenance) | {"reused_from": source.path.as_posix()})
 
@@ -273,6 +278,7 @@ def write_run(folder: RunFolder, config: Config, trainer: Trainer, record: dict[
         made = RunFolder(temporary)
         write_json(made.config, config.as_json())
         write_csv(made.history, trainer.state.history, HISTORY)
+        write_array(made.losses, trainer.losses)
         write_json(made.provenance, record)
         weights = {name: p.detach().cpu().contiguous() for name, p in trainer.optimiser.parameters.items()}
         write_bytes(made.model, save(weights, {"fingerprint": config.fingerprint}))
