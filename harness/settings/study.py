@@ -60,7 +60,9 @@ class StudyFile(Declared):
         "block", description="what the verdicts rest on: see reports/method.md"
     )
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
-    ensembles: list[str] = Field([], description="variants whose nets of all seeds are also averaged")
+    ensembles: list[str] = Field(
+        [], description="variants whose nets of all seeds are also averaged; a+b: the nets of both together"
+    )
     claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
     limit: int = Field(500, ge=1, description="largest number of runs that the plan may come to")
     defaults: Any = Field(None, description="a place for anchors; not read")
@@ -257,8 +259,8 @@ def load_study(path: Path) -> Study:
             others = [other for other in variants if other != file.baseline]
             raise UserError(f"{path}: family: got {name!r}; allowed: {', '.join(others)}")
     for name in file.ensembles:
-        if name not in variants:
-            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}")
+        if not set(name.split("+")) <= set(variants):
+            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
     for name in file.published:
         if name not in variants:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
