@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
     """Style, types, layers and tests; options go to pytest (as: nox -s tests -- -k lrn)."""
     install(session)
     lint(session)
-    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile"]))
+    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]))
 
 
 @nox.session
