@@ -19,7 +19,7 @@ TINY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run the real DVC, MLflow or whole studies come first: were they last, one would run while cores idle."""
+    """Files that run the real DVC, MLflow or whole studies come first: the last file runs alone while cores idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
