@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STUDY = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
+CANDIDATE_NAME = "candidate"
 
 app = typer.Typer(
     help="Ablations of AlexNet that can be believed: declared, paired, and re-run to the bit.",
@@ -26,6 +27,13 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's file.")]
+RequireClean = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-clean/--allow-dirty",
+        help="Refuse code that no commit holds, or record its hash; by default a committed study refuses it.",
+    ),
+]
 
 
 def main() -> None:
@@ -46,6 +54,7 @@ def check(study: StudyFile = STUDY) -> None:
     from harness.claims.schema import claims_of
     from harness.pipeline import check_pipeline
     from harness.settings.check import check_candidate, check_study, write_resolved
+    from harness.settings.declared import record
     from harness.settings.study import load_study
 
     checked = load_study(study)
@@ -57,6 +66,7 @@ def check(study: StudyFile = STUDY) -> None:
     else:
         check_pipeline(checked)
         write_resolved(checked, None)
+    record(checked, Path("."))
 
 
 @app.command()
@@ -85,15 +95,18 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
     reuse: Annotated[Path | None, typer.Option(help="Folder of runs: an equal one in it is copied.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,
+    require_clean: RequireClean = None,
 ) -> None:
     """Train one run, or go on with it where it was interrupted."""
+    from harness.provenance import check_clean
     from harness.settings.study import load_run, load_study
     from harness.train.loop import Interrupted
     from harness.train.run import train as train_run
 
     resolved = load_run(settings)
+    file, _, key = settings.partition(":")
+    check_clean(require_clean, _study_of(file, key))
     if data is None:
-        file, _, key = settings.partition(":")
         data = load_study(Path(file) if key else STUDY).packed
     command = f"python -m harness train {settings} --seed {seed} --out {out} --data {data}"
     try:
@@ -101,6 +114,15 @@ def train(
     except Interrupted:
         print("harness: stopped; its state is saved, the same command goes on", file=sys.stderr)
         sys.exit(130)
+
+
+def _study_of(file: str, key: str) -> Path | None:
+    """The study's file that a run's settings come from: FILE:variants.NAME, or STUDY/resolved/NAME.json."""
+    path = Path(file)
+    if key:
+        return path
+    resolved = path.parent.name == "resolved" and path.stem != CANDIDATE_NAME
+    return path.parent.parent / STUDY.name if resolved else None
 
 
 @app.command("eval")
@@ -117,13 +139,29 @@ def evaluate(
 
 
 @app.command()
-def report(study: StudyFile = STUDY) -> None:
+def report(
+    study: StudyFile = STUDY,
+    interim: Annotated[
+        bool, typer.Option("--interim", help="Look before all runs are there: verdicts by the declared looks alone.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where the runs were not made alike, or more than a switch changed.")
+    ] = False,
+) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
     from harness.report.render import render
     from harness.settings.study import load_study
 
     checked = load_study(study)
-    print(render(checked, _candidate(checked), Path(".")))
+    print(render(checked, _candidate(checked), Path("."), interim))
+    if strict:
+        from harness.report.cells import read_results
+        from harness.report.strict import faults
+
+        found = faults(checked, read_results(checked, _candidate(checked), Path("."), interim))
+        print("\n".join(f"strict: {line}" for line in found), end="\n" if found else "")
+        if found:
+            raise typer.Exit(1)
 
 
 def _candidate(study: Study) -> tuple[Settings, int] | None:
@@ -190,13 +228,19 @@ def run(
     study: StudyFile = STUDY,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
     gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
+    require_clean: RequireClean = None,
 ) -> None:
     """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
-    from harness import pool
+    import os
+
+    from harness import pool, provenance
     from harness.progress import say
     from harness.settings.study import load_study
 
     check(study)
+    provenance.check_clean(require_clean, study)
+    if require_clean is False:
+        os.environ[provenance.ALLOW_DIRTY] = "1"
     doctor(study, jobs)
     pipeline = load_study(study).pipeline
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
@@ -318,7 +362,7 @@ def verify(
     target: Annotated[Path, typer.Argument(metavar="REPORT_OR_STUDY", help="reports/NAME.md, or a study's file.")],
     row: Annotated[str | None, typer.Argument(help="A variant, or candidate.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its run with this seed; without it, every seed.")] = None,
-    quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, to the end of their epoch.")] = None,
+    quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, so many.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every row.")] = False,
     here: Annotated[bool, typer.Option("--here", help="By the present code, not the recorded commit's.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,

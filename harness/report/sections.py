@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import clock
-from harness.report import conditions, ledger, proof, words
+from harness.report import conditions, declared, ledger, looks, proof, words
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.effects import effects_of
+from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
-from harness.report.markdown import code, joined, plain
+from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
-from harness.report.rerun import inside, rerun
+from harness.report.rerun import CANDIDATE_AGAIN, inside, rerun
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
+from harness.settings.declared import read as read_declared
 from harness.settings.study import Study
 from harness.statistics.paired import Summary
 
@@ -25,6 +28,9 @@ ERROR_NAMES = {
 }  # fmt: skip
 """Columns of the table of levels, where there is such a number."""
 
+MARK = "†"
+"""Beside a row with runs of changes that no commit holds."""
+
 OTHER = {"test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %"}
 """Head of the column of the test error that is not the study's metric."""
 
@@ -33,11 +39,14 @@ def context(
     study: Study, rows: list[VariantRow], candidate: Candidate | None, results: Results, root: Path
 ) -> dict[str, Any]:
     """Everything that the template names."""
+    now, seen = looks.standing(study, results), read_declared(study, root)
     found = conditions.conditions(results)
+    marked = conditions.uncommitted(results)
     images = evidence_rows(study, results)
     run = candidate.result.run if candidate and candidate.result.status == "finished" else None
     single = errors_of([run]) if run else {}
     names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
+    effects = effects_of(study, results)
     used = conditions.images(results)
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
     shown = candidate is not None and candidate.result.status != "missing"
@@ -46,24 +55,29 @@ def context(
         "study": study,
         "folder": study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
-        "answer": words.answer(study, rows, which),
+        "interim": now.interim,
+        "answer": " ".join(filter(None, (now.text(study), words.answer(study, rows, which) if now.judged else ""))),
         "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
-        "warnings": [*_warnings(found), *proof.proof_warnings(study, results)],
+        "warnings": [*_warnings(found), *proof.proof_warnings(study, results), *_uncommitted(marked), *declared.warnings(results, seen)],
+        "declared": declared.text(study, results, seen),
         "proofs": proof.proof_rows(study, results, root),
         "gallery": gallery(study, results, root),
         "confidence": words.confidence(study),
-        "method": " ".join([words.method(study, rows), *_explained(root)]),
+        "row_confidence": words.confidence(study, rows),
+        "method": " ".join([words.method(study, rows) if now.judged else looks.UNJUDGED, *_explained(root)]),
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
-        "variants": [_variant(row) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
+        "variants": [_variant(row, row.variant in marked) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
         "unfinished": [
             _unfinished(cell)
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
             if cell.status != "finished"
         ],
-        "claims": ledger.section(ledger.ledger_rows(study, results, root)),
+        "claims": ledger.section([] if now.interim else ledger.ledger_rows(study, results, root)),
         "evidence_rows": images,
         "evidence": evidence_section(images),
+        "effects_found": effects,
+        "effects": effects_section(effects, study, root),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
@@ -90,26 +104,36 @@ def _warnings(found: Iterable[conditions.Condition]) -> list[str]:
     ]
 
 
-def _variant(row: VariantRow) -> list[str]:
+def _uncommitted(marked: dict[str, list[Result]]) -> list[str]:
+    if not marked:
+        return []
+    cells = [cell for found in marked.values() for cell in found]
+    return [
+        f"{MARK} Made with changes that their commit does not hold, so that nobody can make them again from it: "
+        f"{words.cells_text(cells)}. The hash of the changes stands in cells.csv, in the column `dirty`."
+    ]
+
+
+def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
     d = row.difference
     other = row.errors.get(other_crop(row.metric))
     bold = "**" if row.comparison and row.comparison.verdict in ("helps", "hurts") else ""
     compared = [
         f"{bold}{number(d.mean, places_of(d), sign=True)}{bold}",
-        _unbroken(interval(d)) if d.n else NOTHING,
+        unbroken(interval(d)) if d.n else NOTHING,
         str(d.n),
         *_decision(row),
     ]
     return [
-        code(row.variant),
+        code(row.variant) + (f" {MARK}" if uncommitted else ""),
         "(the baseline)" if row.is_baseline else words.changes_text(row.changes, "nothing"),
-        _unbroken(f"{row.finished} of {row.declared}"),
-        _unbroken(mean_sd(row.error, row.floor)),
+        unbroken(f"{row.finished} of {row.declared}"),
+        unbroken(mean_sd(row.error, row.floor)),
         *([NOTHING] * 6 if row.is_baseline else compared),
         f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
         number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
         f"{row.parameters:,}" if row.parameters else NOTHING,
-        _unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
+        unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
     ]
 
 
@@ -126,9 +150,9 @@ def _decision(row: VariantRow) -> list[str]:
     if c is None or not row.difference.n:
         return [NOTHING] * 3
     if not c.in_family:
-        return [NOTHING, "not in the family", NOTHING]
+        return [NOTHING, "not in the family" if c.comparisons else NOTHING, NOTHING]
     verdict = f"**{c.verdict}**" if c.verdict != "inconclusive" else c.verdict
-    return [_unbroken(p_value(c.adjusted)), verdict, number(c.detectable, decimals(c.detectable))]
+    return [unbroken(p_value(c.adjusted)), verdict, number(c.detectable, decimals(c.detectable))]
 
 
 def _candidate(candidate: Candidate, study: Study) -> list[str]:
@@ -138,7 +162,7 @@ def _candidate(candidate: Candidate, study: Study) -> list[str]:
     return [
         f"*{CANDIDATE}* (one run, seed {result.seed})",
         words.changes_text(candidate.changes, "nothing"),
-        _unbroken(f"{1 if run else 0} of 1"),
+        unbroken(f"{1 if run else 0} of 1"),
         number(candidate.error),
         number(candidate.difference, sign=True),
         "none: one run" if candidate.difference is not None else NOTHING,
@@ -146,13 +170,8 @@ def _candidate(candidate: Candidate, study: Study) -> list[str]:
         *[NOTHING] * 4,
         number(other),
         f"{run.provenance.parameters:,}" if run else NOTHING,
-        _unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,
+        unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,
     ]
-
-
-def _unbroken(text: str) -> str:
-    """Kept on one line of a narrow column."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _unfinished(cell: Result) -> str:
@@ -291,6 +310,6 @@ def _candidate_commands(candidate: Candidate) -> list[str]:
     run = candidate.result.run
     return [
         f"*{CANDIDATE}*",
-        code("dvc repro -f -s train-candidate eval-candidate"),
+        code(CANDIDATE_AGAIN),
         code(run.provenance.command) if run else NOTHING,
     ]
