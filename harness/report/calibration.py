@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
+from harness.report import noise
 from harness.statistics.calibrate import (
     ALLOWED,
     ALPHA,
@@ -60,7 +61,7 @@ def calibrate(
                           ("verdicts", verdicts_figure(cells))):  # fmt: skip
         write_bytes(out / f"{name}.svg", picture)
     report = out.with_suffix(".md")
-    write_text(report, text(cells, out.name, studies, len(residuals)))
+    write_text(report, text(cells, out.name, studies, len(residuals), noise.section(root, out)))
     return report
 
 
@@ -164,8 +165,8 @@ def verdicts_figure(cells: Sequence[Cell]) -> bytes:
 # ---- text
 
 
-def text(cells: Sequence[Cell], folder: str, studies: int, real: int) -> str:
-    """The report in Markdown."""
+def text(cells: Sequence[Cell], folder: str, studies: int, real: int, runs: Sequence[str] = ()) -> str:
+    """The report in Markdown. `real`: studies that residuals were taken from; `runs`: the section on real runs."""
     best = choose(cells)
     lines = [
         "# How often the tests err",
@@ -226,6 +227,7 @@ def text(cells: Sequence[Cell], folder: str, studies: int, real: int) -> str:
         "",
         *_beyond(cells),
         "",
+        *runs,
         "## Noise",
         "",
         *(_noise_line(cells, name) for name in NOISES),
