@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
-from harness.report import noise
+from harness.report.noise import section as real_runs
 from harness.statistics.calibrate import (
     ALLOWED,
     ALPHA,
@@ -61,7 +61,7 @@ def calibrate(
                           ("verdicts", verdicts_figure(cells))):  # fmt: skip
         write_bytes(out / f"{name}.svg", picture)
     report = out.with_suffix(".md")
-    write_text(report, text(cells, out.name, studies, len(residuals), noise.section(root, out)))
+    write_text(report, text(cells, out.name, studies, len(residuals), real_runs(root, out)))
     return report
 
 
