@@ -21,6 +21,7 @@ REPORT_FILES = (
     "curves-error.svg",
     "curves-loss.svg",
     "images.csv",
+    "effects.csv",
     "seeds.svg",
     "power.svg",
     "proof.csv",
