@@ -14,7 +14,7 @@ from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain, unbroken
-from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
+from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import CANDIDATE_AGAIN, inside, rerun
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
 from harness.settings.declared import read as read_declared
@@ -58,7 +58,12 @@ def context(
         "interim": now.interim,
         "answer": " ".join(filter(None, (now.text(study), words.answer(study, rows, which) if now.judged else ""))),
         "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
-        "warnings": [*_warnings(found), *proof.proof_warnings(study, results), *_uncommitted(marked), *declared.warnings(results, seen)],
+        "warnings": [
+            *_warnings(found),
+            *proof.proof_warnings(study, results),
+            *_uncommitted(marked),
+            *declared.warnings(results, seen),
+        ],
         "declared": declared.text(study, results, seen),
         "proofs": proof.proof_rows(study, results, root),
         "gallery": gallery(study, results, root),
@@ -67,7 +72,8 @@ def context(
         "method": " ".join([words.method(study, rows) if now.judged else looks.UNJUDGED, *_explained(root)]),
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
-        "variants": [_variant(row, row.variant in marked) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
+        "variants": [_variant(row, row.variant in marked) for row in rows]
+        + ([_candidate(candidate, study)] if candidate and shown else []),
         "unfinished": [
             _unfinished(cell)
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
@@ -152,7 +158,7 @@ def _decision(row: VariantRow) -> list[str]:
     if not c.in_family:
         return [NOTHING, "not in the family" if c.comparisons else NOTHING, NOTHING]
     verdict = f"**{c.verdict}**" if c.verdict != "inconclusive" else c.verdict
-    return [unbroken(p_value(c.adjusted)), verdict, number(c.detectable, decimals(c.detectable))]
+    return [unbroken(adjusted_p(c)), verdict, number(c.detectable, decimals(c.detectable))]
 
 
 def _candidate(candidate: Candidate, study: Study) -> list[str]:
