@@ -41,7 +41,7 @@ def answers(rng: np.random.Generator, runs: int, common: float, chance: float = 
 
 
 def test_the_floor_is_what_its_definition_gives_by_brute_force() -> None:
-    wrong = answers(np.random.default_rng(0), 7, 1.0)
+    wrong = answers(np.random.default_rng(0), 7, 3.0)
     found = noise.floor(wrong)
     errors = 100 * wrong.mean(1)
     assert (found.runs, found.images) == (7, IMAGES)
