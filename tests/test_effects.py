@@ -9,7 +9,7 @@ import shutil
 import time
 import tracemalloc
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import UserError
+from harness.report import sections, tables
 from harness.report.cells import Results, read_results
 from harness.report.designs import components, factorials
 from harness.report.effects import Effects, effects_of
 from harness.report.effects_section import effects_csv, effects_section
 from harness.report.numbers import estimate, ratio
-from harness.report.render import render
+from harness.report.render import render, to_markdown
 from harness.settings.study import Study
 from harness.statistics.effects import LevelRatio, Ratio, Reached, level_ratio, log_ratio
 from harness.statistics.paired import compare
@@ -69,6 +70,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
         }
         make_run(root / cell.results, study.variants[cell.variant], cell.seed, points, **changes)
     return study, root
+
+
+@pytest.fixture(scope="module")
+def report(made: tuple[Study, Path]) -> str:
+    """The study's report; its tables lie beside it."""
+    study, root = made
+    return render(study, None, root).read_text()
 
 
 @pytest.fixture
@@ -152,6 +160,25 @@ def test_a_bound_holds_whatever_a_run_that_fell_short_would_have_needed(pairs: l
     assert whole.ratio is not None
     assert {"at least": whole.ratio >= r.ratio - 1e-9, "at most": whole.ratio <= r.ratio + 1e-9,
             "": whole.ratio == pytest.approx(r.ratio)}[r.bound]  # fmt: skip
+
+
+def test_two_equal_arms_rarely_differ_in_the_epochs_to_the_baselines_level() -> None:
+    rng, n, epochs = np.random.default_rng(1), 8, np.arange(1, 17)
+    rejected, covered, studies = 0, [], 300
+    for _ in range(studies):
+        ends = 20 + rng.normal(0, 0.3, (n, 1)) + rng.normal(0, 0.4, (2, n, 1))
+        pace = np.exp(rng.normal(0, 0.05, (2, n, 1)))
+        curves = ends + 40 * pace * np.exp(-5 * epochs / 16) + rng.normal(0, 0.2, (2, n, 16))
+        below = curves <= curves[0, :, -1].max()
+        first = np.where(below.any(2), epochs[below.argmax(2)], math.inf).tolist()
+        r = level_ratio(reached(*first[1], length=16), reached(*first[0], length=16))
+        assert r.baseline_never == 0
+        rejected += r.p is not None and r.p <= 0.05
+        if r.low is not None and r.high is not None:
+            covered.append(r.low <= 1 <= r.high)
+    assert rejected <= 0.08 * studies  # 5 % and what chance adds to 300 studies
+    assert len(covered) > 0.4 * studies
+    assert sum(covered) >= 0.91 * len(covered)
 
 
 # ---- designs of a plan
@@ -239,7 +266,7 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
 ) -> None:
     study, root = made
     effects = found(study, root)
-    level = fmean(curve(study, root, "base", seed, column)[-1] for seed in study.seeds)
+    level = max(curve(study, root, "base", seed, column)[-1] for seed in study.seeds)
     assert {one.curve: one.error for one in effects.levels}[column] == pytest.approx(level)
     for one in effects.variants:
         wanted = [
@@ -254,6 +281,8 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
             pairs = list(zip(wanted, base, strict=True))
             assert r.variant_never == sum(math.isinf(a) and math.isfinite(b) for a, b in pairs)
             assert r.baseline_never == sum(math.isinf(b) and math.isfinite(a) for a, b in pairs)
+    base_times = next(one for one in effects.variants if one.variant == "base").levels[column].epochs
+    assert all(map(math.isfinite, base_times))
     slow = next(one for one in effects.variants if one.variant == "all").levels["validation_top1"]
     assert all(map(math.isinf, slow.epochs))  # nine points above the baseline: never
     assert slow.ratio is not None
@@ -342,7 +371,10 @@ def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> Non
         ("no-dropout", "no-augment", "no-lrn"), 0
     )
     assert [d.n for d in effects.factorials[0].effects.values()] == [5, 5, 5]
-    render(study, None, root)
+    said = effects_section(effects, study, root)
+    assert next(row for row in said["gaps"] if row[0] == "`all`")[1:6] == ["–", "–", "–", "–", "0"]
+    assert [row[1:5] for row in said["components"]] == [["–", "–", "–", "0"]] * 3
+    assert len(effects_csv(effects, study, root)) > 50
 
 
 # ---- the section and the CSV
@@ -353,13 +385,21 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def text_of(study: Study, root: Path) -> str:
+    """The report's text, without its figures."""
+    results = read_results(study, None, root)
+    return to_markdown(sections.context(study, tables.variant_rows(study, results), None, results, root))
+
+
 def section(text: str) -> str:
     return text.partition("## Other effects\n")[2].partition("\n## ")[0].replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_section_shows_each_effect_with_the_command_that_makes_it_again(made: tuple[Study, Path]) -> None:
-    study, root = made
-    said = section(render(study, None, root).read_text())
+def test_the_section_shows_each_effect_with_the_command_that_makes_it_again(
+    made: tuple[Study, Path], report: str
+) -> None:
+    study, _ = made
+    said = section(report)
     assert re.findall("^### (.*)$", said, re.MULTILINE) == [
         "Ranks and the generalisation gap", "Times", "Switches together", "Added and taken out",
     ]  # fmt: skip
@@ -376,9 +416,9 @@ def test_the_section_shows_each_effect_with_the_command_that_makes_it_again(made
     assert not re.search(r"\b(better|worse|best|faster|slower|significant\w*|helps|hurts)\b", said)
 
 
-def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[Study, Path]) -> None:
+def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[Study, Path], report: str) -> None:
     study, root = made
-    render(study, None, root)
+    assert "(designs/effects.csv)" in report
     rows = rows_of(root / study.folder / "effects.csv")
     effects = found(study, root)
     table = {(row["effect"], row["of"]): row for row in rows}
@@ -403,11 +443,11 @@ def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[
 
 def test_a_study_without_runs_or_designs_has_no_such_tables(tmp_path: Path) -> None:
     study = make_study(tmp_path, DESIGNS.partition("plan:")[0] + "plan: [{kind: one_factor}]\n")
-    text = render(study, None, tmp_path).read_text()
-    assert "## Other effects" not in text
-    assert (tmp_path / study.folder / "effects.csv").read_text().count("\n") == 1
+    none = found(study, tmp_path)
+    assert (effects_section(none, study, tmp_path), effects_csv(none, study, tmp_path)) == ({}, [])
+    assert "## Other effects" not in text_of(study, tmp_path)
     make_results(study, tmp_path)
-    said = section(render(study, None, tmp_path).read_text())
+    said = section(text_of(study, tmp_path))
     assert "### Times" in said
     assert "Switches together" not in said
     assert "Added and taken out" not in said

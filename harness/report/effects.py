@@ -6,7 +6,6 @@ Each is there where the study's own design gives it. Nothing here is a verdict.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 from harness.errors import UserError
 from harness.report.cells import Results, Run
@@ -38,7 +37,10 @@ Runs = Mapping[int, Run]
 
 @dataclass(frozen=True)
 class Level:
-    """A curve, and the level to reach: what the baseline has after its last epoch, mean over its finished runs."""
+    """A curve, and the level to reach: the largest error that a finished run of the baseline ends with.
+
+    All of those get there, then. At the mean of their ends half of the runs of either arm would fall short.
+    """
 
     curve: str
     error: float
@@ -175,7 +177,7 @@ def _levels(baseline: Runs) -> list[Level]:
     for curve in LEVEL_CURVES:
         last = [run.history[-1][curve] for run in baseline.values() if _recorded(run, curve)]
         if last and len(last) == len(baseline):
-            found.append(Level(curve, fmean(last)))
+            found.append(Level(curve, max(last)))
     return found
 
 

@@ -227,12 +227,12 @@ def add_one_in(
     full_without: Mapping[int, float],
     confidence: float = 0.95,
 ) -> TwoWays:
-    """Compare add-one-in with leave-one-out over the seeds that the arms have."""
+    """Compare add-one-in with leave-one-out over the seeds that all four arms have."""
     seeds = bare.keys() & bare_with.keys() & full.keys() & full_without.keys()
-    removed = {seed: full[seed] - full_without[seed] for seed in seeds}
     added = {seed: bare_with[seed] - bare[seed] for seed in seeds}
+    removed = {seed: full[seed] - full_without[seed] for seed in seeds}
     return TwoWays(
-        compare(bare_with, bare, confidence),
-        compare(full, full_without, confidence),
+        compare({seed: bare_with[seed] for seed in seeds}, bare, confidence),
+        compare({seed: full[seed] for seed in seeds}, full_without, confidence),
         compare(removed, added, confidence),
     )
