@@ -452,6 +452,35 @@ def claims(
 
 
 @app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="A report's folder, or a git revision with its report.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="The same, newer.")],
+    study: Annotated[Path, typer.Option(help="The study's file: which report of a revision is read.")] = STUDY,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows into this file as well.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all of it into this file as well.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,
+) -> None:
+    """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
+    from harness.diff.compare import compare
+    from harness.diff.listing import COLUMNS, as_json, rows, table
+    from harness.diff.sides import read_side
+    from harness.diff.source import open_source
+    from harness.files import write_csv, write_json
+    from harness.settings.study import load_study
+
+    folder = load_study(study).folder
+    one, other = (read_side(open_source(given, folder)) for given in (old, new))
+    changes = compare(one, other)
+    print(table(one, other, changes))
+    if csv:
+        write_csv(csv, rows(changes), COLUMNS)
+    if json:
+        write_json(json, as_json(one, other, changes))
+    if check and any(change.verdict_changed for change in changes):
+        raise typer.Exit(1)
+
+
+@app.command()
 def calibrate(
     out: Annotated[Path, typer.Option(help="Folder of tables and figures; the report is beside it, as OUT.md.")] = Path(
         "reports/calibration"

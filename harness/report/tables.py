@@ -181,10 +181,10 @@ UNFINISHED = ("diverged", "missing", "stale")
 
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
-    "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent", "verdict",
-    "alpha", "look", "interim", "detectable", "se", "df", "pooled", "standardised", "correlation", "unpaired_runs",
-    "diverged_pairs", "sign_flip_p", "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference", "paper_where",
-    "parameters", "wall_seconds", *ERRORS, "gap",
+    "seeds", "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent",
+    "verdict", "alpha", "look", "interim", "detectable", "se", "df", "pooled", "standardised", "correlation",
+    "unpaired_runs", "diverged_pairs", "sign_flip_p", "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference",
+    "paper_where", "parameters", "wall_seconds", *ERRORS, "gap",
 ]  # fmt: skip
 
 
@@ -217,6 +217,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Stand
             d = row.difference
             table[-1] |= {
                 "pairs": d.n,
+                "seeds": " ".join(map(str, d.seeds)),
                 "difference": d.mean,
                 "low": d.low,
                 "high": d.high,
