@@ -42,8 +42,9 @@ def looks_section(cells: Sequence[LookCell], folder: str, family: int) -> list[s
         "|:--|--:|--:|--:|--:|",
         *(_noise_row(cells, noise) for noise in NOISES if any(c.noise == noise for c in cells)),
         "",
-        f"What it costs and saves: normal noise, {family} comparisons, a difference of {MARGIN:g} sd in the first. Found: at "
-        "some look, and by one look at the end with all of alpha. Seeds: mean number, where a study stops once it is found.",
+        f"What it costs and saves: normal noise, {family} comparisons, a difference of {MARGIN:g} sd in the first. "
+        "Found: at some look, and by one look at the end with all of alpha. Seeds: mean number, where a study stops "
+        "once it is found.",
         "",
         "| looks at seeds | alpha of each | found, % | by one look, % | seeds |",
         "|:--|:--|--:|--:|--:|",
