@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from filelock import FileLock
 
@@ -36,6 +37,10 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """What SQLAlchemy opens for MLflow."""
 
 
+SECRET = re.compile("pass|pwd|secret|token|key")
+"""In the name of an option of a URI: its value is not to be shown."""
+
+
 class TrackingDownError(Exception):
     """The tracking server does not answer; what was not published is published the next time."""
 
@@ -51,10 +56,15 @@ def tracking_uri(root: Path) -> str:
     if not given:
         return f"sqlite:///{home(root)}/mlflow.db"
     try:
-        _ = urlsplit(given).port
+        address = urlsplit(given)
+        _ = address.port
     except ValueError as error:
         # The address is not repeated: a password with signs that were not escaped reads as host and port.
         raise UserError("MLFLOW_TRACKING_URI: not an address; its host or port cannot be read") from error
+    path = given.startswith((".", "/")) or address.scheme.partition("+")[0] in ("sqlite", "file")
+    if "@" in given and not address.netloc and not path:
+        # MLflow would take it for a folder, and make one of that name.
+        raise UserError("MLFLOW_TRACKING_URI: not an address; SCHEME://USER:PASSWORD@HOST is allowed")
     return given
 
 
@@ -65,9 +75,26 @@ def is_server(uri: str) -> bool:
 def shown(uri: str) -> str:
     """A URI as it may be printed: without user and password, and without options, which may hold one."""
     scheme, mark, rest = uri.partition("://")
-    if not mark or scheme in ("sqlite", "file"):
+    if not mark:
         return uri
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    if scheme in ("sqlite", "file"):  # a path, which may hold an @
+        return uri.partition("?")[0]
+    return f"{scheme}://{re.split('[?&#]', rest.rpartition('@')[2])[0]}"
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """What another program said, without what `shown` leaves out of the URI, as written there and as it reads."""
+    if shown(uri) == uri:
+        return text
+    address, _, options = uri.partition("?")
+    login = "" if address.startswith(("sqlite:", "file:")) else address.partition("://")[2].rpartition("@")[0]
+    user, _, password = login.partition(":")
+    # A token may stand in the place of the user.
+    secrets = [options, login, password or user, *(v for k, v in parse_qsl(options) if SECRET.search(k.lower()))]
+    text = text.replace(uri, shown(uri))
+    for secret in sorted({form for one in secrets for form in (one, unquote(one)) if form}, key=len, reverse=True):
+        text = text.replace(f"{secret}@", "").replace(secret, "***")
+    return text
 
 
 @contextmanager
@@ -111,10 +138,7 @@ def client(root: Path) -> Iterator[MlflowClient]:
 
 def _refused(uri: str, error: Exception) -> UserError:
     """One line of what MLflow, a database or a disk said, without the password."""
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    secret = uri.partition("://")[2].rpartition("@")[0]
-    if secret and shown(uri) != uri:
-        said = said.replace(f"{secret}@", "")
+    said = without_secrets(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, uri)
     return UserError(f"MLflow at {shown(uri)}: {said[:300]}")
 
 
