@@ -20,6 +20,7 @@ from harness.evaluate import evaluate
 from harness.files import hash_json
 from harness.report import noise as report
 from harness.report.cells import read_results
+from harness.report.numbers import decimals
 from harness.report.proof import compare as prove
 from harness.report.verified import identity
 from harness.settings.study import Study, load_study
@@ -135,19 +136,29 @@ def test_a_net_that_differs_from_nothing_is_told_from_itself_as_often_as_alpha_s
     assert family.family.mean() == pytest.approx(0.05, abs=0.015)
 
 
-def test_cuts_of_the_same_runs_are_worth_far_less_than_their_number() -> None:
+def test_what_cuts_are_worth_is_read_from_how_simulated_sets_scatter() -> None:
     reference = noise.simulated(np.random.default_rng(7), 20, PAIR, "paired_t", 0.05, 200, 300)
     own = noise.simulated(np.random.default_rng(8), 20, PAIR, "paired_t", 0.05, 200, 1)
     found = noise.against([own], reference, PAIR, "paired_t", 20, 200)
-    assert found.worth is not None
-    assert found.worth < 200
+    expected = reference.below[:, 0].mean()
+    assert found.worth == pytest.approx(expected * (1 - expected) / reference.below[:, 0].var(ddof=1))
+    # Over cuts of the same normal errors a t test is nearly a permutation test: each cut tells almost a cut's worth.
+    assert found.worth == pytest.approx(200, rel=0.3)
     assert found.low[0] < 0.05 < found.high[0]
-    assert found.share_low is not None
-    assert found.share_high is not None
-    assert found.share_low < found.share < found.share_high
+    wilson = stats.binomtest(20, 400).proportion_ci(method="wilson")
+    exact = noise.Shares(np.full((1, 20), 0.05), np.full(1, 0.05))
+    like = noise.Shares(
+        np.tile(np.array([[0.05 - 0.05**0.5 * 0.95**0.5 / 20], [0.05 + 0.05**0.5 * 0.95**0.5 / 20]]), (500, 20)),
+        np.full(1000, 0.05),
+    )
+    made = noise.against([exact], like, PAIR, "paired_t", 20, 1)
+    assert made.worth == pytest.approx(400, rel=0.01)
+    for end, wanted in ((made.share_low, wilson.low), (made.share_high, wilson.high)):
+        assert end == pytest.approx(wanted, abs=3e-4)
     # Several sets of runs know more.
     many = noise.against([own] * 5, reference, PAIR, "paired_t", 20, 200)
     assert many.worth is not None
+    assert found.worth is not None
     assert many.worth > 3 * found.worth
     assert many.high[0] - many.low[0] < found.high[0] - found.low[0]
 
@@ -258,8 +269,7 @@ def fill(study: Study, root: Path, common: float = 0.5) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "CUTS", 40)
-    monkeypatch.setattr(report.compared, "__defaults__", (40, 20))
+    monkeypatch.setattr(report.compared, "__defaults__", (4, 10))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -286,7 +296,8 @@ def test_the_section_shows_the_planted_floor(tmp_path: Path) -> None:
         runs = read_results(study, None, tmp_path).finished(name).values()
         errors = [run.metrics["test_top1"] for run in runs]
         assert float(row["sd"]) == pytest.approx(np.std(errors, ddof=1), rel=1e-5)
-        assert f"| `{name}` | 8 | {np.mean(errors):.2f} | {np.std(errors, ddof=1):.2f} |" in said
+        places = decimals(float(np.std(errors, ddof=1)))
+        assert f"| `{name}` | 8 | {np.mean(errors):.{places}f} | {np.std(errors, ddof=1):.{places}f} |" in said
     pairs = rows_of(out / "aa.csv")
     assert {row["source"] for row in pairs} == {*floors, report.ALL}
     assert {(row["design"], row["test"]) for row in pairs} == {(d.name, t) for d in (PAIR, FAMILY) for t in d.tests}

@@ -24,7 +24,7 @@ from harness.statistics.noise import FAMILY, GRID, PAIR, Against, Design, Floor,
 
 STUDY = Path("experiments/noise/study.yaml")
 
-CUTS = 1000
+CUTS = 200
 """Ways in which a source's runs are cut into arms; of each, as many of each simulated set of runs."""
 
 STUDIES = 400

@@ -161,8 +161,8 @@ def _aa_lines(study: Study, rows: Mapping[str, Sequence[Against]], folder: str) 
         "The runs of a row are cut at random into arms of different seeds, the first arm as the baseline, "
         f"{one.cuts:,} times, and each cut is judged as a study by the function that judges the report. Nothing "
         f"differs: a single p should be at most .05 in 5 % of comparisons, and at most {alpha:g} % of cuts should call "
-        "something different. **Cuts of the same runs are not independent**: however often they are cut, so many runs "
-        "know no more. The reference is therefore simulated sets of as many normal errors, cut as often. *Worth*: the "
+        "something different. **Cuts of the same runs are not independent of each other**, so what their shares may be "
+        "is not taken from a table but read from simulated sets of as many normal errors, cut as often. *Worth*: the "
         "number of independent comparisons whose share scatters as that of the simulated sets does; the interval is "
         "Wilson's for that number.",
         "",
@@ -176,6 +176,11 @@ def _aa_lines(study: Study, rows: Mapping[str, Sequence[Against]], folder: str) 
         f"*Simulated*: what {100 - alpha:g} % of simulated sets give; in the figure the band, for one row. *Distance*: "
         "how often the shares of a simulated set stray as far from their mean, anywhere between 0 and 1. *All rows*: "
         f"mean over the rows, each of which has runs of its own but for seed {HELD}'s, which are the same in all.",
+        "",
+        "Over many cuts of the same errors a t test is nearly a permutation test, which errs in alpha of all cuts "
+        "whatever the errors are: that is why the cuts are worth about as much as their number. They can show that "
+        "errors of real runs are too skewed or too heavy-tailed for these tests; that runs of one seed have something in "
+        "common with those of another, they cannot.",
         "",
         _aa_reading(rows[last]),
         "",

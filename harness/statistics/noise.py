@@ -2,7 +2,7 @@
 
 The values are errors of runs that differ in nothing but their seed. Cut into arms of different seeds they are a study
 in which nothing differs (A/A). Cuts of the same runs are not independent of each other, so what comes out of them is
-held against the same cuts of simulated runs, not against what as many independent studies would give.
+held against cuts of simulated runs, as many of each, not against what as many independent studies would give.
 """
 
 import math
