@@ -179,8 +179,8 @@ def _aa_lines(study: Study, rows: Mapping[str, Sequence[Against]], folder: str) 
         "",
         "Over many cuts of the same errors a t test is nearly a permutation test, which errs in alpha of all cuts "
         "whatever the errors are: that is why the cuts are worth about as much as their number. They can show that "
-        "errors of real runs are too skewed or too heavy-tailed for these tests; that runs of one seed have something in "
-        "common with those of another, they cannot.",
+        "errors of real runs are too skewed or too heavy-tailed for these tests, and not that runs of one seed have "
+        "something in common with those of another.",
         "",
         _aa_reading(rows[last]),
         "",
