@@ -404,6 +404,14 @@ def test_other_seeds_are_not_added_ones(change: str, tmp_path: Path) -> None:
     assert [c.by_rule for c in found] == ["2, 9" in change]
 
 
+def test_verdicts_on_an_unfinished_study_without_a_rule_are_said_to_be_such(tmp_path: Path) -> None:
+    study, found = results(tmp_path, NO_LOOKS, 6)
+    text = report_declared.text(study, found, [])
+    assert "The verdicts were given with 6 of 8 seeds complete and without a declared rule" in text
+    study, found = results(tmp_path, TEXT, 6)
+    assert "without a declared rule" not in report_declared.text(study, found, [])
+
+
 def test_a_setting_that_the_schema_gains_declares_nothing_new(tmp_path: Path) -> None:
     study = make_study(tmp_path, TEXT)
     stated = study.statement["variants"]["no-lrn"]

@@ -3,10 +3,13 @@
 from typing import Any
 
 from harness.report.cells import Results
+from harness.report.looks import standing
 from harness.report.markdown import code, joined
 from harness.report.numbers import value
 from harness.settings.declared import SHORT, Change, Entry, changes
 from harness.settings.study import Study
+
+UNWRITTEN = "It was not written down before the runs: `harness check` does so."
 
 SHOWN = 6
 """Changed values that are named one by one."""
@@ -14,12 +17,16 @@ SHOWN = 6
 
 def text(study: Study, results: Results, seen: list[Entry]) -> str:
     """When the declaration was written down, and every change of it once runs were there."""
-    if not seen:
-        return f"It was not written down before the runs: {code(f'harness check {study.path.name}')} does so."
     there = _there(results)
-    sentences = [_first(seen[0], there)]
+    sentences = [_first(seen[0], there) if seen else UNWRITTEN]
     sentences += [_change(change, there) for change in changes(seen)]
-    if seen[-1].declaration != study.declaration:
+    now = standing(study, results)
+    if now.judged and now.look is None and len(now.ended) < len(now.seeds):
+        sentences.append(
+            f"The verdicts were given with {len(now.ended)} of {len(now.seeds)} seeds complete and without a declared "
+            "rule for looking early; `harness report --interim` withholds them until the study is done."
+        )
+    if seen and seen[-1].declaration != study.declaration:
         sentences.append("**The study's file has changed since it was last checked.**")
     return " ".join(sentences)
 

@@ -34,6 +34,10 @@ class Standing:
 
     def text(self, study: Study) -> str:
         """What the reader is to know before the numbers; empty for a study without looks that is not interim."""
+        withheld = " The paper's claims are judged when the study is done." if study.file.claims else ""
+        return self._text(study) + (withheld if self.interim else "")
+
+    def _text(self, study: Study) -> str:
         planned, full = study.file.looks, (study.file.looks or [len(study.seeds)])[-1]
         here = f"{len(self.ended)} of {full} seeds are complete"
         if self.look is None:
