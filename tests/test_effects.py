@@ -202,6 +202,7 @@ def test_the_cells_of_a_factorial_are_the_plans_variants(made: tuple[Study, Path
     [
         ("no-augment: {augment: false}", "no-augment: {augment: false, dropout: 0.2}"),  # both set dropout
         ("plan:", "variants: {base: {lr: 0.02}}\nplan:"),  # the baseline is not the cell without any switch
+        ("plan:", "variants: {base: {dropout: 0}}\nplan:"),  # but the one with the first alone
     ],
 )
 def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, new: str) -> None:

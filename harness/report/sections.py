@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import clock
-from harness.report import conditions, declared, ledger, looks, proof, words
+from harness.report import candidate_section, conditions, declared, ledger, looks, proof, words
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
 from harness.report.effects import effects_of
@@ -15,7 +15,7 @@ from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
-from harness.report.rerun import CANDIDATE_AGAIN, inside, rerun
+from harness.report.rerun import inside, rerun
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
 from harness.settings.declared import read as read_declared
 from harness.settings.study import Study
@@ -73,7 +73,7 @@ def context(
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
         "variants": [_variant(row, row.variant in marked) for row in rows]
-        + ([_candidate(candidate, study)] if candidate and shown else []),
+        + ([candidate_section.row(candidate, study)] if candidate and shown else []),
         "unfinished": [
             _unfinished(cell)
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
@@ -88,7 +88,7 @@ def context(
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
         "diverged": _diverged(results.all),
-        "candidate": candidate_text(study, candidate),
+        "candidate": candidate_section.candidate_text(study, candidate),
         "varied": joined([code(name) for name in conditions.varied(study)]) or "nothing",
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
@@ -96,7 +96,7 @@ def context(
         "conditions": [_condition(one) for one in found if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
-        + ([_candidate_commands(candidate)] if candidate and shown else []),
+        + ([candidate_section.commands(candidate)] if candidate and shown else []),
     }
 
 
@@ -161,25 +161,6 @@ def _decision(row: VariantRow) -> list[str]:
     return [unbroken(adjusted_p(c)), verdict, number(c.detectable, decimals(c.detectable))]
 
 
-def _candidate(candidate: Candidate, study: Study) -> list[str]:
-    result = candidate.result
-    run = result.run if result.status == "finished" else None
-    other = run.metrics.get(other_crop(study.file.metric)) if run else None
-    return [
-        f"*{CANDIDATE}* (one run, seed {result.seed})",
-        words.changes_text(candidate.changes, "nothing"),
-        unbroken(f"{1 if run else 0} of 1"),
-        number(candidate.error),
-        number(candidate.difference, sign=True),
-        "none: one run" if candidate.difference is not None else NOTHING,
-        "1" if candidate.difference is not None else NOTHING,
-        *[NOTHING] * 4,
-        number(other),
-        f"{run.provenance.parameters:,}" if run else NOTHING,
-        unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,
-    ]
-
-
 def _unfinished(cell: Result) -> str:
     return f"{code(cell.key)}: **{cell.status}**: {plain(cell.note)}; not compared"
 
@@ -227,32 +208,6 @@ def _diverged(cells: list[Result]) -> str:
         if cell.run and cell.status == "diverged"
     ]
     return f"{joined(lost)}." if lost else "none."
-
-
-def candidate_text(study: Study, candidate: Candidate | None) -> str:
-    """The section on the candidate: one run beside the declared ones."""
-    if candidate is None:
-        return "None is declared."
-    result = candidate.result
-    sentences = [
-        f"One run with seed {result.seed}; it differs from the baseline {code(study.baseline)} in "
-        f"{words.changes_text(candidate.changes, 'no setting')}."
-    ]
-    if candidate.error is None:
-        return f"{sentences[0]} It is **{result.status}**: {plain(result.note)}."
-    sentences.append(f"Its {words.METRICS[study.file.metric]} is {number(candidate.error)} %.")
-    if candidate.difference is None:
-        sentences.append(f"It is not compared: {plain(candidate.why_not)}.")
-    else:
-        sentences.append(
-            f"To {code(f'{study.baseline}-{result.seed}')}, the baseline's run of the same seed, that is "
-            f"{number(candidate.difference, sign=True)} points: one pair, so no interval, and no verdict on the switch."
-        )
-    if candidate.twin:
-        sentences.append(words.twin_text(candidate.twin))
-    else:
-        sentences.append("No declared cell has its settings and its seed.")
-    return " ".join(sentences)
 
 
 def _held(group: conditions.HeldGroup) -> list[str]:
@@ -308,14 +263,5 @@ def _commands(study: Study, variant: str, results: Results, root: Path) -> list[
     return [
         code(variant),
         code(rerun(study, [variant], root)),
-        code(run.provenance.command) if run else NOTHING,
-    ]
-
-
-def _candidate_commands(candidate: Candidate) -> list[str]:
-    run = candidate.result.run
-    return [
-        f"*{CANDIDATE}*",
-        code(CANDIDATE_AGAIN),
         code(run.provenance.command) if run else NOTHING,
     ]
