@@ -20,9 +20,12 @@ from tests.reliability.variants import ROOT
 
 KIND = "operators"
 
-SMALL = {"width": 0.25, "fc_width": 16, "local_width": 32, "epochs": 2, "batch": 8, "device": "cpu", "workers": 0,
-         "pretrained": "", "crop_chunk": 1, "classes": None, "curve_images": 8}  # fmt: skip
-"""What makes a run of any study short: numbers of kernels, images and epochs change no operator."""
+SMALL: dict[str, Any] = {
+    "width": 0.25, "fc_width": 16, "local_width": 32, "epochs": 1, "batch": 8, "curve_images": 8, "crop_chunk": 1,
+    "classes": None, "device": "cpu", "workers": 0, "pretrained": "", "lr": 0.001, "bias_lr": 1.0, "momentum": 0.9,
+    "drop_factor": 0.1, "drops": [0.5], "patience": 5, "conv1_slow": 1.0, "conv1_freeze": 1.0, "colour_until": 1.0,
+}  # fmt: skip
+"""What makes a run of any study short and like others: numbers of kernels and images, and rates, change no operator."""
 
 
 def studies() -> dict[str, Settings]:
@@ -50,7 +53,7 @@ def _allowed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(settings: Settings, images: Path, folder: Path) -> list[str]:
-    """Operators of one run: training with its validation, and evaluation."""
+    """Operators of one run: training with its validation and, for small images, evaluation."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     from harness.evaluate import evaluate
@@ -65,7 +68,8 @@ def record(settings: Settings, images: Path, folder: Path) -> list[str]:
 
     with Recorder():
         train(settings, 0, images, folder / "run", 1e9, "operators")
-        evaluate(folder / "run", images, folder / "results")
+        if settings.geometry == "small":  # it is the same for all, and ten crops of large images take long
+            evaluate(folder / "run", images, folder / "results")
     return sorted(seen)
 
 
@@ -81,7 +85,9 @@ def operators(tally: Tally, folder: Path, sample: bool) -> dict[str, str]:
         size = {"small": 32, "medium": 128, "imagenet": 256}[settings.geometry]
         if size not in images:
             images[size] = folder / f"images-{size}"
-            pack(DataSettings(source="synthetic", size=size, train_limit=20, test_limit=10), images[size])
+            pack(
+                DataSettings(source="synthetic", size=size, train_limit=40, validation=0.5, test_limit=10), images[size]
+            )
         place = folder / str(number)
         place.mkdir()
 
