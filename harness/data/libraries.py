@@ -108,7 +108,7 @@ def unpack(archive: Path, folder: Path, inside: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
         with tarfile.open(archive) as tar:
-            # Python's own check as well, from 3.11.4 on: it also drops owners and the bits that run a file as another.
+            # Python's own check as well, which it has from 3.11.4 on.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(temporary, _plain(archive, tar))  # noqa: S202 - its members are looked at one by one
         made, target = Path(temporary) / inside, folder / inside
@@ -128,6 +128,9 @@ def _plain(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             raise ValueError(f"{archive}: {member.name!r} is neither a file nor a folder")
         if parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"{archive}: {member.name!r} would leave the folder")
+        # Not the archive's owner, nor its bits that run a file, or run it as somebody else.
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        member.mode = 0o755 if member.isdir() else 0o644
         yield member
 
 
