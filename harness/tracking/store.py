@@ -123,6 +123,8 @@ def client(root: Path) -> Iterator[MlflowClient]:
         if uri.partition(":")[0].partition("+")[0] in DATABASES:
             probe_database(uri)
         try:
+            if (place := _sqlite_file(uri)) and not place.exists():
+                _make_database(place)
             yield MlflowClient(uri)
         except (requests.ConnectionError, requests.Timeout) as error:
             raise TrackingDownError(shown(uri)) from error
@@ -164,7 +166,7 @@ def probe_database(uri: str) -> None:
         address = make_url(uri)
         sqlite = address.get_backend_name() == "sqlite"
         if sqlite and not Path(address.database or "").exists():
-            return  # MLflow makes it
+            return  # it is made by MLflow, later
         inspect(create_engine(address, poolclass=NullPool)).get_table_names()
     except ImportError as error:
         raise UserError(f"MLFLOW_TRACKING_URI: {shown(uri)}: its driver is not installed: {error}") from error
@@ -174,6 +176,27 @@ def probe_database(uri: str) -> None:
         raise TrackingDownError(shown(uri)) from error
     except SQLAlchemyError as error:
         raise _refused(uri, error) from error
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for another store, and for one in memory."""
+    scheme, _, database = uri.partition("?")[0].partition(":///")
+    named = scheme.partition("+")[0] == "sqlite" and database and not database.startswith((":", "file:"))
+    return Path(database) if named else None
+
+
+def _make_database(place: Path) -> None:
+    """Have MLflow make its tables in a file that takes its name when all of them are there.
+
+    SQLite does not undo the making of a table: MLflow refuses a file for ever that it was killed in the midst of.
+    """
+    from mlflow import MlflowClient
+
+    new = place.with_name(f"{place.name}.new")
+    for left in (new, new.with_name(f"{new.name}-journal")):
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+    new.replace(place)
 
 
 def experiment(client: MlflowClient, root: Path, name: str) -> str:

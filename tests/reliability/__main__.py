@@ -1,6 +1,7 @@
 """`python -m tests.reliability [--sample] [--only KIND ...] [--out FOLDER] [--seed N]`."""
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -116,7 +117,7 @@ def main() -> int:
             start = time.monotonic()
             KINDS[kind](session)
             print(f"{kind}: {time.monotonic() - start:.0f} s, {tally.lost} lost so far", flush=True)
-    report.write(given.out, tally, found, given.seed, time.monotonic() - begin)
+    report.write(given.out, tally, found, given.seed, time.monotonic() - begin, sum(os.times()[:4]))
     for row in tally.rows():
         if row["lost"]:
             print(f"LOST {row['kind']}: {row['what']}: {row['lost']} of {row['tried']}: {row['note']}", file=sys.stderr)

@@ -47,8 +47,8 @@ KINDS = {
 }
 
 
-def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float) -> None:
-    """Write reliability.md and reliability.csv into `folder`."""
+def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float, cpu: float) -> None:
+    """Write reliability.md and reliability.csv into `folder`; `seconds` and `cpu`: how long all of it took."""
     rows = tally.rows()
     write_csv(folder / "reliability.csv", rows, COLUMNS)
     where, made = machine(torch.device("cpu"), 1), versions()
@@ -63,7 +63,7 @@ def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float) -
         f"{bad:,} bad inputs.",
         "",
         f"{where['cpu']}, {where['instructions']}, {where['os']}, Python {made['python']}, torch {made['torch']}; "
-        f"{seconds / 60:.0f} minutes; moments and damages drawn with seed {seed}.",
+        f"{seconds / 60:.0f} minutes, of one core's time {cpu / 60:.0f}; moments and damages drawn with seed {seed}.",
     ]
     for kind in dict.fromkeys(kind for kind, _ in tally.counts):
         lines += ["", f"## {kind[0].upper()}{kind[1:]}", "", KINDS.get(kind, ""), ""]

@@ -17,7 +17,7 @@ from harness.settings.study import Study
 from tests.fake_study import make_results, make_study
 from tests.reliability.disk import KIND as FULL
 from tests.reliability.disk import PLENTY, Space
-from tests.reliability.forks import Board, failure, fork, wait
+from tests.reliability.forks import Board, ended, failure, fork, wait
 from tests.reliability.tally import Tally
 from tests.reliability.variants import IMAGES
 
@@ -131,6 +131,7 @@ def _study(folder: Path) -> Study:
 
 def publishing(tally: Tally, folder: Path, rng: Random, times: int) -> None:
     """Kill a publication at random moments, from the making of the store to its last tag."""
+    _preload()
     _study(folder)
     if wait(fork(["report", "experiments/study.yaml"], folder, folder / "log")):
         raise RuntimeError("the report of the made results fails")
@@ -139,19 +140,40 @@ def publishing(tally: Tally, folder: Path, rng: Random, times: int) -> None:
     shutil.copytree(folder, first, ignore=shutil.ignore_patterns("first"))
     begin = time.monotonic()
     wait(fork(words, first, first / "log"))
-    seconds, want = time.monotonic() - begin, shown(first)
+    seconds, want, tables = time.monotonic() - begin, shown(first), (first / "mlflow.db").stat().st_size
     for number in range(times):
         place = folder / f"{number}"
         shutil.copytree(folder, place, ignore=lambda path, names: [n for n in names if n.isdigit() or n == "first"])
-        died = 0
-        # Spread over the whole of it, not by chance alone: the making of the tables is the longest part.
-        while not died:
-            died = int(killed(words, place, seconds * (number + rng.random()) / times))
-        died += killed(words, place, seconds * rng.random())
+        what = ("making of MLflow's tables", "publication to MLflow")[number % 2]
+        if number % 2:
+            # Spread over the whole of it; a second time, as chance has it.
+            while not killed(words, place, seconds * (number + rng.random()) / times):
+                pass
+            died = 1 + killed(words, place, seconds * rng.random())
+        else:
+            died = _killed_at(words, place, int(tables * (number + rng.random()) / times))
         status = wait(fork(words, place, place / "again"))
         why = f"then exit status {status}: {_last(place / 'again')}" if status else ""
         why = why or ("the store differs" if shown(place) != want else "")
-        tally.add(KIND, "publication to MLflow", not why, why, times=died, note=PUBLISHED)
+        if died:
+            tally.add(KIND, what, not why, why, times=died, note=PUBLISHED)
+
+
+def _killed_at(words: list[str], place: Path, size: int) -> int:
+    """Start a publication and kill it when its new store has a size in bytes; how often it was killed: 0 or 1."""
+    pid = fork(words, place, place / "log")
+    while ended(pid) is None:
+        if sum(path.stat().st_size for path in place.glob("mlflow.db.new")) >= size:
+            os.kill(pid, signal.SIGKILL)
+            return int(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL)
+        time.sleep(0.0005)
+    return 0
+
+
+def _preload() -> None:
+    """Import MLflow, so that a kill falls into what it does with its store, and not into seconds of imports."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    from mlflow import MlflowClient  # noqa: F401
 
 
 PUBLISHED = "published again, the store holds the same runs, once each, with the same tags, metrics and artifacts"
