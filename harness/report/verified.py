@@ -19,8 +19,8 @@ class Verification(BaseModel):
 
     `epochs`: how many were made again, of `of`, and `steps`, whose losses were compared (0: the record has none).
     `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`, `versions`: where. `differs`: what came out
-    otherwise, with the first epoch (None: no epoch's row differs), the step of it where a loss shows it (both from 1),
-    and the likely cause.
+    otherwise, with the first epoch in which it shows (None: in none), epoch and step of the first loss that differs,
+    all from 1, and the likely cause.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -39,7 +39,7 @@ class Verification(BaseModel):
     differs: list[str]
     first_epoch: int | None
     cause: str
-    first_step: int | None = None
+    first_step: list[int] | None = None
     steps: int = 0
 
     @property
@@ -101,8 +101,11 @@ def _least(some: list[Verification]) -> str:
 def _parting(one: Verification) -> str:
     if one.first_epoch is None:
         return ""
-    step = "" if one.first_step is None else f", step {one.first_step}"
-    return f"from epoch {one.first_epoch}{step} on: "
+    if one.first_step is None:
+        return f"from epoch {one.first_epoch} on: "
+    loss = "epoch {}, step {}".format(*one.first_step)
+    early = "" if one.first_step[0] == one.first_epoch else f"epoch {one.first_epoch}, the losses from "
+    return f"from {early}{loss} on: "
 
 
 def _place(one: Verification) -> str:

@@ -50,8 +50,9 @@ class Made:
 class Comparison:
     """What was compared. `differs`: name -> (recorded, found). `environment`: the same, of machine and versions.
 
-    `first_epoch`: where the two part, and `first_step`, of `steps_an_epoch`, where the loss of a step shows it (both
-    from 1). `row`: the first epoch whose row of history.csv differs, and `columns`: in which of its columns. `epochs`
+    `first_epoch`: where the two part. `first_step`: epoch and step within it, of `steps_an_epoch`, of the first loss
+    that differs; all from 1. It may come later: the errors on other images can show first what the losses do not yet.
+    `row`: the first epoch whose row of history.csv differs, and `columns`: in which of its columns. `epochs`
     and `steps`: how many were compared, `of` and `of_steps` that the record has; no steps where one of the two has no
     losses.
     """
@@ -60,7 +61,7 @@ class Comparison:
     differs: dict[str, tuple[Any, Any]]
     environment: dict[str, tuple[Any, Any]]
     first_epoch: int | None
-    first_step: int | None
+    first_step: tuple[int, int] | None
     row: int | None
     columns: list[str]
     epochs: int
@@ -122,16 +123,14 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
     }
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     agrees = [name for name in pairs if name not in differs]
-    epoch, within = (None, None) if step is None else (step // record.steps + 1, step % record.steps + 1)
-    if first is not None and (epoch is None or first < epoch):
-        # The row of an epoch holds more than its losses: the errors on other images, and the rate.
-        epoch, within = first, None
+    place = None if step is None else (step // record.steps + 1, step % record.steps + 1)
+    parted = [epoch for epoch in (first, place[0] if place else None) if epoch is not None]
     return Comparison(
         agrees,
         differs,
         environment,
-        epoch,
-        within,
+        min(parted, default=None),
+        place,
         first,
         columns,
         len(made.history),

@@ -150,20 +150,18 @@ def _how_far(c: Comparison) -> str:
 
 def _parting(c: Comparison) -> list[str]:
     """Where a run and its record part: at a step, by its loss, and in an epoch, by its row of history.csv."""
-    row = []
+    row, loss = "", ""
     if c.row is not None:
-        values = "; ".join(
+        row = f"epoch {c.row}: " + "; ".join(
             f"{column} {show((one, other))}"
             for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
         )
-        first = c.first_step is None
-        row = [f"  part in epoch {c.row}: {values}" if first else f"  history.csv differs from epoch {c.row}: {values}"]
-    if LOSSES not in c.differs:
-        return row
-    loss = f"loss {show(c.differs[LOSSES])}"
-    if c.first_step is None:
-        return [*row, f"  later the losses differ, too: {loss}"]
-    return [f"  part in epoch {c.first_epoch}, step {c.first_step} of {c.steps_an_epoch}: {loss}", *row]
+    if c.first_step is not None:
+        epoch, step = c.first_step
+        loss = f"epoch {epoch}, step {step} of {c.steps_an_epoch}: loss {show(c.differs[LOSSES])}"
+    if loss and (c.row is None or c.row >= epoch):
+        return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
+    return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
 
 
 def _pair(pair: tuple[object, object]) -> str:
@@ -204,7 +202,7 @@ def _verification(record: Record, made: Made, comparison: Comparison, here: bool
         agrees=grouped(comparison.agrees),
         differs=list(comparison.differs),
         first_epoch=comparison.first_epoch,
-        first_step=comparison.first_step,
+        first_step=list(comparison.first_step) if comparison.first_step else None,
         steps=comparison.steps,
         cause=comparison.cause,
     )
