@@ -1,4 +1,4 @@
-"""`python -m tests.reliability [--sample] [--only KIND ...] [--out FOLDER] [--seed N]`."""
+"""`python -m tests.reliability [--sample] [--only KIND ...] [--variants NAME ...] [--out FOLDER] [--seed N]`."""
 
 import argparse
 import os
@@ -24,16 +24,12 @@ class Session:
     """One run of all or some of the trials, below a temporary folder."""
 
     sample: bool
+    variants: dict[str, Settings]
     folder: Path
     rng: Random
     tally: Tally
     found: report.Found
     made: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @cached_property
-    def variants(self) -> dict[str, Settings]:
-        """What is trained."""
-        return declared(self.sample)
 
     @cached_property
     def images(self) -> Path:
@@ -75,7 +71,9 @@ class Session:
         """Full disks and spoilt checkpoints."""
         t, v, f, i = self.tally, self.variants, self.first, self.images
         disk.full_disk(t, v, f, i, self.folder / "disk", self.rng, self.times(4, 1))
-        tmpfs.small_disk(t, v["base"], f["base"], i, self.folder / "tmpfs", self.rng, self.times(20, 2))
+        tmpfs.small_disk(
+            t, next(iter(v.values())), next(iter(f.values())), i, self.folder / "tmpfs", self.rng, self.times(20, 2)
+        )
         spoilt.spoilt_checkpoints(t, v, f, i, self.folder / "spoilt", self.rng)
 
     def stages(self) -> None:
@@ -105,6 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--sample", action="store_true", help="some variants and a few trials of each sort")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="these alone")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="these variants alone")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of reliability.md and .csv")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and damages that are drawn")
     given = parser.parse_args()
@@ -112,12 +111,15 @@ def main() -> int:
     tally, found, begin = Tally(), report.Found(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         rng = Random(given.seed)  # noqa: S311 - moments, no secrets
-        session = Session(given.sample, Path(folder), rng, tally, found)
+        variants = {n: s for n, s in declared(given.sample).items() if not given.variants or n in given.variants}
+        session = Session(given.sample, variants, Path(folder), rng, tally, found)
         for kind in given.only:
             start = time.monotonic()
             KINDS[kind](session)
+            cpu = sum(os.times()[:4])
             print(f"{kind}: {time.monotonic() - start:.0f} s, {tally.lost} lost so far", flush=True)
-    report.write(given.out, tally, found, given.seed, time.monotonic() - begin, sum(os.times()[:4]))
+            # After each kind, so that what has been found by then is there if the next is stopped.
+            report.write(given.out, tally, found, given.seed, time.monotonic() - begin, cpu)
     for row in tally.rows():
         if row["lost"]:
             print(f"LOST {row['kind']}: {row['what']}: {row['lost']} of {row['tried']}: {row['note']}", file=sys.stderr)

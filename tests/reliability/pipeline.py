@@ -17,13 +17,13 @@ from tests.reliability.variants import ROOT, differing, run_proof
 
 KIND = "DVC killed alone"
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 SETTINGS: dict[str, Any] = {
-    "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 40, "batch": 32, "schedule": "cosine",
+    "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 12, "batch": 32, "schedule": "cosine",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
-    "name": "tiny", "title": "Tiny", "purpose": "A run of some seconds.", "seeds": [0],
+    "name": "tiny", "title": "Tiny", "purpose": "A run of some seconds.", "seeds": [0], "baseline": "base",
     "data": {"source": "synthetic", "train_limit": 300, "test_limit": 60}, "variants": {"base": SETTINGS},
 }  # fmt: skip
 
