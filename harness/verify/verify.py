@@ -15,7 +15,6 @@ from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
 from harness.files import write_json
 from harness.progress import say
-from harness.report.render import render
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.study import Study, load_candidate
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
@@ -238,6 +237,8 @@ def _show(root: Path, study: Study) -> None:
     path = root / study.report
     if not path.exists():
         return
+    from harness.report.render import render  # takes seconds, which a mistake in the command need not wait for
+
     try:
         # An interim report stays one; where looks are declared, the report knows by itself.
         early = not study.file.looks and "**Interim" in path.read_text(encoding="utf-8")
