@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 TRIED = {
-    "determinism": {"determinism": 20, "other numerics": 8},
+    "determinism": {"determinism": 8, "other numerics": 8},
     "operators": {"operators": 50},
     "kills": {"kill -9": 48, "after kills": 8},
     "signals": {"signals and locks": 16},

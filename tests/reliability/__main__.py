@@ -13,7 +13,7 @@ from random import Random
 
 from harness.settings.schema import Settings
 from tests.reliability import disk, inputs, kills, numerics, operators, pipeline, report, signals, spoilt, stages, tmpfs
-from tests.reliability.determinism import Circumstances, determinism, make_runs
+from tests.reliability.determinism import ALL_AT_ONCE, OTHERS, Circumstances, determinism, make_runs
 from tests.reliability.forks import preload
 from tests.reliability.tally import Tally
 from tests.reliability.variants import ROOT, declared, pack_images
@@ -50,7 +50,8 @@ class Session:
     def determinism(self) -> None:
         """Every variant under other circumstances, and in other arithmetic."""
         folder = self.folder / "determinism"
-        self.made = determinism(self.tally, self.variants, self.images, folder)
+        others = (ALL_AT_ONCE,) if self.sample else OTHERS
+        self.made = determinism(self.tally, self.variants, self.images, folder, others)
         self.found.distances = numerics.distances(
             self.tally, self.variants, folder / "first", self.images, self.folder / "numerics", not self.sample
         )

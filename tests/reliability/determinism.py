@@ -34,6 +34,10 @@ OTHERS = (
     Circumstances("beside another run", "2", "beside", abreast=2),
     Circumstances("images read from their file batch by batch, 1 worker", "3", "mapped", workers=1, mapped=True),
 )
+ALL_AT_ONCE = Circumstances(
+    "another hash seed and working folder, 3 loader workers, beside another run", "4711", "another folder/ü", 3, 2
+)
+"""The sample's: one interpreter, in which all of it is different."""
 
 
 def make_runs(
@@ -65,10 +69,12 @@ def proof(out: Path, name: str) -> dict[str, str]:
         return {}
 
 
-def determinism(tally: Tally, variants: dict[str, Settings], images: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """Make every variant once, and again under each of the circumstances; returns the first one's proofs."""
+def determinism(
+    tally: Tally, variants: dict[str, Settings], images: Path, folder: Path, others: tuple[Circumstances, ...]
+) -> dict[str, dict[str, str]]:
+    """Make every variant once, and again under each of `others`; returns the first one's proofs."""
     first = make_runs(Circumstances("", folder="first"), variants, images, folder)
-    for circumstances in OTHERS:
+    for circumstances in others:
         again = make_runs(circumstances, variants, images, folder / "again")
         for name in variants:
             apart = differing(first[name], again[name]) if first[name] else ["the run failed"]

@@ -21,7 +21,7 @@ def small_disk(
     file = write_settings(folder, "settings", settings)
     for number in range(times):
         result = folder / f"{number}.json"
-        size = rng.randrange(1, 4096) * 4096
+        size = rng.randrange(1, 1024) * 4096
 
         def scenario(place: Path = folder / f"{number}", result: Path = result, size: int = size) -> int:
             if not _mount_tmpfs(place, size):
@@ -46,7 +46,7 @@ def small_disk(
         tally.add(KIND, "a tmpfs that is too small", not why, why, note=MOUNTED)
 
 
-MOUNTED = "a real file system of 4 KiB to 16 MiB, mounted for the trial; then made larger, and the same command goes on"
+MOUNTED = "a real file system of 4 KiB to 4 MiB, mounted for the trial; then made larger, and the same command goes on"
 
 
 def _mount_tmpfs(place: Path, size: int, remount: bool = False) -> bool:
