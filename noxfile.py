@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
     """Style, types, layers and tests; options go to pytest (as: nox -s tests -- -k lrn)."""
     install(session)
     lint(session)
-    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile"]))
+    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]))
 
 
 @nox.session
@@ -52,3 +52,10 @@ def lint(session: nox.Session) -> None:
     run(session, "ruff", "format", "--check", ".")
     run(session, "mypy")
     session.run(str(BIN / "lint-imports"), env=ENVIRONMENT)
+
+
+@nox.session
+def reliability(session: nox.Session) -> None:
+    """Kills, full disks, other circumstances and bad input at full size; writes reports/reliability.md and .csv."""
+    install(session)
+    run(session, "tests.reliability", *session.posargs)

@@ -22,43 +22,45 @@ STEP = 0.05
 
 
 def ensembles(study: Study, root: Path) -> dict[str, Any]:
-    """Errors in percent of the ensemble of all seeds of each variant that the study names under `ensembles`.
+    """Errors in percent of the ensembles that the study names: of all seeds of a variant, or of several variants.
 
     With equal weights on the centre crop and on ten crops, and on the centre crop with weights that minimise the
     validation error. Diverged runs are left out and named. Raises `UserError` when a run is missing.
     """
     packed = Packed.open(root / study.packed)
     found: dict[str, Any] = {}
-    for variant in study.file.ensembles:
-        numerics = configure(study.variants[variant])
-        test, validation = (
-            Images(packed, part, study.variants[variant], numerics.device) for part in ("test", "validation")
-        )
-        said: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-        for seed in study.seeds:
-            folder = RunFolder(root / "runs" / study.name / f"{variant}-{seed}")
-            if not folder.model.exists():
-                raise UserError(f"{folder.path}: no run is there; run: harness run {study.path} first")
-            net = load_net(folder, read_config(folder.config)).to(numerics.device)
-            seen = see(net, test, numerics, ten=True)
-            if seen.ten is not None and bool(seen.centre.isfinite().all()):
-                said[seed] = seen.centre, seen.ten, probabilities(net, validation, numerics)
-            else:
-                say(f"ensemble: {variant}-{seed} diverged and is left out")
+    for name in study.file.ensembles:
+        said: dict[tuple[str, int], tuple[Tensor, Tensor, Tensor]] = {}
+        for variant in name.split("+"):
+            numerics = configure(study.variants[variant])
+            test, validation = (
+                Images(packed, part, study.variants[variant], numerics.device) for part in ("test", "validation")
+            )
+            labels = test.labels.cpu(), validation.labels.cpu()
+            for seed in study.seeds:
+                folder = RunFolder(root / "runs" / study.name / f"{variant}-{seed}")
+                if not folder.model.exists():
+                    raise UserError(f"{folder.path}: no run is there; run: harness run {study.path} first")
+                net = load_net(folder, read_config(folder.config)).to(numerics.device)
+                seen = see(net, test, numerics, ten=True)
+                if seen.ten is not None and bool(seen.centre.isfinite().all()):
+                    said[variant, seed] = seen.centre, seen.ten, probabilities(net, validation, numerics)
+                else:
+                    say(f"ensemble: {variant}-{seed} diverged and is left out")
         if not said:
-            say(f"ensemble: {variant}: every run diverged, and there is none")
+            say(f"ensemble: {name}: every run diverged, and there is none")
             continue
         centres, tens, validations = (torch.stack(part) for part in zip(*said.values(), strict=True))
-        labels = test.labels.cpu()
-        weights = tuned(validations, validation.labels.cpu())
-        found[variant] = {
-            "seeds": list(said),
-            "test_top1": top_errors(centres.mean(0), labels),
-            "test_top1_10crop": top_errors(tens.mean(0), labels),
+        weights = tuned(validations, labels[1])
+        found[name] = {
+            "seeds": sorted({seed for _, seed in said}),
+            "nets": [f"{variant}-{seed}" for variant, seed in said],
+            "test_top1": top_errors(centres.mean(0), labels[0]),
+            "test_top1_10crop": top_errors(tens.mean(0), labels[0]),
             "weights": [round(float(w), 2) for w in weights],
-            "test_top1_tuned": top_errors(mixed(centres, weights), labels),
+            "test_top1_tuned": top_errors(mixed(centres, weights), labels[0]),
         }
-        say(f"ensemble: {variant}: {len(said)} nets, test error {found[variant]['test_top1']:.2f} %")
+        say(f"ensemble: {name}: {len(said)} nets, test error {found[name]['test_top1']:.2f} %")
     return found
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,13 +33,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.fchmod(handle, 0o644)  # mkstemp makes files private; these are results to share
+        handle, temporary = _temporary(path, _make_file)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # mkstemp makes files private; these are results to share
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.fsync(handle)
+            os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -47,18 +51,67 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its name on success: it is there whole, or not at all.
 
-    It takes the place of what was there; without `replace`, of an empty folder alone (else `OSError`).
+    It takes the place of what was there; without `replace`, of an empty folder alone. Raises `UserError` when the disk
+    is full, the folder cannot be written or the place is taken, also where a file in it was not written by `atomic`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary, handle = "", -1
     try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes folders private; these are results to share
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = _temporary(path, _make_folder)
+        yield Path(temporary)
+        Path(temporary).chmod(0o755)  # mkdtemp makes folders private; these are results to share
         if replace:
             shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
+        os.rename(temporary, path)
+    except OSError as error:
+        source = str(error.filename or "")
+        where = "" if not source or source.startswith(temporary) or error.errno == errno.ENOSPC else f" ({source})"
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}{where}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if handle >= 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(handle)
+
+
+def _make_file(path: Path) -> tuple[int, str]:
+    return tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+
+
+def _make_folder(path: Path) -> tuple[int, str]:
+    name = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    return os.open(name, os.O_RDONLY), name
+
+
+def _temporary(path: Path, make: Callable[[Path], tuple[int, str]]) -> tuple[int, str]:
+    """Handle and name of a new temporary file or folder beside `path`, locked while its process lives.
+
+    What writers of `path` that were killed have left there is removed: it would fill the disk, and a folder of results
+    be read as one more. The lock is the operating system's, so that the dead hold none.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        # mkstemp's eight characters: not the temporary files of a neighbour with a longer name.
+        if re.fullmatch(r"[a-z0-9_]{8}", left.name[len(path.name) + 2 : -4]):
+            _remove_abandoned(left)
+    while True:
+        handle, name = make(path)
+        with suppress(OSError):  # a file system without locks; nothing is then removed either
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if os.path.exists(name):
+            return handle, name
+        os.close(handle)  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(left: Path) -> None:
+    with suppress(OSError):
+        handle = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

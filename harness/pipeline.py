@@ -21,6 +21,7 @@ REPORT_FILES = (
     "curves-error.svg",
     "curves-loss.svg",
     "images.csv",
+    "effects.csv",
     "seeds.svg",
     "power.svg",
     "proof.csv",
@@ -50,7 +51,8 @@ def pipeline_text(study: Study) -> str:
     ledger = f"      - reports/{name}/ledger.csv: {{cache: false}}\n" if study.file.claims else ""
     outs = "".join(f"      - reports/{name}/{output}: {{cache: false}}\n" for output in REPORT_FILES)
     gallery = f"{study.baseline}-{study.seeds[0]}"
-    ensembled = [cell.key for cell in study.cells if cell.variant in study.file.ensembles]
+    members = {variant for name in study.file.ensembles for variant in name.split("+")}
+    ensembled = [cell.key for cell in study.cells if cell.variant in members]
     ensemble = (
         f"""
   ensemble:

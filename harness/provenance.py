@@ -7,25 +7,40 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.record import NUMERIC_CODE
+from harness.settings.study import lineage
 
 if TYPE_CHECKING:
     import torch
 
-CODE = tuple(f"harness/{path}" for path in NUMERIC_CODE)
+MEASURING = (
+    "evaluate.py", "features.py", "data/sources.py", "data/folders.py", "data/libraries.py", "data/split.py",
+    "data/pack.py", "data/embedded",
+)  # fmt: skip
+"""Code beside it that makes the images and measures the errors."""
+
+CODE = tuple(f"harness/{path}" for path in (*NUMERIC_CODE, *MEASURING))
 """What counts as changed: the settings are recorded in full beside it, and a new report does not make another run."""
+
+ALLOW_DIRTY = "HARNESS_ALLOW_DIRTY"
+"""Set in the environment it says --allow-dirty to the trainers that a pipeline starts: DVC's commands are declared."""
+
+DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color")
+"""As it is for everybody, whatever a user's git is told to show."""
 
 
 def _git(*arguments: str) -> str | None:
     """Output of a git command, or None outside a repository (or without git)."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
 
 
 def source() -> dict[str, str | None]:
@@ -33,15 +48,45 @@ def source() -> dict[str, str | None]:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
-    changed = (_git("diff", "HEAD", "--", *CODE) or "") + _untracked()
-    return {"commit": commit.strip(), "dirty": hashlib.sha256(changed.encode()).hexdigest() if changed else None}
-
-
-def _untracked() -> str:
-    names = (_git("ls-files", "--others", "--exclude-standard", "--", *CODE) or "").splitlines()
-    return "".join(
-        f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}\n" for name in names if os.path.isfile(name)
+    changed = (_git(*DIFF, "HEAD", "--", *CODE) or "") + "".join(
+        f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}\n" for name in _untracked()
     )
+    digest = hashlib.sha256(changed.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"commit": commit.strip(), "dirty": digest if changed else None}
+
+
+def _untracked() -> list[str]:
+    names = (_git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE) or "").split("\0")
+    return [name for name in names if os.path.isfile(name)]
+
+
+def check_clean(wanted: bool | None, study: Path | None) -> None:
+    """Refuse to make numbers with code that no commit holds: nobody could make them again.
+
+    `wanted`: whether to refuse; None: for a study whose files are committed as they are, unless the environment says
+    otherwise. `study`: its file, None for a run that belongs to none. Raises `UserError` that names the changed files.
+    """
+    if wanted is None:
+        wanted = not os.environ.get(ALLOW_DIRTY) and study is not None and study.is_file() and committed(lineage(study))
+    if not wanted:
+        return
+    if _git("rev-parse", "HEAD") is None:
+        raise UserError("--require-clean: there is no git commit to hold the code; commit it, or take --allow-dirty")
+    changed = [*(_git(*DIFF, "-z", "--name-only", "--relative", "HEAD", "--", *CODE) or "").split("\0"), *_untracked()]
+    if names := sorted({name for name in changed if name}):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise UserError(
+            f"--require-clean: the commit does not hold {', '.join(names[:3])}{more} as it is; commit it, or take "
+            f"--allow-dirty: the runs then record the hash of the changes, and their rows are marked"
+        )
+
+
+def committed(files: Sequence[Path]) -> bool:
+    """Whether the last commit holds all of these files as they are."""
+    names = [os.path.relpath(file) for file in files]
+    if _git("ls-files", "--error-unmatch", "--", *names) is None:
+        return False
+    return _git(*DIFF, "--name-only", "HEAD", "--", *names) == ""
 
 
 def versions() -> dict[str, str | None]:

@@ -18,6 +18,11 @@ TINY = {
 """A run of about a second on the synthetic images."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run the real DVC, MLflow or whole studies come first: the last file runs alone while cores idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def tiny(**settings: object) -> Settings:
     """The tiny settings with some of them changed."""
     return resolve(TINY | settings, "tiny")

@@ -121,8 +121,10 @@ def test_the_report_of_a_small_calibration_is_the_same_each_time(tmp_path: Path)
             seeds=(4, 5),
             comparisons=(1, 7),
             methods=("paired_t", "block"),
+            plans=((4, 6),),
         )
         texts.append([p.read_bytes() for p in sorted((tmp_path / name).rglob("*.*")) if p.is_file()])
         assert "No committed study was there" in report.read_text()
+        assert "## Looking early" in report.read_text()
     assert texts[0] == texts[1]
-    assert len(texts[0]) == 5
+    assert len(texts[0]) == 6

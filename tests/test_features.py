@@ -133,26 +133,30 @@ def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monke
 
     monkeypatch.chdir(tmp_path)
     values = {"name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0, 1],
-              "variants": {"base": TINY}, "ensembles": ["base"]}  # fmt: skip
+              "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
+              "ensembles": ["base", "base+no-lrn"]}  # fmt: skip
     write_text(tmp_path / "study.yaml", json.dumps(values))
     study = load_study(tmp_path / "study.yaml")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "s").symlink_to(packed)
     with pytest.raises(UserError, match=r"runs/s/base-0: no run is there"):
         ensembles(study, tmp_path)
-    for seed in study.seeds:
-        train(study.variants["base"], seed, packed, tmp_path / "runs" / "s" / f"base-{seed}", 1e9, "test")
-    found = ensembles(study, tmp_path)["base"]
-    assert found["seeds"] == [0, 1]
+    for cell in study.cells:
+        out = tmp_path / "runs" / "s" / cell.key
+        train(study.variants[cell.variant], cell.seed, packed, out, 1e9, "test")
+    found = ensembles(study, tmp_path)
+    assert found["base"]["seeds"] == [0, 1]
+    assert found["base+no-lrn"]["nets"] == ["base-0", "base-1", "no-lrn-0", "no-lrn-1"]
     said = []
-    for seed in study.seeds:
-        folder = RunFolder(tmp_path / "runs" / "s" / f"base-{seed}")
+    for cell in study.cells:
+        folder = RunFolder(tmp_path / "runs" / "s" / cell.key)
         config = read_config(folder.config)
         numerics = configure(config.settings)
         images = Images(Packed.open(packed), "test", config.settings, numerics.device)
         said.append(probabilities(load_net(folder, config), images, numerics))
         assert read_json(folder.provenance)["status"] == "finished"
-    assert found["test_top1"] == top_errors(torch.stack(said).mean(0), images.labels)
+    assert found["base"]["test_top1"] == top_errors(torch.stack(said[:2]).mean(0), images.labels)
+    assert found["base+no-lrn"]["test_top1"] == top_errors(torch.stack(said).mean(0), images.labels)
     # Runs that diverged are left out; of a variant that has no other, there is no ensemble.
     diverging = tiny(lr=1e30)
     values["variants"], values["ensembles"] = {"base": TINY | {"lr": 1e30}}, ["base"]

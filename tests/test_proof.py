@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,18 @@ import pytest
 from conftest import TINY
 from fake_study import diverge, make_results, make_study
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from harness import provenance
+from harness.cli import app
 from harness.data.pack import pack
+from harness.errors import UserError
 from harness.evaluate import evaluate
+from harness.provenance import check_clean, committed
 from harness.report.cells import read_results
 from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
+from harness.report.strict import faults
 from harness.settings.study import Study, load_study
 from harness.train.run import train
 
@@ -202,3 +211,198 @@ def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None
         ("no-lrn", "2", "batch order differs")
     ]
     assert len(proof_csv(study, read_results(study, None, root))) == len(rows)
+
+
+# ---- rows that were not made alike, that no commit holds, and what made a number
+
+
+@pytest.mark.parametrize(
+    ("change", "condition", "values"),
+    [
+        (lambda c, p: c["data"].update(hash="x" * 64), "images", ["fashion-mnist-8k xxxxxxxxxxxx"]),
+        (lambda c, p: p["hashes"].update(code="y" * 64), "code", ["yyyyyyyyyyyy"]),
+        (lambda c, p: p["machine"].update(device_name="Other"), "device", ["cpu: AMD EPYC", "cpu: Other"]),
+        (lambda c, p: p["machine"].update(threads=8), "threads", ["1", "8"]),
+        (lambda c, p: p["machine"].update(instructions="AVX512"), "instructions", ["AVX2", "AVX512"]),
+        (lambda c, p: p["versions"].update(torch="9.9"), "torch", ["2.9.0", "9.9"]),
+        (lambda c, p: p["versions"].update(numpy="9.9"), "numpy", ["2.0.0", "9.9"]),
+        (lambda c, p: p["versions"].update(cuda="13.0"), "CUDA", ["none", "13.0"]),
+    ],
+)  # fmt: skip
+def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
+    fake: tuple[Study, Path], change: Callable[[Any, Any], None], condition: str, values: list[str]
+) -> None:
+    study, root = fake
+    assert faults(study, read_results(study, None, root)) == []
+    for key in ("no-lrn-1", "no-lrn-2"):
+        folder = root / f"reports/components/cells/{key}"
+        files = [folder / name for name in ("config.json", "provenance.json")]
+        contents = [json.loads(file.read_text()) for file in files]
+        change(*contents)
+        for file, content in zip(files, contents, strict=True):
+            file.write_text(json.dumps(content))
+    text = render(study, None, root).read_text()
+    row = next(line for line in text.splitlines() if line.startswith(f"| **{condition}** |"))
+    assert all(value in row for value in values)
+    assert row.rstrip(" |").endswith("<br>`no-lrn` 1, 2"), "the runs of each value"
+    assert f"The runs differ in {condition}" in text
+    found = faults(study, read_results(study, None, root))
+    assert found[0].startswith(f"{condition}: 2 values among the runs: ")
+    assert "no-lrn-1, no-lrn-2" in found[0]
+    assert found[1].startswith("no-lrn: more than its switch changed: ")
+
+
+def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    assert "†" not in render(study, None, root).read_text()
+    alter(root, "no-lrn-2", "provenance.json", lambda values: values.update(dirty="abcdef" + "0" * 58))
+    text = render(study, None, root).read_text()
+    (row,) = [line for line in text.split("## Variants")[1].splitlines() if line.startswith("| `no-lrn`")][:1]
+    assert row.startswith("| `no-lrn` † |")
+    assert "> **Careful.** † Made with changes that their commit does not hold" in text
+    assert "`no-lrn` 2. The hash" in text
+    assert text.count("` † |") == 1
+    with (root / "reports/components/cells.csv").open(newline="") as file:
+        marked = {(r["variant"], r["seed"]): r["dirty"] for r in csv.DictReader(file) if r["dirty"]}
+    assert marked == {("no-lrn", "2"): "abcdef" + "0" * 58}
+    assert faults(study, read_results(study, None, root)) == [
+        "no-lrn: made with changes that its commit does not hold: no-lrn-2"
+    ]
+
+
+def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
+    fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, root = fake
+    monkeypatch.chdir(root)
+    settings = study.variants["base"].model_dump()
+    (root / "params.yaml").write_text(json.dumps(settings | {"seed": 0}))
+    words = ["report", "experiments/study.yaml", "--strict"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    alter(root, "no-lrn-2", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    (root / study.report).unlink()
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "strict: no-lrn: more than its switch changed: batch order differs" in done.output
+    assert (root / study.report).exists()
+    assert CliRunner().invoke(app, words[:2]).exit_code == 0
+
+
+def test_each_number_carries_its_runs_and_their_command(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    render(study, None, root)
+    cells = {cell.key: cell.run for cell in read_results(study, None, root).cells}
+    for name in ("variants.csv", "images.csv"):
+        with (root / "reports/components" / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows
+        for row in rows:
+            runs = dict(part.split(": ") for part in row["runs"].split("; "))
+            assert list(runs) == [str(seed) for seed in study.seeds]
+            for seed, fingerprint in runs.items():
+                run = cells[f"{row['variant']}-{seed}"]
+                assert run is not None
+                assert run.fingerprint.startswith(fingerprint)
+                assert len(fingerprint) == 12
+            both = "base" if row["variant"] == "base" else f"{{{row['variant']},base}}"
+            assert row["command"] == f"dvc repro -f -s {{train,eval}}@{both}-{{0,1,2,3,4}}"
+    with (root / "reports/components/cells.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            run = cells[f"{row['variant']}-{row['seed']}"]
+            assert run is not None
+            assert (row["fingerprint"], row["command"]) == (run.fingerprint, run.provenance.command)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with a study and some of the code, committed; the working folder."""
+    for name in [name for name in os.environ if name.startswith("GIT_")] + ["HARNESS_ALLOW_DIRTY"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path)
+    for name in ("net/lrn.py", "evaluate.py", "report/words.py"):
+        (tmp_path / "harness" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "harness" / name).write_text("first = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    return tmp_path
+
+
+def git(*words: str) -> str:
+    who = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
+    return subprocess.run(["git", *who, *words], capture_output=True, text=True, check=True).stdout
+
+
+STUDY_FILE = Path("experiments/study.yaml")
+
+
+def test_a_committed_study_refuses_code_that_no_commit_holds(repository: Path) -> None:
+    check_clean(None, STUDY_FILE)
+    check_clean(True, None)
+    assert provenance.source() == {"commit": git("rev-parse", "HEAD").strip(), "dirty": None}
+    (repository / "harness/report/words.py").write_text("another = 1\n")
+    check_clean(None, STUDY_FILE)  # another report makes no other run
+    (repository / "harness/net/lrn.py").write_text("second = 1\n")
+    first = provenance.source()["dirty"]
+    assert first
+    with pytest.raises(UserError, match=r"--require-clean: the commit does not hold harness/net/lrn\.py as it is"):
+        check_clean(None, STUDY_FILE)
+    with pytest.raises(UserError, match="--allow-dirty"):
+        check_clean(True, None)
+    check_clean(False, STUDY_FILE)
+    check_clean(None, None)  # a candidate, or the settings of a verification
+    (repository / "harness/net/lrn.py").write_bytes(b"# caf\xe9\n")
+    assert provenance.source()["dirty"] not in (None, first), "another change has another hash"
+    git("checkout", "-q", "harness")
+    (repository / "harness/data").mkdir()
+    (repository / "harness/data/sources.py").write_text("new = 1\n")
+    with pytest.raises(UserError, match=r"harness/data/sources\.py"):
+        check_clean(None, STUDY_FILE)
+
+
+def test_a_study_that_is_not_committed_runs_with_any_code(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "harness/evaluate.py").write_text("second = 1\n")
+    with pytest.raises(UserError, match=r"harness/evaluate\.py"):
+        check_clean(None, STUDY_FILE)
+    monkeypatch.setenv("HARNESS_ALLOW_DIRTY", "1")
+    check_clean(None, STUDY_FILE)
+    monkeypatch.delenv("HARNESS_ALLOW_DIRTY")
+    with STUDY_FILE.open("a") as file:
+        file.write("# tried\n")
+    check_clean(None, STUDY_FILE)
+    new = repository / "experiments/-new study/study.yaml"
+    new.parent.mkdir()
+    new.write_text(STUDY_FILE.read_text())
+    check_clean(None, new)
+    assert not committed([new])
+
+
+def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_changes(repository: Path) -> None:
+    (repository / "experiments/study.yaml").write_text(json.dumps(FOLDER_STUDY))
+    (repository / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
+    git("add", "-A")
+    git("commit", "-qm", "study")
+    pack(load_study(STUDY_FILE).data, repository / "data/tiny")
+    (repository / "harness/net/lrn.py").write_text("second = 1\n")
+    words = ["train", "experiments/study.yaml:variants.base", "--seed", "0", "--out", "runs/tiny/base-0"]
+    with pytest.raises(UserError, match="--require-clean"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert not (repository / "runs").exists()
+    (repository / "experiments/resolved").mkdir()
+    (repository / "experiments/resolved/base.json").write_text(
+        json.dumps(load_study(STUDY_FILE).variants["base"].model_dump())
+    )
+    with pytest.raises(UserError, match="--require-clean"):
+        CliRunner().invoke(app, ["train", "experiments/resolved/base.json", *words[2:]], catch_exceptions=False)
+    done = CliRunner().invoke(app, [*words, "--allow-dirty"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    record = json.loads((repository / "runs/tiny/base-0/provenance.json").read_text())
+    assert record["dirty"] == provenance.source()["dirty"]
+    assert re.fullmatch("[0-9a-f]{64}", record["dirty"])
+
+
+FOLDER_STUDY: dict[str, Any] = {
+    "name": "tiny", "title": "Tiny", "purpose": "Tests.",
+    "data": {"source": "synthetic", "train_limit": 120, "test_limit": 20}, "seeds": [0], "variants": {"base": SHORT},
+}  # fmt: skip

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seaborn as sns
 from fake_study import EFFECTS, STUDY, diverge, make_results, make_run, make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from harness.errors import UserError
-from harness.report import sections, tables, words
+from harness.report import figures, sections, tables, words
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.markdown import code, plain
-from harness.report.numbers import decimals, interval, mean_sd, number
+from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
 from harness.report.render import render, to_markdown
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -333,6 +334,56 @@ def test_an_end_of_an_interval_that_is_not_zero_does_not_read_as_zero(low: float
     assert interval(d) == shown
 
 
+def test_a_p_that_drawn_signs_cannot_resolve_is_shown_as_a_bound() -> None:
+    values = {
+        name: {s: 20.0 + s / 7 + step * (1 + s / 50) for s in range(18)} for name, step in (("b", 0.0), ("v", 1.0))
+    }
+    drawn = compare_all(values, "b", Rules(test="sign_flip"))["v"]
+    assert adjusted_p(drawn) == "≤ 5e-05"  # none of 19,999 choices went as far
+    few = compare_all({name: dict(list(own.items())[:5]) for name, own in values.items()}, "b", Rules(test="sign_flip"))
+    assert adjusted_p(few["v"]) == "0.062"  # all 32 were counted: exact
+    assert adjusted_p(compare_all(values, "b", Rules(test="paired_t"))["v"]) == "< 0.0001"
+
+
+def line_xs(content: bytes, colour: str) -> list[list[float]]:
+    """Places along x of each path of a colour in a figure."""
+    paths = re.findall(rf'<path d="([^"]*)"[^>]*?style="[^"]*{colour}', content.decode(), re.DOTALL)
+    return [[float(x) for x in re.findall(r"[ML] (-?[\d.]+) ", path)] for path in paths]
+
+
+def test_the_forest_has_the_margin_as_a_band_and_the_papers_value(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    rows = tables.variant_rows(study, read_results(study, None, root))
+    none = figures.forest(rows, None, "error")
+    widths = {}
+    for margin in (0.5, 1.0):
+        own = [
+            dataclasses.replace(row, comparison=row.comparison and dataclasses.replace(row.comparison, margin=margin))
+            for row in rows
+        ]
+        band = max(line_xs(figures.forest(own, None, "error"), figures.BAND), key=lambda xs: max(xs) - min(xs))
+        widths[margin] = max(band) - min(band)
+    assert widths[1.0] == pytest.approx(2 * widths[0.5], rel=0.02)
+    assert line_xs(none, figures.BAND) == []
+    diamonds = none.count(figures.ORANGE.encode())
+    without = [dataclasses.replace(row, published=None) for row in rows]
+    assert diamonds
+    assert figures.ORANGE.encode() not in figures.forest(without, None, "error")
+
+
+def test_the_figures_of_seeds_and_power_show_every_seed_and_each_noise(whole: tuple[Study, Candidate, Path]) -> None:
+    study, _, root = whole
+    rows = tables.variant_rows(study, read_results(study, None, root))
+    content = figures.seeds(rows, "error")
+    colours = sns.color_palette("viridis", 5).as_hex()
+    for colour in colours:  # a line a seed over the seven variants
+        assert max(len(xs) for xs in line_xs(content, colour)) == len(rows) - 1, colour
+    first = sns.color_palette("colorblind", 1).as_hex()[0]
+    curve = max(line_xs(figures.power(rows), first), key=len)
+    assert len(curve) == 11
+    assert curve == sorted(curve)
+
+
 # ---- the candidate
 
 
@@ -459,7 +510,7 @@ def test_a_study_with_special_characters_has_sound_tables(tmp_path: Path) -> Non
 
 def test_figures_are_small_sound_and_opaque(whole: tuple[Study, Candidate, Path]) -> None:
     study, _, root = whole
-    for name in ("forest", "curves-error", "curves-loss"):
+    for name in ("forest", "seeds", "power", "curves-error", "curves-loss"):
         content = (root / study.folder / f"{name}.svg").read_bytes()
         assert len(content) < 200_000, name
         ET.fromstring(content)  # noqa: S314

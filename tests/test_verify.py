@@ -1,5 +1,6 @@
 """Any row of a report can be made again and compared to the bit; what was altered, or came out otherwise, is found."""
 
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import test_pipeline as pipeline
 from conftest import TINY, tiny
 from fake_study import make_run
 from ruamel.yaml import YAML
@@ -20,11 +23,13 @@ from ruamel.yaml import YAML
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.report.cells import read_results
+from harness.report.page import to_html
+from harness.report.render import render
 from harness.report.verified import read_verified, verified_text
-from harness.settings.study import load_study
+from harness.settings.study import load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
 from harness.verify.environment import differences, environment, read_environment
-from harness.verify.records import Record, read_record
+from harness.verify.records import Record, hash_losses, read_record
 from harness.verify.rows import find_study, targets
 from harness.verify.verify import content_hash, lines, verify
 
@@ -36,6 +41,22 @@ STUDY: dict[str, Any] = {
     "data": {"source": "synthetic", "train_limit": 120, "test_limit": 60},
     "seeds": [0, 1], "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
 }  # fmt: skip
+
+EPOCHS, STEPS = 2, 4
+"""Of a run: 108 images in batches of 32."""
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("was-run",)
+
+
+def evil() -> bytes:
+    """An array file with an object that makes a folder when it is unpickled."""
+    content = io.BytesIO()
+    np.save(content, np.array([_Evil()], dtype=object), allow_pickle=True)
+    return content.getvalue()
+
 
 RUN_ALL = """
 from pathlib import Path
@@ -166,7 +187,7 @@ def test_the_report_shows_what_was_verified_of_which_record(project: Path, check
     def text() -> str:
         return verified_text(study, read_results(study, None, project).of("base"), project)
 
-    assert text() == "1 of 2 over the first 1 epoch"
+    assert text() == "1 of 2 over the first 1 step"
     check()
     assert text().startswith("1 of 2 to the bit (")
     assert stored(project)["when"][:10] in text()
@@ -177,7 +198,30 @@ def test_the_report_shows_what_was_verified_of_which_record(project: Path, check
     alter(project, "provenance.json", lambda values: values["hashes"].update(augmentation="0" * 64))
     assert text() == "not yet"
     check(steps=1)
-    assert text().startswith("**differs**: `base-0` (")
+    assert text().startswith("**differs**: `base-0` (nothing that is recorded explains it")
+
+
+def test_the_report_is_made_again_and_shows_it(project: Path, check: Verify) -> None:
+    (project / "params.yaml").write_text(json.dumps(TINY | {"seed": 0}))
+    study = load_study(Path("experiments/study.yaml"))
+    path = render(study, load_candidate(Path("params.yaml")), Path("."))
+    assert "to the bit (" not in path.read_text()
+    cells = {file: content for file, content in snapshot(project).items() if "cells" in file.parts}
+    _, said = check()
+    assert "verify: reports/tiny.md shows it" in said
+    assert "1 of 2 to the bit (" in path.read_text()
+    assert "1 of 2 to the bit (" in to_html(path.read_text(), path.parent)
+    assert cells.items() <= snapshot(project).items()
+    # It is what the report's own command makes, so that DVC finds nothing else.
+    after = snapshot(project)
+    render(study, load_candidate(Path("params.yaml")), Path("."))
+    assert snapshot(project) == after
+    (project / "reports/tiny/cells/no-lrn-0/metrics.json").write_text("{")
+    agreed, said = check(seed=1)
+    assert agreed
+    assert "verify: reports/tiny.md does not show it yet, since it cannot be made again: " in said
+    assert stored(project, "base-1")["verified"]
+    assert path.read_bytes() == after[project / path]
 
 
 def test_an_altered_hash_of_the_weights_is_found(project: Path, check: Verify) -> None:
@@ -186,7 +230,7 @@ def test_an_altered_hash_of_the_weights_is_found(project: Path, check: Verify) -
     assert not agreed
     assert "base-0: DIFFERS" in said
     assert "differ: final weights 000000000000 -> " in said
-    assert "no epoch's row of history.csv differs" in said
+    assert f"no step's loss, of {EPOCHS * STEPS}, and no epoch's row of history.csv differs" in said
     assert "the record may have been altered" in said
     assert stored(project)["differs"] == ["final weights"]
     assert not stored(project)["verified"]
@@ -199,11 +243,80 @@ def test_the_first_epoch_at_which_a_run_parts_from_its_record_is_named(project: 
     loss = cells[2]
     cells[2] = repr(float(loss) + 1e-9)
     path.write_text("\n".join([*lines[:2], ",".join(cells)]) + "\n")
-    assert check(steps=1)[0], "the first epoch agrees"
+    assert check(steps=STEPS)[0], "the first epoch agrees"
     agreed, said = check()
     assert not agreed
     assert f"part in epoch 2: train_loss {cells[2]} -> {loss}" in said
-    assert stored(project)["first_epoch"] == 2
+    assert (stored(project)["first_epoch"], stored(project)["first_step"]) == (2, None)
+
+
+@pytest.mark.parametrize("honest", [False, True])
+def test_the_first_step_at_which_a_run_parts_from_its_record_is_named(
+    project: Path, check: Verify, honest: bool
+) -> None:
+    path = project / "reports/tiny/cells/base-0/losses.npy"
+    losses = np.load(path, allow_pickle=False)
+    assert losses.shape == (EPOCHS * STEPS,)
+    step = STEPS + 2  # from 0: the third of the second epoch
+    found, losses[step] = losses[step], np.nextafter(losses[step], np.float32(9))
+    np.save(path, losses)
+    if honest:  # the record of another run, whole in itself
+        alter(project, "provenance.json", lambda values: values["hashes"].update(losses=hash_losses(losses)))
+    agreed, said = check(steps=step)
+    assert agreed, "the steps before it agree"
+    assert f"verified to the bit, steps 1 to {step} of {EPOCHS * STEPS}" in said
+    assert (stored(project)["steps"], stored(project)["first_step"]) == (step, None)
+    for steps in (step + 1, None):
+        agreed, said = check(steps=steps)
+        assert not agreed
+        assert f"part in epoch 2, step 3 of {STEPS}: loss {losses[step]!s} -> {found!s}" in said
+        assert "history.csv differs" not in said
+        assert (stored(project)["first_epoch"], stored(project)["first_step"]) == (2, [2, 3])
+        cause = "nothing that is recorded explains it" if honest else "losses.npy is not what the record's hash"
+        assert cause in said
+    assert set(stored(project)["differs"]) == {"losses", *(["loss stream"] if honest else [])}
+    study = load_study(Path("experiments/study.yaml"))
+    shown = verified_text(study, read_results(study, None, project).of("base"), project)
+    assert shown.startswith("**differs**: `base-0` (from epoch 2, step 3 on: ")
+
+
+def test_a_record_without_the_losses_of_its_steps_is_compared_by_epochs(project: Path, check: Verify) -> None:
+    (project / "reports/tiny/cells/base-0/losses.npy").unlink()
+    agreed, said = check(steps=1)
+    assert agreed
+    assert "verified to the bit, epochs 1 to 1 of 2" in said
+    assert "losses" not in said
+    assert stored(project)["steps"] == 0
+    agreed, said = check()
+    assert agreed
+    assert "verified to the bit, all 2 epochs\n" in said
+
+
+def test_code_that_keeps_no_losses_is_compared_by_epochs(project: Path, check: Verify) -> None:
+    loop = project / "harness/train/loop.py"
+    source = loop.read_text().replace("self.losses", "self.kept").replace("    losses: np.nd", "    kept: np.nd")
+    loop.write_text(source)
+    agreed, said = check(steps=1, here=True)
+    assert agreed, said
+    assert "verified to the bit, epochs 1 to 1 of 2" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 9, evil(), "short", "wide", "table"])
+def test_losses_that_are_none_are_told_in_one_line(project: Path, check: Verify, content: Any) -> None:
+    path = project / "reports/tiny/cells/base-0/losses.npy"
+    broken = {
+        "short": np.zeros(EPOCHS * STEPS - 1, np.float32),
+        "wide": np.zeros(EPOCHS * STEPS),
+        "table": np.zeros((EPOCHS, STEPS), np.float32),
+    }
+    if isinstance(content, str):
+        np.save(path, broken[content])
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"losses\.npy: .*; evaluate the run again") as mistake:
+        check(steps=1)
+    assert "\n" not in str(mistake.value)
+    assert not (project / "was-run").exists()
 
 
 def test_what_went_in_is_compared_without_training_it_all(project: Path, check: Verify) -> None:
@@ -232,19 +345,52 @@ def test_a_run_of_other_images_is_not_made_again(project: Path, check: Verify) -
 
 def test_other_settings_than_the_recorded_ones_come_out_otherwise(project: Path, check: Verify) -> None:
     alter(project, "config.json", lambda values: values["settings"].update(lr=0.02))
-    agreed, said = check(steps=1)
+    assert check(steps=1)[0], "the first loss is that of the initial weights"
+    agreed, said = check(steps=2)
     assert not agreed
-    assert "part in epoch 1: lr 0.01 -> 0.02" in said
+    assert f"part in epoch 1, step 2 of {STEPS}: loss " in said
+    assert stored(project)["first_step"] == [1, 2]
+    agreed, said = check(steps=STEPS)
+    assert "history.csv differs from epoch 1: lr 0.01 -> 0.02; train_loss " in said
 
 
-def test_another_number_of_threads_is_named_as_the_cause(project: Path, check: Verify) -> None:
-    agreed, said = check(threads=2)
-    assert stored(project)["machine"]["threads"] == 2
-    if agreed:  # so small a net may be cut into parts that sum alike
-        assert "although these differ: threads 1 -> 2" in said
-    else:
-        assert "likely cause: threads 1 -> 2" in said
-        assert {"loss stream", "final weights"} <= set(stored(project)["differs"])
+def test_another_number_of_threads_parts_at_a_step_and_is_named_as_the_cause(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # So large that two threads add up in another order than one: a smaller net is cut into parts that sum alike.
+    wide = TINY | {"width": 0.5, "fc_width": 256}
+    variants = {f"on-{threads}": wide | {"threads": threads} for threads in (1, 2)}
+    folder = project / "experiments/wide"
+    folder.mkdir()
+    with (folder / "study.yaml").open("w") as file:
+        YAML(typ="safe").dump(
+            STUDY | {"name": "wide", "baseline": "on-1", "seeds": [0], "variants": variants, "published": {}}, file
+        )
+    script = RUN_ALL.replace("experiments/study", "experiments/wide/study").replace("runs/tiny", "runs/wide")
+    call(project, sys.executable, "-c", script)
+    one, two = (np.load(project / f"reports/wide/cells/on-{n}-0/losses.npy", allow_pickle=False) for n in (1, 2))
+    parted = np.flatnonzero(one.view(np.uint32) != two.view(np.uint32))
+    if not len(parted):
+        pytest.skip("on this processor two threads sum as one does")
+    first = int(parted[0])
+    study = find_study(Path("experiments/wide"), Path("."))
+    capfd.readouterr()
+    chosen = targets(study, "on-1", 0, False)
+    assert not verify(study, chosen, Path("."), jobs=1, steps=first + 1, here=True, threads=2)
+    said = capfd.readouterr().out
+    place = f"epoch {first // STEPS + 1}, step {first % STEPS + 1}"
+    # The validation error of the epoch before may show it already.
+    assert f"part in {place} of {STEPS}: loss {one[first]!s} -> {two[first]!s}" in said
+    assert "likely cause: threads 1 -> 2" in said
+    found = json.loads(Path("reports/wide/verified.json").read_text())["on-1-0"]
+    assert found["first_step"] == [first // STEPS + 1, first % STEPS + 1]
+    assert found["first_epoch"] <= found["first_step"][0]
+    assert (found["machine"]["threads"], found["steps"]) == (2, first + 1)
+    assert verify(study, targets(study, "on-2", 0, False), Path("."), jobs=1, steps=first + 1, here=True, threads=None)
+    if first:
+        verify(study, chosen, Path("."), jobs=1, steps=first, here=True, threads=2)
+        found = json.loads(Path("reports/wide/verified.json").read_text())["on-1-0"]
+        assert (found["first_step"], found["steps"]) == (None, first), "the losses before it agree"
 
 
 def test_the_present_code_is_held_against_the_record_where_it_is_asked_for(project: Path, check: Verify) -> None:
@@ -259,9 +405,9 @@ def test_the_present_code_is_held_against_the_record_where_it_is_asked_for(proje
     assert "differ: code " in said
     recipe.write_text(source.replace("lr = weights_lr * row.lr_factor", "lr = 1.5 * weights_lr * row.lr_factor"))
     assert recipe.read_text() != source
-    agreed, said = check(here=True, steps=1)
+    agreed, said = check(here=True, steps=2)
     assert not agreed
-    assert "part in epoch 1: " in said
+    assert f"part in epoch 1, step 2 of {STEPS}: loss " in said
     assert "the present code is not the recorded one" in said
 
 
@@ -411,6 +557,55 @@ def test_a_history_that_ends_early_or_late_is_found(record: Record) -> None:
     assert compare(longer, again(record), here=False).first_epoch == 4
 
 
+@pytest.mark.parametrize(
+    ("step", "row", "parts", "told"),
+    [
+        # 3 steps an epoch; steps from 0, rows from 1
+        (0, None, (1, (1, 1)), ["part in epoch 1, step 1 of 3: loss 0.0 -> 7.0"]),
+        (5, None, (2, (2, 3)), ["part in epoch 2, step 3 of 3: loss 5.0 -> 7.0"]),
+        (5, 2, (2, (2, 3)), ["part in epoch 2, step 3 of 3: loss 5.0 -> 7.0", "history.csv differs from epoch 2: "]),
+        (6, 2, (2, (3, 1)), ["part in epoch 2: validation_top1 ", "the losses part in epoch 3, step 1 of 3: loss 6.0"]),
+        (None, 4, (4, None), ["part in epoch 4: validation_top1 "]),
+    ],
+)
+def test_the_first_place_at_which_a_run_parts_is_a_step_or_an_epochs_row(
+    record: Record, step: int | None, row: int | None, parts: tuple[int, Any], told: list[str]
+) -> None:
+    losses = np.arange(15, dtype=np.float32)
+    kept = replace(record, losses=losses)
+    assert kept.steps == 3
+    found = losses.copy()
+    if step is not None:
+        found[step:] = 7
+    history = record.history if row is None else parted(record, row, "validation_top1", "0.5")
+    made = again(record, losses=found, history=history)
+    comparison = compare(kept, made, here=False)
+    assert (comparison.first_epoch, comparison.first_step) == parts
+    said = [line.strip() for line in lines("base-0", kept, comparison, here=False)]
+    shown = [line for line in said if line.startswith(("part in", "the losses", "history.csv"))]
+    assert len(shown) == len(told)
+    assert all(line.startswith(start) for line, start in zip(shown, told, strict=True))
+
+
+def test_losses_are_compared_bit_by_bit(record: Record) -> None:
+    losses = np.array([0.0, np.nan, 1.0, 2.0, 3.0], np.float32)
+    kept = replace(record, losses=losses)
+    same = compare(kept, again(record, losses=losses.copy()), here=False)
+    assert "losses" in same.agrees
+    assert (same.steps, same.of_steps) == (5, 5)
+    other = losses.copy()
+    other[1:2].view(np.uint32)[:] ^= 1  # another value that is not a number
+    assert compare(kept, again(record, losses=other), here=False).first_step == (2, 1)
+    other[:1] = -0.0
+    signed = compare(kept, again(record, losses=other), here=False)
+    assert (signed.first_step, signed.differs["losses"]) == ((1, 1), ("0.0", "-0.0"))
+    short = compare(kept, again(record, losses=losses[:3]), here=False)
+    assert short.first_step == (4, 1)
+    first = compare(kept, again(record, losses=losses[:3], whole=False, history=record.history[:3]), here=False)
+    assert (first.first_step, first.steps, first.verified(here=False)) == (None, 3, True)
+    assert "losses" not in compare(record, again(record, losses=losses), here=False).agrees, "the record has none"
+
+
 def test_a_value_that_is_not_a_number_agrees_with_itself(record: Record) -> None:
     lost = replace(record, history=parted(record, 2, "train_loss", "nan"))
     assert compare(lost, again(lost), here=False).verified(here=False)
@@ -469,7 +664,7 @@ def test_a_verification_that_is_stopped_leaves_nothing(project: Path, tmp_path: 
         [sys.executable, "-m", "harness", "verify", "reports/tiny.md", "base"], cwd=project,
         env=clean() | {"TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while len(call(project, "git", "worktree", "list").splitlines()) < 2:
         assert process.poll() is None
         assert time.monotonic() < limit
@@ -506,3 +701,27 @@ def test_an_environment_is_compared_with_a_runs(project: Path, tmp_path: Path) -
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(UserError, match="neither an exported environment"):
         read_environment(tmp_path / "list.json")
+
+
+def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in pipeline.FILES:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    (folder / "experiments").mkdir()
+    pipeline.write(folder / "experiments/study.yaml", pipeline.STUDY | {"seeds": [0]})
+    pipeline.write(folder / "params.yaml", TINY | {"epochs": 1, "seed": 0})
+    pipeline.call(folder, "git", "init", "-q", "-b", "main")
+    pipeline.commit(folder)
+    pipeline.call(folder, "dvc", "repro")
+    pipeline.commit(folder)
+    before = snapshot(folder / "reports")
+    pipeline.call(folder, "python", "-m", "harness", "verify", "reports/tiny.md", "base", "--quick", "1")
+    after = snapshot(folder / "reports")
+    changed = {path.relative_to(folder).as_posix() for path in after if after[path] != before.get(path)}
+    assert changed == {"reports/tiny.md", "reports/tiny/verified.json"}
+    assert b"1 of 1 over the first 1 step" in after[folder / "reports/tiny.md"]
+    assert pipeline.ran(pipeline.call(folder, "dvc", "repro")) == pipeline.AFTER
+    assert snapshot(folder / "reports") == after
+    assert pipeline.ran(pipeline.call(folder, "dvc", "repro")) == set()

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
+from harness.report.calibration_looks import looks_section, write_looks
+from harness.report.noise import section as real_runs
 from harness.statistics.calibrate import (
     ALLOWED,
     ALPHA,
@@ -30,6 +32,7 @@ from harness.statistics.calibrate import (
     residuals_of,
     simulate,
 )
+from harness.statistics.calibrate_looks import LOOKS, LookCell, simulate_looks
 from harness.statistics.comparison import DEFAULT
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
@@ -46,21 +49,26 @@ def calibrate(
     seeds: Sequence[int] = SEEDS,
     comparisons: Sequence[int] = COMPARISONS,
     methods: Sequence[str] = METHODS,
+    plans: Sequence[tuple[int, ...]] = LOOKS,
 ) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path."""
     residuals = read_residuals(root)
     cells: list[Cell] = []
+    looks: list[LookCell] = []
     for noise in NOISES:
         own = list(simulate(studies, residuals, (noise,), seeds, comparisons, methods))
         say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
         cells += own
+        looks += simulate_looks(studies, residuals, (noise,), plans, comparisons)
     rows = [{key: _rounded(value) for key, value in asdict(cell).items()} for cell in cells]
     write_csv(out / "calibration.csv", rows, [field.name for field in fields(Cell)])
+    write_looks(out, looks)
     for name, picture in (("errors", errors_figure(cells)), ("power", power_figure(cells)),
                           ("verdicts", verdicts_figure(cells))):  # fmt: skip
         write_bytes(out / f"{name}.svg", picture)
     report = out.with_suffix(".md")
-    write_text(report, text(cells, out.name, studies, len(residuals)))
+    more = [*looks_section(looks, out.name, FAMILY), *real_runs(root, out)]
+    write_text(report, text(cells, out.name, studies, len(residuals), more))
     return report
 
 
@@ -164,8 +172,8 @@ def verdicts_figure(cells: Sequence[Cell]) -> bytes:
 # ---- text
 
 
-def text(cells: Sequence[Cell], folder: str, studies: int, real: int) -> str:
-    """The report in Markdown."""
+def text(cells: Sequence[Cell], folder: str, studies: int, real: int, more: Sequence[str] = ()) -> str:
+    """The report in Markdown. `real`: studies that residuals were taken from; `more`: lines of further sections."""
     best = choose(cells)
     lines = [
         "# How often the tests err",
@@ -226,6 +234,7 @@ def text(cells: Sequence[Cell], folder: str, studies: int, real: int) -> str:
         "",
         *_beyond(cells),
         "",
+        *more,
         "## Noise",
         "",
         *(_noise_line(cells, name) for name in NOISES),

@@ -116,10 +116,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """What was found of every declared cell, in the order of the study, and of the candidate (None: not declared)."""
+    """What was found of every declared cell, in the order of the study, and of the candidate (None: not declared).
+
+    `early`: it is looked at on purpose before the study is done.
+    """
 
     cells: list[Result]
     candidate: Result | None
+    early: bool = False
 
     @property
     def all(self) -> list[Result]:
@@ -134,7 +138,7 @@ class Results:
         return {c.seed: c.run for c in self.of(variant) if c.status == "finished" and c.run}
 
 
-def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Results:
+def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Results:
     """Read every declared cell below `root`, and the candidate. Raises `UserError` for a file that is broken."""
     cells = [
         _result(root / cell.results, cell.variant, cell.seed, study.variants[cell.variant], study.file.metric)
@@ -143,7 +147,7 @@ def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Pat
     own = None
     if candidate:
         own = _result(root / study.candidate_results, CANDIDATE, candidate[1], candidate[0], study.file.metric)
-    return Results(cells, own)
+    return Results(cells, own, early)
 
 
 def equal_settings(declared: Settings, stored: dict[str, Any]) -> list[str]:

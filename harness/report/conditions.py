@@ -127,6 +127,15 @@ def conditions(results: Results) -> list[Condition]:
     return found
 
 
+def uncommitted(results: Results) -> dict[str, list[Result]]:
+    """Variant -> its runs that were made with changes which their commit does not hold, by those that count."""
+    found: dict[str, list[Result]] = {}
+    for cell in results.all:
+        if cell.run and cell.status in ("finished", "diverged") and cell.run.provenance.dirty:
+            found.setdefault(cell.variant, []).append(cell)
+    return found
+
+
 def images(results: Results) -> list[Run]:
     """One run for each set of images that was used, in the order of the cells."""
     seen: dict[str, Run] = {}

@@ -48,7 +48,7 @@ def evidence_rows(study: Study, results: Results) -> list[EvidenceRow]:
         for name in (variant, base):
             for seed in seeds:
                 if (name, seed) not in wrong:
-                    wrong[name, seed] = _wrong(runs[name][seed])
+                    wrong[name, seed] = wrong_answers(runs[name][seed])
             tables.append([wrong[name, seed] for seed in seeds])
         sizes = {len(answers) for table in tables for answers in table}
         if len(sizes) != 1:
@@ -61,7 +61,8 @@ def evidence_rows(study: Study, results: Results) -> list[EvidenceRow]:
     return rows
 
 
-def _wrong(run: Run) -> NDArray[np.bool_]:
+def wrong_answers(run: Run) -> NDArray[np.bool_]:
+    """Which test images a finished run gets wrong, in the images' order. Raises `UserError` for a broken table."""
     path = run.folder.predictions
     try:
         table = pq.read_table(path, columns=["index", "correct"])

@@ -88,7 +88,8 @@ def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line
     if "equivalent" in there:
         entries.append(entry("equivalent", color=PURPLE, marker="o", linewidth=2))
     if "inconclusive" in there:
-        entries.append(entry("inconclusive", color=GREY, marker="o", linewidth=2))
+        judged = any(row.comparison and row.comparison.in_family for row in rows)
+        entries.append(entry("inconclusive" if judged else "no verdict", color=GREY, marker="o", linewidth=2))
     if there:
         entries.append(entry("one seed", color=GREY, marker="|", linestyle="none"))
     if _margin(rows):

@@ -25,3 +25,8 @@ def code(text: object) -> str:
 def joined(parts: list[str], last: str = "and") -> str:
     """`a, b and c`."""
     return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def unbroken(text: str) -> str:
+    """Kept on one line of a narrow column."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from harness.statistics.comparison import Comparison
+from harness.statistics.effects import Ratio
 from harness.statistics.paired import Difference, Summary
 
 DECIMALS = 2
@@ -50,6 +52,13 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
     return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
 
 
+def adjusted_p(c: Comparison) -> str:
+    """The adjusted p; as a bound where signs were drawn and none went as far: the test resolves no less."""
+    if c.test == "sign_flip" and not c.flip.exact and c.p is not None and c.adjusted and c.p == c.flip.least:
+        return f"≤ {c.adjusted:.2g}"
+    return p_value(c.adjusted)
+
+
 def binomial_sd(error: float, images: float) -> float:
     """Standard error, in points, of an error in percent that was measured on so many images."""
     share = error / 100
@@ -72,6 +81,23 @@ def interval(difference: Difference) -> str:
         return "no interval"
     places = places_of(difference)
     return f"{number(difference.low, places, sign=True)} to {number(difference.high, places, sign=True)}"
+
+
+def estimate(difference: Difference) -> str:
+    """`+0.23 (−0.31 to +0.77)`, or the mean alone where there is no interval."""
+    mean = number(difference.mean, places_of(difference), sign=True)
+    return mean if difference.low is None else f"{mean} ({interval(difference)})"
+
+
+def ratio(found: Ratio, most: int = 3) -> str:
+    """`1.34 (1.02 to 1.77)`, or the ratio alone; an end that is not 1 does not read as 1."""
+    if found.low is None or found.high is None:
+        return number(found.ratio)
+    places = decimals((found.high - found.low) / 2, most)
+    while places < 6 and any(end != 1 and float(f"{end:.{places}f}") == 1 for end in (found.low, found.high)):
+        places += 1
+    own, low, high = (number(one, places) for one in (found.ratio, found.low, found.high))
+    return f"{own} ({low} to {high})"
 
 
 def value(setting: Any) -> str:

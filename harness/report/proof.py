@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.net.layout import Row, layout
+from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
 from harness.report.cells import Result, Results, Run
 from harness.report.conditions import CONDITIONS
 from harness.report.markdown import code, joined, plain
@@ -104,13 +105,13 @@ def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Setting
     failures += _conditions(expected, base, run)
     moved: list[str] = []
     unshown: list[str] = []
-    for name, key, movers in (
-        ("batch order", "batch_order", MOVES_ORDER),
-        ("augmentation stream", "augmentation", MOVES_DRAWS),
+    for name, key, movers, sources in (
+        ("batch order", "batch_order", MOVES_ORDER, (BATCH_ORDER,)),
+        ("augmentation stream", "augmentation", MOVES_DRAWS, VARIED["augmentation"]),
     ):
         if getattr(base.hashes, key) == getattr(run.hashes, key):
             continue
-        if expected & movers:
+        if expected & movers or _reseeded(nets, run.seed, *sources):
             moved.append(name)
         elif len(base.history) != len(run.history):
             unshown.append(f"{name}: one of the runs ended early")
@@ -118,6 +119,11 @@ def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Setting
             failures.append(f"{name} differs")
     equal, affected, wrong = _initial(nets, base, run)
     return Pair(variant, run.seed, changed, moved, equal, affected, failures + wrong, unshown)
+
+
+def _reseeded(nets: tuple[Settings, Settings], seed: int, *sources: str) -> bool:
+    """Whether one of two nets draws from these sources with another seed, since it holds them."""
+    return any(len({seed_of(net.vary, seed, source) for net in nets}) > 1 for source in sources)
 
 
 def _conditions(expected: set[str], base: Run, run: Run) -> list[str]:
@@ -138,6 +144,7 @@ def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list
     """Layers whose initial weights are equal, those that the switch affects, and what is wrong."""
     # The channels are the images', the same for both.
     one, other = ({row.name: _drawn(row) for row in layout(net, classes=run.images.classes)} for net in nets)
+    reseeded = _reseeded(nets, run.seed, INITIAL_WEIGHTS)
     equal, affected, wrong = [], [], []
     for name in dict.fromkeys([*one, *other, *base.hashes.initial, *run.hashes.initial]):
         hashes = base.hashes.initial.get(name), run.hashes.initial.get(name)
@@ -147,7 +154,7 @@ def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list
             wrong.append(f"{name}: the record of the {joined(lacking)} does not fit its net")
         elif hashes[0] == hashes[1]:
             equal.append(name)
-        elif name in one and name in other and one[name] == other[name]:
+        elif name in one and name in other and one[name] == other[name] and not reseeded:
             wrong.append(f"initial weights of {name} differ")
         else:
             affected.append(name)

@@ -6,10 +6,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import evidence, figures, ledger, proof, sections, tables
+from harness.report import effects_section, evidence, figures, ledger, proof, sections, tables
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
+from harness.report.looks import check_early, standing
 from harness.report.markdown import code, plain
+from harness.report.rerun import MADE_BY, carried
 from harness.report.words import METRICS
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -17,23 +19,27 @@ from harness.settings.study import Study
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Path:
+def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Path:
     """Write the report of `study` below `root`, with its figures and tables, and return its path.
 
-    It reads the results of the declared cells, and of the candidate where there is one. Raises `UserError` for a result
-    that is broken.
+    It reads the results of the declared cells, and of the candidate where there is one. `early`: the report is interim.
+    Raises `UserError` for a result that is broken, and for an early report on a study that is done.
     """
-    results = read_results(study, candidate, root)
+    results = read_results(study, candidate, root, early)
+    if early:
+        check_early(study, results)
+    now = standing(study, results)
     rows = tables.variant_rows(study, results)
     own = candidate_row(study, candidate, results)
     curves = tables.curves_csv(results)
     folder = root / study.folder
-    write_csv(folder / "variants.csv", tables.variants_csv(rows, own), tables.VARIANT_COLUMNS)
+    made = carried(study, results, root, tables.variants_csv(rows, own, now))
+    write_csv(folder / "variants.csv", made, [*tables.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "cells.csv", tables.cells_csv(results), tables.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, tables.CURVE_COLUMNS)
     write_csv(folder / "proof.csv", proof.proof_csv(study, results), proof.PROOF_COLUMNS)
-    claims = ledger.ledger_rows(study, results, root)
-    if claims:
+    claims = [] if now.interim else ledger.ledger_rows(study, results, root)
+    if study.file.claims:
         write_csv(folder / "ledger.csv", ledger.ledger_csv(claims), ledger.LEDGER_COLUMNS)
     names = list(study.variants)
     write_bytes(
@@ -41,7 +47,9 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> 
     )
     said = sections.context(study, rows, own, results, root)
     images = evidence.evidence_csv(said["evidence_rows"], study.file.confidence)
-    write_csv(folder / "images.csv", images, evidence.IMAGE_COLUMNS)
+    write_csv(folder / "images.csv", carried(study, results, root, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
+    others = effects_section.effects_csv(said["effects_found"], study, root)
+    write_csv(folder / "effects.csv", others, effects_section.EFFECT_COLUMNS)
     write_bytes(folder / "seeds.svg", figures.seeds(rows, METRICS[study.file.metric]))
     write_bytes(folder / "power.svg", figures.power(rows))
     for name, column, label in (

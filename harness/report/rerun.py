@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from harness.report.cells import CANDIDATE, Results
 from harness.settings.study import Study
+
+CANDIDATE_AGAIN = "dvc repro -f -s train-candidate eval-candidate"
+
+MADE_BY = ["runs", "command"]
+"""Columns of a table with a row a variant: its runs, as seed: fingerprint, and what makes them and the baseline's."""
 
 
 def inside(path: Path, root: Path) -> Path | None:
@@ -18,6 +25,19 @@ def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
     own = file.parent / "dvc.yaml" if file else None
     place = f"{own.as_posix()}:" if own and (root / own).exists() else ""
     return f"dvc repro -f -s {place}{{train,eval}}@{_braces(variants)}-{_braces([str(s) for s in study.seeds])}"
+
+
+def carried(study: Study, results: Results, root: Path, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table with a row a variant, each with what made its numbers: see `MADE_BY`."""
+
+    def made(variant: str) -> dict[str, str]:
+        cells = [results.candidate] if variant == CANDIDATE else results.of(variant)
+        runs = [f"{c.seed}: {c.run.fingerprint[:12]}" for c in cells if c and c.run and c.status == "finished"]
+        pair = list(dict.fromkeys([variant, study.baseline]))
+        again = CANDIDATE_AGAIN if variant == CANDIDATE else rerun(study, pair, root)
+        return {"runs": "; ".join(runs), "command": again}
+
+    return [row | made(row["variant"]) for row in table]
 
 
 def _braces(words: Sequence[str]) -> str:

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import clock
-from harness.report import conditions, ledger, proof, words
+from harness.report import candidate_section, conditions, declared, ledger, looks, proof, words
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.effects import effects_of
+from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_rows, evidence_section
 from harness.report.gallery import gallery
-from harness.report.markdown import code, joined, plain
-from harness.report.numbers import NOTHING, decimals, interval, mean_sd, number, p_value, places_of, value
+from harness.report.markdown import code, joined, plain, unbroken
+from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
+from harness.settings.declared import read as read_declared
 from harness.settings.study import Study
 from harness.statistics.paired import Summary
 
@@ -25,6 +28,9 @@ ERROR_NAMES = {
 }  # fmt: skip
 """Columns of the table of levels, where there is such a number."""
 
+MARK = "†"
+"""Beside a row with runs of changes that no commit holds."""
+
 OTHER = {"test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %"}
 """Head of the column of the test error that is not the study's metric."""
 
@@ -33,11 +39,14 @@ def context(
     study: Study, rows: list[VariantRow], candidate: Candidate | None, results: Results, root: Path
 ) -> dict[str, Any]:
     """Everything that the template names."""
+    now, seen = looks.standing(study, results), read_declared(study, root)
     found = conditions.conditions(results)
+    marked = conditions.uncommitted(results)
     images = evidence_rows(study, results)
     run = candidate.result.run if candidate and candidate.result.status == "finished" else None
     single = errors_of([run]) if run else {}
     names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
+    effects = effects_of(study, results)
     used = conditions.images(results)
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
     shown = candidate is not None and candidate.result.status != "missing"
@@ -46,29 +55,40 @@ def context(
         "study": study,
         "folder": study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
-        "answer": words.answer(study, rows, which),
+        "interim": now.interim,
+        "answer": " ".join(filter(None, (now.text(study), words.answer(study, rows, which) if now.judged else ""))),
         "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
-        "warnings": [*_warnings(found), *proof.proof_warnings(study, results)],
+        "warnings": [
+            *_warnings(found),
+            *proof.proof_warnings(study, results),
+            *_uncommitted(marked),
+            *declared.warnings(results, seen),
+        ],
+        "declared": declared.text(study, results, seen),
         "proofs": proof.proof_rows(study, results, root),
         "gallery": gallery(study, results, root),
         "confidence": words.confidence(study),
-        "method": " ".join([words.method(study, rows), *_explained(root)]),
+        "row_confidence": words.confidence(study, rows),
+        "method": " ".join([words.method(study, rows) if now.judged else looks.UNJUDGED, *_explained(root)]),
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
-        "variants": [_variant(row) for row in rows] + ([_candidate(candidate, study)] if candidate and shown else []),
+        "variants": [_variant(row, row.variant in marked) for row in rows]
+        + ([candidate_section.row(candidate, study)] if candidate and shown else []),
         "unfinished": [
             _unfinished(cell)
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
             if cell.status != "finished"
         ],
-        "claims": ledger.section(ledger.ledger_rows(study, results, root)),
+        "claims": ledger.section([] if now.interim else ledger.ledger_rows(study, results, root)),
         "evidence_rows": images,
         "evidence": evidence_section(images),
+        "effects_found": effects,
+        "effects": effects_section(effects, study, root),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
         "diverged": _diverged(results.all),
-        "candidate": candidate_text(study, candidate),
+        "candidate": candidate_section.candidate_text(study, candidate),
         "varied": joined([code(name) for name in conditions.varied(study)]) or "nothing",
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
@@ -76,7 +96,7 @@ def context(
         "conditions": [_condition(one) for one in found if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
-        + ([_candidate_commands(candidate)] if candidate and shown else []),
+        + ([candidate_section.commands(candidate)] if candidate and shown else []),
     }
 
 
@@ -90,26 +110,36 @@ def _warnings(found: Iterable[conditions.Condition]) -> list[str]:
     ]
 
 
-def _variant(row: VariantRow) -> list[str]:
+def _uncommitted(marked: dict[str, list[Result]]) -> list[str]:
+    if not marked:
+        return []
+    cells = [cell for found in marked.values() for cell in found]
+    return [
+        f"{MARK} Made with changes that their commit does not hold, so that nobody can make them again from it: "
+        f"{words.cells_text(cells)}. The hash of the changes stands in cells.csv, in the column `dirty`."
+    ]
+
+
+def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
     d = row.difference
     other = row.errors.get(other_crop(row.metric))
     bold = "**" if row.comparison and row.comparison.verdict in ("helps", "hurts") else ""
     compared = [
         f"{bold}{number(d.mean, places_of(d), sign=True)}{bold}",
-        _unbroken(interval(d)) if d.n else NOTHING,
+        unbroken(interval(d)) if d.n else NOTHING,
         str(d.n),
         *_decision(row),
     ]
     return [
-        code(row.variant),
+        code(row.variant) + (f" {MARK}" if uncommitted else ""),
         "(the baseline)" if row.is_baseline else words.changes_text(row.changes, "nothing"),
-        _unbroken(f"{row.finished} of {row.declared}"),
-        _unbroken(mean_sd(row.error, row.floor)),
+        unbroken(f"{row.finished} of {row.declared}"),
+        unbroken(mean_sd(row.error, row.floor)),
         *([NOTHING] * 6 if row.is_baseline else compared),
         f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
         number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
         f"{row.parameters:,}" if row.parameters else NOTHING,
-        _unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
+        unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
     ]
 
 
@@ -126,33 +156,9 @@ def _decision(row: VariantRow) -> list[str]:
     if c is None or not row.difference.n:
         return [NOTHING] * 3
     if not c.in_family:
-        return [NOTHING, "not in the family", NOTHING]
+        return [NOTHING, "not in the family" if c.comparisons else NOTHING, NOTHING]
     verdict = f"**{c.verdict}**" if c.verdict != "inconclusive" else c.verdict
-    return [_unbroken(p_value(c.adjusted)), verdict, number(c.detectable, decimals(c.detectable))]
-
-
-def _candidate(candidate: Candidate, study: Study) -> list[str]:
-    result = candidate.result
-    run = result.run if result.status == "finished" else None
-    other = run.metrics.get(other_crop(study.file.metric)) if run else None
-    return [
-        f"*{CANDIDATE}* (one run, seed {result.seed})",
-        words.changes_text(candidate.changes, "nothing"),
-        _unbroken(f"{1 if run else 0} of 1"),
-        number(candidate.error),
-        number(candidate.difference, sign=True),
-        "none: one run" if candidate.difference is not None else NOTHING,
-        "1" if candidate.difference is not None else NOTHING,
-        *[NOTHING] * 4,
-        number(other),
-        f"{run.provenance.parameters:,}" if run else NOTHING,
-        _unbroken(clock(run.provenance.wall_seconds)) if run else NOTHING,
-    ]
-
-
-def _unbroken(text: str) -> str:
-    """Kept on one line of a narrow column."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
+    return [unbroken(adjusted_p(c)), verdict, number(c.detectable, decimals(c.detectable))]
 
 
 def _unfinished(cell: Result) -> str:
@@ -202,32 +208,6 @@ def _diverged(cells: list[Result]) -> str:
         if cell.run and cell.status == "diverged"
     ]
     return f"{joined(lost)}." if lost else "none."
-
-
-def candidate_text(study: Study, candidate: Candidate | None) -> str:
-    """The section on the candidate: one run beside the declared ones."""
-    if candidate is None:
-        return "None is declared."
-    result = candidate.result
-    sentences = [
-        f"One run with seed {result.seed}; it differs from the baseline {code(study.baseline)} in "
-        f"{words.changes_text(candidate.changes, 'no setting')}."
-    ]
-    if candidate.error is None:
-        return f"{sentences[0]} It is **{result.status}**: {plain(result.note)}."
-    sentences.append(f"Its {words.METRICS[study.file.metric]} is {number(candidate.error)} %.")
-    if candidate.difference is None:
-        sentences.append(f"It is not compared: {plain(candidate.why_not)}.")
-    else:
-        sentences.append(
-            f"To {code(f'{study.baseline}-{result.seed}')}, the baseline's run of the same seed, that is "
-            f"{number(candidate.difference, sign=True)} points: one pair, so no interval, and no verdict on the switch."
-        )
-    if candidate.twin:
-        sentences.append(words.twin_text(candidate.twin))
-    else:
-        sentences.append("No declared cell has its settings and its seed.")
-    return " ".join(sentences)
 
 
 def _held(group: conditions.HeldGroup) -> list[str]:
@@ -283,14 +263,5 @@ def _commands(study: Study, variant: str, results: Results, root: Path) -> list[
     return [
         code(variant),
         code(rerun(study, [variant], root)),
-        code(run.provenance.command) if run else NOTHING,
-    ]
-
-
-def _candidate_commands(candidate: Candidate) -> list[str]:
-    run = candidate.result.run
-    return [
-        f"*{CANDIDATE}*",
-        code("dvc repro -f -s train-candidate eval-candidate"),
         code(run.provenance.command) if run else NOTHING,
     ]

@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UserError
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, CURVE, Result, Results, Run
+from harness.report.looks import Standing, standing
 from harness.report.numbers import binomial_sd, value
 from harness.settings.study import Published, Study
 from harness.statistics.comparison import Comparison, Rules, compare_all
@@ -73,7 +74,7 @@ def rules(study: Study) -> Rules:
     """What the study declares of its test. Raises `UserError` for a value that no test can take."""
     try:
         return Rules(
-            alpha=round(1 - study.file.confidence, 12) if study.file.alpha is None else study.file.alpha,
+            alpha=study.alpha,
             margin=study.file.margin,
             test=study.file.test,
         )
@@ -82,28 +83,46 @@ def rules(study: Study) -> Rules:
 
 
 def comparisons(study: Study, results: Results) -> dict[str, Comparison]:
-    """Every variant against the baseline, under the study's rules. Raises `UserError`.
-
-    A run counts where it saw the images of the baseline's run of its seed. One that diverged is infinite: it has no
-    place in a mean, but it has one among the ranks.
-    """
-    base = {cell.seed: cell.run for cell in _ended(results, study.baseline) if cell.run}
-    values = {
-        variant: {
-            cell.seed: cell.run.metrics[study.file.metric] if cell.status == "finished" else math.inf
-            for cell in _ended(results, variant)
-            if cell.run and cell.seed in base and cell.run.images.hash == base[cell.seed].images.hash
-        }
-        for variant in study.variants
-    }
+    """Every variant against the baseline, under the study's rules at this point of it. Raises `UserError`."""
+    now = standing(study, results)
+    own = replace(rules(study), alpha=now.alpha)
+    family = study.file.family if now.judged else []
     try:
-        return compare_all(values, study.baseline, rules(study), study.file.family)
+        return compare_all(compared_errors(study, results), study.baseline, own, family)
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
 
 
-def _ended(results: Results, variant: str) -> list[Result]:
-    return [cell for cell in results.of(variant) if cell.status in ("finished", "diverged")]
+def compared_errors(study: Study, results: Results) -> dict[str, dict[int, float]]:
+    """Variant -> seed -> the error that the study compares.
+
+    One that diverged is infinite: it has no place in a mean, but it has one among the ranks.
+    """
+    return {
+        variant: {s: run.metrics[study.file.metric] if run.metrics else math.inf for s, run in runs.items()}
+        for variant, runs in paired_runs(study, results).items()
+    }
+
+
+def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
+    """Variant -> seed -> the run, finished or diverged, where it saw the images of the baseline's run of its seed.
+
+    Of the seeds that are compared at this point of the study.
+    """
+    seeds = standing(study, results).seeds
+    ended = {
+        variant: {
+            c.seed: c.run
+            for c in results.of(variant)
+            if c.run and c.seed in seeds and c.status in ("finished", "diverged")
+        }
+        for variant in study.variants
+    }
+    base = ended[study.baseline]
+    return {
+        variant: {s: run for s, run in runs.items() if s in base and run.images.hash == base[s].images.hash}
+        for variant, runs in ended.items()
+    }
 
 
 def _row(study: Study, results: Results, variant: str, comparison: Comparison | None) -> VariantRow:
@@ -162,14 +181,14 @@ UNFINISHED = ("diverged", "missing", "stale")
 
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
-    "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent", "verdict",
-    "detectable", "se", "df", "pooled", "standardised", "correlation", "unpaired_runs", "diverged_pairs", "sign_flip_p",
-    "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference", "paper_where", "parameters", "wall_seconds",
-    *ERRORS, "gap",
+    "seeds", "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent",
+    "verdict", "alpha", "look", "interim", "detectable", "se", "df", "pooled", "standardised", "correlation",
+    "unpaired_runs", "diverged_pairs", "sign_flip_p", "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference",
+    "paper_where", "parameters", "wall_seconds", *ERRORS, "gap",
 ]  # fmt: skip
 
 
-def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[dict[str, Any]]:
+def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Standing) -> list[dict[str, Any]]:
     """A row a variant, and the candidate's: means over finished seeds, errors in percent, differences in points."""
     table = []
     for row in rows:
@@ -183,6 +202,8 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[di
                 **dict.fromkeys(UNFINISHED, 0),
                 **states,
                 "metric": row.metric,
+                "look": now.look,
+                "interim": str(now.interim).lower(),
                 "mean": row.error.mean,
                 "sd": row.error.sd,
                 "parameters": row.parameters,
@@ -196,6 +217,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[di
             d = row.difference
             table[-1] |= {
                 "pairs": d.n,
+                "seeds": " ".join(map(str, d.seeds)),
                 "difference": d.mean,
                 "low": d.low,
                 "high": d.high,
@@ -209,6 +231,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None) -> list[di
 def _comparison_csv(c: Comparison) -> dict[str, Any]:
     return {
         "test": c.test,
+        "alpha": c.alpha,
         "p": c.p,
         "adjusted_p": c.adjusted,
         "margin": c.margin,

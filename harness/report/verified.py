@@ -17,9 +17,10 @@ FILE = "verified.json"
 class Verification(BaseModel):
     """One run made again. `record`: identity of the record that it was held against, see `identity`.
 
-    `epochs`: how many were made again, of `of`. `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`,
-    `versions`: where. `differs`: what came out otherwise, with the first epoch (None: no epoch's row differs) and the
-    likely cause.
+    `epochs`: how many were made again, of `of`, and `steps`, whose losses were compared (0: the record has none).
+    `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`, `versions`: where. `differs`: what came out
+    otherwise, with the first epoch in which it shows (None: in none), epoch and step of the first loss that differs,
+    all from 1, and the likely cause.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -38,6 +39,8 @@ class Verification(BaseModel):
     differs: list[str]
     first_epoch: int | None
     cause: str
+    first_step: list[int] | None = None
+    steps: int = 0
 
     @property
     def whole(self) -> bool:
@@ -80,11 +83,29 @@ def verified_text(study: Study, cells: list[Result], root: Path) -> str:
         where = sorted({f"{_place(one)}, torch {one.versions.get('torch')}, {one.when[:10]}" for one in whole})
         parts.append(f"{len(whole)} of {len(cells)} to the bit ({plain('; '.join(where))})")
     if first := [one for one in sound if not one.whole]:
-        least = min(one.epochs for one in first)
-        parts.append(f"{len(first)} of {len(cells)} over the first {least} epoch{'s' if least > 1 else ''}")
+        parts.append(f"{len(first)} of {len(cells)} over the first {_least(first)}")
     if lost := [(key, one) for key, one in held.items() if not one.verified]:
-        parts.append("**differs**: " + joined([f"{code(key)} ({plain(one.cause)})" for key, one in lost]))
+        parts.append(
+            "**differs**: " + joined([f"{code(key)} ({_parting(one)}{plain(one.cause)})" for key, one in lost])
+        )
     return "; ".join(parts)
+
+
+def _least(some: list[Verification]) -> str:
+    """How far the shortest of several verifications went."""
+    least = min(some, key=lambda one: (one.epochs, one.steps))
+    count, what = (least.steps, "step") if least.steps else (least.epochs, "epoch")
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _parting(one: Verification) -> str:
+    if one.first_epoch is None:
+        return ""
+    if one.first_step is None:
+        return f"from epoch {one.first_epoch} on: "
+    loss = "epoch {}, step {}".format(*one.first_step)
+    early = "" if one.first_step[0] == one.first_epoch else f"epoch {one.first_epoch}, the losses from "
+    return f"from {early}{loss} on: "
 
 
 def _place(one: Verification) -> str:

@@ -1,5 +1,8 @@
 """What the numbers say, in sentences. A direction is named only where the verdict is one."""
 
+import math
+from collections.abc import Iterable
+
 from harness.report.candidate import INPUTS, Twin
 from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
@@ -38,7 +41,7 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
             _undecided([row for row in spoken if _verdict(row) == "inconclusive"], len(others)),
             _silent([row for row in others if row not in spoken], base),
             _outside(outside) if base.finished else "",
-            _limits(len(spoken), len(others), study, images),
+            _limits(spoken, len(others), study, images),
         )
         if part
     )
@@ -76,7 +79,7 @@ def _effect(row: VariantRow, first: bool, study: Study) -> str:
     low, high = sorted((abs(d.low), abs(d.high)))
     places = places_of(d)
     bounds = f"{number(low, places)} to {number(high, places)}"
-    ends = f"({confidence(study)} interval {bounds})" if first else f"({bounds})"
+    ends = f"({confidence(study, [row])} interval {bounds})" if first else f"({bounds})"
     return f"{code(row.variant)} {moves} it by {number(abs(d.mean or 0), places)} points {ends}"
 
 
@@ -140,15 +143,15 @@ def _outside(rows: list[VariantRow]) -> str:
     return f"{joined([code(row.variant) for row in rows])}: outside the declared family, hence without a verdict."
 
 
-def _limits(spoken: int, compared: int, study: Study, images: str) -> str:
+def _limits(rows: list[VariantRow], compared: int, study: Study, images: str) -> str:
     sentences = []
-    if spoken and compared > 1:
+    if rows and compared > 1:
         sentences.append(
             f"The verdicts hold for all {compared} comparisons together: if no variant changed anything, no more than "
             f"{value(100 * rules(study).alpha)} % of such studies would say that one does. The intervals hold at "
-            f"{confidence(study)} each."
+            f"{confidence(study, rows)} each."
         )
-    if spoken:
+    if rows:
         sentences.append("Both speak of other seeds on the same images.")
     sentences.append(f"All this is one data set, {images}, at this scale.")
     return " ".join(sentences)
@@ -167,8 +170,9 @@ def method(study: Study, rows: list[VariantRow]) -> str:
     """How the table's tests were made, and what they cannot do here."""
     own = [row.comparison for row in rows if row.comparison]
     declared = rules(study)
+    alpha = own[0].alpha if own else declared.alpha
     sentences = [
-        f"Test: `{declared.test}` ({TEST_NAMES[declared.test]}), alpha {value(declared.alpha)}, adjusted over "
+        f"Test: `{declared.test}` ({TEST_NAMES[declared.test]}), alpha {alpha:.3g}, adjusted over "
         f"{count(sum(c.in_family for c in own), 'comparison')}."
     ]
     there = [row for row in rows if row.comparison and row.comparison.se]
@@ -224,9 +228,11 @@ def scale(settings: Settings) -> str:
     )
 
 
-def confidence(study: Study) -> str:
-    """`95 %`."""
-    return f"{value(100 * study.file.confidence)} %"
+def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
+    """`95 %`: the study's, or that of the intervals of its comparisons, which a look at it makes longer."""
+    alpha = next((row.comparison.alpha for row in rows if row.comparison), 1 - study.file.confidence)
+    places = max(2, 1 - math.floor(math.log10(100 * alpha)))
+    return f"{100 * (1 - alpha):.{places}f}".rstrip("0").rstrip(".") + " %"
 
 
 def count(n: int, noun: str) -> str:

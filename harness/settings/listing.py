@@ -12,7 +12,7 @@ EVALUATIONS = {
     "metric: test_top1_mc_arithmetic": "their arithmetic mean [section 4.2, C21]",
     "metric: validation_top1": "the validation part, by which choices are made [C07, C10]",
     "metric: train_top1": "the training images in evaluation mode [section 5, C22]",
-    "ensembles: [VARIANT]": "mean of the nets of all seeds, equal weights or tuned on validation [C04, C06]",
+    "ensembles: [VARIANT, VARIANT+VARIANT]": "mean of the nets of all seeds, alike or tuned on validation [C04, C06]",
 }
 """What may differ in evaluation alone: nothing is trained for it."""
 

@@ -59,8 +59,13 @@ class StudyFile(Declared):
     test: Literal["block", "paired_t", "moderated", "sign_flip"] = Field(
         "block", description="what the verdicts rest on: see reports/method.md"
     )
+    looks: list[Annotated[int, Field(ge=2)]] = Field(
+        [], description="numbers of seeds at which verdicts may be looked at, the full number last; none: at the end"
+    )
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
-    ensembles: list[str] = Field([], description="variants whose nets of all seeds are also averaged")
+    ensembles: list[str] = Field(
+        [], description="variants whose nets of all seeds are also averaged; a+b: the nets of both together"
+    )
     claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
     limit: int = Field(500, ge=1, description="largest number of runs that the plan may come to")
     defaults: Any = Field(None, description="a place for anchors; not read")
@@ -113,6 +118,11 @@ class Study:
     def seeds(self) -> list[int]:
         return self.file.seeds
 
+    @property
+    def alpha(self) -> float:
+        """Family-wise error of the verdicts, over all looks."""
+        return round(1 - self.file.confidence, 12) if self.file.alpha is None else self.file.alpha
+
     @cached_property
     def cells(self) -> list[Cell]:
         """Every declared run, variant by variant in the order of the file, seeds in theirs."""
@@ -152,21 +162,29 @@ class Study:
         return self.folder / "candidate"
 
     @property
+    def statement(self) -> dict[str, Any]:
+        """What is declared before the runs: seeds, metric, rules of the verdicts, images and the settings compared.
+
+        Of images and settings it has what is not the schema's default: a setting that the schema gains later declares
+        nothing new.
+        """
+        return {
+            "seeds": self.seeds,
+            "looks": self.file.looks,
+            "metric": self.file.metric,
+            "baseline": self.baseline,
+            "confidence": self.file.confidence,
+            "margin": self.file.margin,
+            "family": self.file.family,
+            "test": self.file.test,
+            "data": self.data.model_dump(exclude_defaults=True),
+            "variants": {name: s.model_dump(exclude_defaults=True) for name, s in self.variants.items()},
+        }
+
+    @property
     def declaration(self) -> str:
-        """Hash of what was declared before the runs: seeds, metric, baseline, confidence and the settings compared."""
-        return hash_json(
-            {
-                "seeds": self.seeds,
-                "metric": self.file.metric,
-                "baseline": self.baseline,
-                "confidence": self.file.confidence,
-                "margin": self.file.margin,
-                "family": self.file.family,
-                "test": self.file.test,
-                "data": self.data.model_dump(),
-                "variants": {name: settings.model_dump() for name, settings in self.variants.items()},
-            }
-        )
+        """Hash of the statement."""
+        return hash_json(self.statement)
 
     def differences(self, variant: str) -> dict[str, tuple[Any, Any]]:
         """Settings in which a variant differs from the baseline: name -> (baseline's, variant's)."""
@@ -256,9 +274,15 @@ def load_study(path: Path) -> Study:
         if name not in variants or name == file.baseline:
             others = [other for other in variants if other != file.baseline]
             raise UserError(f"{path}: family: got {name!r}; allowed: {', '.join(others)}")
+    if file.looks and (len(file.looks) < 2 or sorted(set(file.looks)) != file.looks):
+        raise UserError(f"{path}: looks: got {file.looks}; allowed: two or more numbers of seeds, rising")
+    if file.looks and len(file.seeds) not in file.looks:
+        raise UserError(
+            f"{path}: looks: got {file.looks}, but {len(file.seeds)} seeds are named; allowed: as many as one look has"
+        )
     for name in file.ensembles:
-        if name not in variants:
-            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}")
+        if not set(name.split("+")) <= set(variants):
+            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
     for name in file.published:
         if name not in variants:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
@@ -277,8 +301,8 @@ def load_study(path: Path) -> Study:
 
 
 INHERITED = (
-    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "published", "claims", "settings",
-    "factors",
+    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "looks", "published", "claims",
+    "settings", "factors",
 )  # fmt: skip
 """Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from harness.statistics.paired import Difference, compare
+from harness.statistics.signflip import sign_flip
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,77 @@ def time_to_level(history: Iterable[Mapping[str, float]], column: str, level: fl
     return math.inf
 
 
+@dataclass(frozen=True)
+class Reached:
+    """When a run first got to a level, in epochs (infinite: never), and how many epochs it was given."""
+
+    epochs: float
+    length: float
+
+    @property
+    def never(self) -> bool:
+        return math.isinf(self.epochs)
+
+
+@dataclass(frozen=True)
+class LevelRatio:
+    """Epochs to a level, variant over baseline, by seed.
+
+    `variant_never`, `baseline_never`, `neither`: pairs in which that arm alone, or both, never get there. `ratio`: the
+    geometric mean over the pairs in which at least one does, the length of a run standing for what it would have needed
+    beyond; `bound` says what it then is: `at least` (the variant fell short), `at most` (the baseline did), or nothing.
+    None where each fell short in some pair, for that has no bound. `low`, `high`: None where any run fell short. `p`:
+    of the sign-flip test over the logarithms, in which a run that never gets there has the worst rank.
+    """
+
+    n: int
+    variant_never: int
+    baseline_never: int
+    neither: int
+    ratio: float | None
+    bound: str
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def level_ratio(
+    variant: Mapping[int, Reached], baseline: Mapping[int, Reached], confidence: float = 0.95
+) -> LevelRatio:
+    """Compare the epochs to a level over the seeds that both have, on the log scale as other times.
+
+    Student's t has no place for a run that never gets there: with its length put in, the interval may end on either
+    side of where it should. So there is none then, and the test is by ranks.
+    """
+    seeds = sorted(variant.keys() & baseline.keys())
+    pairs = [(variant[seed], baseline[seed]) for seed in seeds]
+    told = {seed: pair for seed, pair in zip(seeds, pairs, strict=True) if not (pair[0].never and pair[1].never)}
+    short = [sum(pair[arm].never for pair in told.values()) for arm in (0, 1)]
+    arms = [
+        {s: pair[arm].length if pair[arm].never else pair[arm].epochs for s, pair in told.items()} for arm in (0, 1)
+    ]
+    found = log_ratio(arms[0], arms[1], confidence)
+    p = sign_flip([_log_epochs(*pair) for pair in pairs], confidence).p
+    whole = not any(short) and len(told) == len(pairs)
+    return LevelRatio(
+        len(pairs), short[0], short[1], len(pairs) - len(told),
+        None if all(short) else found.ratio,
+        "at least" if short[0] else "at most" if short[1] else "",
+        found.low if whole else None, found.high if whole else None, p,
+    )  # fmt: skip
+
+
+def _log_epochs(one: Reached, other: Reached) -> float:
+    """Logarithm of the ratio: infinite where one never got there, 0 where that says nothing of which is faster."""
+    if one.never and other.never:
+        return 0.0
+    if one.never:
+        return math.inf if one.length >= other.epochs else 0.0
+    if other.never:
+        return -math.inf if other.length >= one.epochs else 0.0
+    return math.log(one.epochs / other.epochs)
+
+
 def gap(test: Mapping[int, float], training: Mapping[int, float]) -> dict[int, float]:
     """Test less training error, by seed."""
     return {seed: test[seed] - training[seed] for seed in sorted(test.keys() & training.keys())}
@@ -155,12 +227,12 @@ def add_one_in(
     full_without: Mapping[int, float],
     confidence: float = 0.95,
 ) -> TwoWays:
-    """Compare add-one-in with leave-one-out over the seeds that the arms have."""
+    """Compare add-one-in with leave-one-out over the seeds that all four arms have."""
     seeds = bare.keys() & bare_with.keys() & full.keys() & full_without.keys()
-    removed = {seed: full[seed] - full_without[seed] for seed in seeds}
     added = {seed: bare_with[seed] - bare[seed] for seed in seeds}
+    removed = {seed: full[seed] - full_without[seed] for seed in seeds}
     return TwoWays(
-        compare(bare_with, bare, confidence),
-        compare(full, full_without, confidence),
+        compare({seed: bare_with[seed] for seed in seeds}, bare, confidence),
+        compare({seed: full[seed] for seed in seeds}, full_without, confidence),
         compare(removed, added, confidence),
     )

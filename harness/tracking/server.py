@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.progress import say
 from harness.settings.study import Study
 from harness.tracking.publish import Published
-from harness.tracking.store import is_server, shown, tracking_uri
+from harness.tracking.store import is_server, shown, tracking_uri, without_secrets
 from harness.tracking.views import links
 
 HOST = "127.0.0.1"
@@ -46,11 +46,11 @@ def serve(study: Study, published: Published, root: Path, port: int) -> None:
     with tempfile.TemporaryFile() as log:
         server = _start(uri, port, log)
         try:
-            _wait(server, port, log)
+            _wait(server, port, log, uri)
             _print(f"http://{HOST}:{port}", study, published)
             say("Ctrl-C ends it.")
             server.wait()
-            raise UserError(f"mlflow server: ended by itself: {_last_line(log)}")
+            raise UserError(f"mlflow server: ended by itself: {_last_line(log, uri)}")
         except KeyboardInterrupt:
             pass
         finally:
@@ -81,11 +81,11 @@ def _start(uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
 
 
-def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
+def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes], uri: str) -> None:
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise UserError(f"mlflow server: ended before it answered: {_last_line(log)}")
+            raise UserError(f"mlflow server: ended before it answered: {_last_line(log, uri)}")
         try:
             urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1)
         except (urllib.error.URLError, OSError):
@@ -95,11 +95,11 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
     raise UserError(f"mlflow server: no answer within {READY:.0f} s")
 
 
-def _last_line(log: IO[bytes]) -> str:
-    """What a server said last."""
+def _last_line(log: IO[bytes], uri: str) -> str:
+    """What a server said last, without the password of its store."""
     log.seek(0)
     lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return without_secrets(lines[-1], uri) if lines else "it said nothing"
 
 
 def _print(base: str, study: Study, published: Published) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from filelock import FileLock
 
@@ -36,6 +37,10 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """What SQLAlchemy opens for MLflow."""
 
 
+SECRET = re.compile("pass|pwd|secret|token|key")
+"""In the name of an option of a URI: its value is not to be shown."""
+
+
 class TrackingDownError(Exception):
     """The tracking server does not answer; what was not published is published the next time."""
 
@@ -51,10 +56,15 @@ def tracking_uri(root: Path) -> str:
     if not given:
         return f"sqlite:///{home(root)}/mlflow.db"
     try:
-        _ = urlsplit(given).port
+        address = urlsplit(given)
+        _ = address.port
     except ValueError as error:
         # The address is not repeated: a password with signs that were not escaped reads as host and port.
         raise UserError("MLFLOW_TRACKING_URI: not an address; its host or port cannot be read") from error
+    path = given.startswith((".", "/")) or address.scheme.partition("+")[0] in ("sqlite", "file")
+    if "@" in given and not address.netloc and not path:
+        # MLflow would take it for a folder, and make one of that name.
+        raise UserError("MLFLOW_TRACKING_URI: not an address; SCHEME://USER:PASSWORD@HOST is allowed")
     return given
 
 
@@ -65,9 +75,26 @@ def is_server(uri: str) -> bool:
 def shown(uri: str) -> str:
     """A URI as it may be printed: without user and password, and without options, which may hold one."""
     scheme, mark, rest = uri.partition("://")
-    if not mark or scheme in ("sqlite", "file"):
+    if not mark:
         return uri
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    if scheme in ("sqlite", "file"):  # a path, which may hold an @
+        return uri.partition("?")[0]
+    return f"{scheme}://{re.split('[?&#]', rest.rpartition('@')[2])[0]}"
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """What another program said, without what `shown` leaves out of the URI, as written there and as it reads."""
+    if shown(uri) == uri:
+        return text
+    address, _, options = uri.partition("?")
+    login = "" if address.startswith(("sqlite:", "file:")) else address.partition("://")[2].rpartition("@")[0]
+    user, _, password = login.partition(":")
+    # A token may stand in the place of the user.
+    secrets = [options, login, password or user, *(v for k, v in parse_qsl(options) if SECRET.search(k.lower()))]
+    text = text.replace(uri, shown(uri))
+    for secret in sorted({form for one in secrets for form in (one, unquote(one)) if form}, key=len, reverse=True):
+        text = text.replace(f"{secret}@", "").replace(secret, "***")
+    return text
 
 
 @contextmanager
@@ -96,6 +123,8 @@ def client(root: Path) -> Iterator[MlflowClient]:
         if uri.partition(":")[0].partition("+")[0] in DATABASES:
             probe_database(uri)
         try:
+            if (place := _sqlite_file(uri)) and not place.exists():
+                _make_database(place)
             yield MlflowClient(uri)
         except (requests.ConnectionError, requests.Timeout) as error:
             raise TrackingDownError(shown(uri)) from error
@@ -111,10 +140,7 @@ def client(root: Path) -> Iterator[MlflowClient]:
 
 def _refused(uri: str, error: Exception) -> UserError:
     """One line of what MLflow, a database or a disk said, without the password."""
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    secret = uri.partition("://")[2].rpartition("@")[0]
-    if secret and shown(uri) != uri:
-        said = said.replace(f"{secret}@", "")
+    said = without_secrets(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, uri)
     return UserError(f"MLflow at {shown(uri)}: {said[:300]}")
 
 
@@ -140,7 +166,7 @@ def probe_database(uri: str) -> None:
         address = make_url(uri)
         sqlite = address.get_backend_name() == "sqlite"
         if sqlite and not Path(address.database or "").exists():
-            return  # MLflow makes it
+            return  # it is made by MLflow, later
         inspect(create_engine(address, poolclass=NullPool)).get_table_names()
     except ImportError as error:
         raise UserError(f"MLFLOW_TRACKING_URI: {shown(uri)}: its driver is not installed: {error}") from error
@@ -150,6 +176,27 @@ def probe_database(uri: str) -> None:
         raise TrackingDownError(shown(uri)) from error
     except SQLAlchemyError as error:
         raise _refused(uri, error) from error
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for another store, and for one in memory."""
+    scheme, _, database = uri.partition("?")[0].partition(":///")
+    named = scheme.partition("+")[0] == "sqlite" and database and not database.startswith((":", "file:"))
+    return Path(database) if named else None
+
+
+def _make_database(place: Path) -> None:
+    """Have MLflow make its tables in a file that takes its name when all of them are there.
+
+    SQLite does not undo the making of a table: MLflow refuses a file for ever that it was killed in the midst of.
+    """
+    from mlflow import MlflowClient
+
+    new = place.with_name(f"{place.name}.new")
+    for left in (new, new.with_name(f"{new.name}-journal")):
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+    new.replace(place)
 
 
 def experiment(client: MlflowClient, root: Path, name: str) -> str:

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.report.cells import TIMES
 from harness.verify.records import Record
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
+LOSSES = "losses"
+"""The loss of every step, compared one by one; `loss stream` is the hash over all of them."""
+
 INITIAL = "initial weights of "
 METRIC = "metric "
 
@@ -24,7 +29,10 @@ DRAWS = ("torch", "numpy")
 
 @dataclass(frozen=True)
 class Made:
-    """A run made again, in whole or over its first epochs: the hashes that were made, by the names used here."""
+    """A run made again, in whole or over its first steps: the hashes that were made, by the names used here.
+
+    `losses`: of every step that was taken, float32; None where its code keeps none.
+    """
 
     whole: bool
     hashes: dict[str, str]
@@ -35,23 +43,36 @@ class Made:
     dirty: str | None
     metrics: dict[str, Any] = field(default_factory=dict)
     predictions: Path | None = None
+    losses: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What was compared. `differs`: name -> (recorded, found). `environment`: the same, of machine and versions.
 
-    `first_epoch`: the first whose row of history.csv differs; `columns`: in which of its columns.
+    `first_epoch`: where the two part. `first_step`: epoch and step within it, of `steps_an_epoch`, of the first loss
+    that differs; all from 1. It may come later: the errors on other images can show first what the losses do not yet.
+    `row`: the first epoch whose row of history.csv differs, and `columns`: in which of its columns. `epochs`
+    and `steps`: how many were compared, `of` and `of_steps` that the record has; no steps where one of the two has no
+    losses.
     """
 
     agrees: list[str]
     differs: dict[str, tuple[Any, Any]]
     environment: dict[str, tuple[Any, Any]]
     first_epoch: int | None
+    first_step: tuple[int, int] | None
+    row: int | None
     columns: list[str]
     epochs: int
     of: int
+    steps: int
+    of_steps: int
     cause: str
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return self.of_steps // self.of
 
     def verified(self, here: bool) -> bool:
         """Whether the run came out as recorded; `here`: by other code on purpose, so that the code may differ."""
@@ -90,6 +111,10 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
             tuple(row.get(column) for column in columns),
             tuple(other.get(column) for column in columns),
         )
+    step, values = _part_of_losses(record.losses, made.losses, made.whole)
+    compared = 0 if record.losses is None or made.losses is None else min(len(record.losses), len(made.losses))
+    if compared:
+        pairs[LOSSES] = values
     pairs |= _metrics(record, made)
     environment = {
         key: (getattr(record.provenance, place).get(key), getattr(made, place).get(key))
@@ -98,14 +123,20 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
     }
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     agrees = [name for name in pairs if name not in differs]
+    place = None if step is None else (step // record.steps + 1, step % record.steps + 1)
+    parted = [epoch for epoch in (first, place[0] if place else None) if epoch is not None]
     return Comparison(
         agrees,
         differs,
         environment,
+        min(parted, default=None),
+        place,
         first,
         columns,
         len(made.history),
         len(record.history),
+        compared,
+        0 if record.losses is None else len(record.losses),
         likely_cause(record, differs, environment, here),
     )
 
@@ -123,6 +154,25 @@ def _part(recorded: list[dict[str, str]], found: list[dict[str, str]], whole: bo
     if len(found) > len(recorded) or (whole and len(found) < len(recorded)):
         return min(len(found), len(recorded)) + 1, ["epoch"]
     return None, []
+
+
+def _part_of_losses(
+    recorded: np.ndarray | None, found: np.ndarray | None, whole: bool
+) -> tuple[int | None, tuple[str | None, str | None]]:
+    """The first step (from 0) whose loss is another to the bit, and both losses; also where one of the two goes on."""
+    if recorded is None or found is None:
+        return None, (None, None)
+    count = min(len(recorded), len(found))
+    bits = [np.asarray(losses, np.float32).view(np.uint32) for losses in (recorded, found)]
+    parted = np.flatnonzero(bits[0][:count] != bits[1][:count])
+    if len(parted):
+        count = int(parted[0])
+    elif len(found) <= len(recorded) and not (whole and len(found) < len(recorded)):
+        return None, (None, None)
+    told = [str(losses[count]) if count < len(losses) else None for losses in (recorded, found)]
+    if told[0] == told[1]:  # 0.0 and -0.0 are two values, and there are many that are no number
+        told = [f"{text} ({pattern[count]:#010x})" for text, pattern in zip(told, bits, strict=True)]
+    return count, (told[0], told[1])
 
 
 def _metrics(record: Record, made: Made) -> dict[str, tuple[Any, Any]]:
@@ -166,7 +216,9 @@ def likely_cause(
     altered = "nothing that is recorded explains it; the record may have been altered"
     if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
         return _versions(environment, DRAWS) or altered
-    if "loss stream" in differs or "history" in differs:
+    if LOSSES in differs and "loss stream" not in differs and not record.losses_sound:
+        return "losses.npy is not what the record's hash of the losses says: the file may have been altered"
+    if {"loss stream", "history", LOSSES} & differs.keys():
         return _versions(environment, [key for key, _ in ENVIRONMENT if key != "os"]) or altered
     if "final weights" in differs:
         return "every loss agrees, so the weights should: the record may have been altered"

@@ -1,9 +1,11 @@
-"""A program of its own, run with the code of any commit: the first epochs of a run, and its streams of draws in full.
+"""A program of its own, run with the code of any commit: the first steps of a run, and its streams of draws in full.
 
-    python -P first_epochs.py SETTINGS DATA STEPS EPOCHS OUT
+    python -P first_epochs.py SETTINGS DATA STEPS UNIT EPOCHS OUT
 
-SETTINGS is a file like params.yaml. It trains the STEPS first steps, to the end of their last epoch, and draws batch
-order and augmentation of all EPOCHS, which costs no training. OUT is written as JSON.
+SETTINGS is a file like params.yaml. It trains the STEPS first steps, and draws batch order and augmentation of all
+EPOCHS, which costs no training. UNIT is `step`, or `epoch` to train to the end of the last step's epoch: where there is
+no loss of each step to compare, its row of history.csv has to do. So it is with code that keeps no loss of a step. OUT
+is written as JSON.
 """
 
 import contextlib
@@ -15,8 +17,8 @@ import sys
 from pathlib import Path
 
 
-def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) -> None:
-    """Make the epochs and write what they came to; whatever goes wrong is the caller's to tell."""
+def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, out: Path) -> None:
+    """Make the steps and write what they came to; whatever goes wrong is the caller's to tell."""
     # Of the code that is looked at, which is not the one that this file belongs to.
     from harness import provenance
     from harness.data.packed import Packed
@@ -31,7 +33,11 @@ def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) ->
     packed = Packed.open(data)
 
     def enough() -> bool:
-        return len(trainer.state.history) >= whole
+        state = trainer.state
+        if unit == "epoch" or not hasattr(trainer, "losses"):
+            return len(state.history) >= whole
+        # At the end of an epoch its row is made as well.
+        return (state.epoch - 1) * batches.steps + state.step >= steps and state.step < batches.steps
 
     def ignore(row: object) -> None:
         pass
@@ -47,10 +53,11 @@ def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) ->
         for step in range(batches.steps):
             count = min(settings.batch, batches.images.count - step * settings.batch)
             augmentation = batches.draw(epoch, step, count).hashed(augmentation)
+    losses = getattr(trainer, "losses", None)
+    columns = list(trainer.state.history[0]) if trainer.state.history else []
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(trainer.state.history[0]))
-    writer.writerows(trainer.state.history)
-    rows = list(csv.DictReader(io.StringIO(text.getvalue()), list(trainer.state.history[0])))
+    csv.DictWriter(text, columns).writerows(trainer.state.history)
+    rows = list(csv.DictReader(io.StringIO(text.getvalue()), columns))
     found = {
         "hashes": {
             "data": packed.manifest.hash,
@@ -60,6 +67,7 @@ def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) ->
             "augmentation": augmentation,
         },
         "history": rows,
+        "losses": None if losses is None else losses[:steps].astype("<f4").tobytes().hex(),
         "machine": provenance.machine(numerics.device, settings.threads),
         "versions": provenance.versions(),
         **provenance.source(),
@@ -68,4 +76,4 @@ def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) ->
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), Path(sys.argv[6]))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import UserError
 from harness.files import read_json
-from harness.record import RunFolder
+from harness.record import RunFolder, chain
 from harness.report.cells import Hashes, Provenance
 from harness.settings.parse import parse
 
@@ -17,7 +19,8 @@ from harness.settings.parse import parse
 class Record:
     """A run's record. `history`: a row an epoch, as texts, so that equal means equal to the last bit.
 
-    `metrics` is empty where nothing was evaluated; `predictions` is the path of their table, or None.
+    `metrics` is empty where nothing was evaluated; `predictions` is the path of their table, or None. `losses`: the
+    loss of every step, (steps,) float32; None in records of a harness that did not keep them.
     """
 
     folder: Path
@@ -28,6 +31,17 @@ class Record:
     history: list[dict[str, str]]
     metrics: dict[str, Any]
     predictions: Path | None
+    losses: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch, as far as the losses tell; else 0."""
+        return 0 if self.losses is None else len(self.losses) // len(self.history)
+
+    @property
+    def losses_sound(self) -> bool:
+        """Whether the losses are those of the record's own hash over them."""
+        return self.losses is not None and hash_losses(self.losses) == self.hashes.losses
 
 
 def read_record(path: Path) -> Record:
@@ -44,16 +58,44 @@ def read_record(path: Path) -> Record:
     metrics = read_json(folder.metrics) if folder.metrics.exists() else {}
     if not isinstance(metrics, dict):
         raise UserError(f"{folder.metrics}: got {type(metrics).__name__}; a mapping of numbers is allowed")
+    history = _history(folder.history)
     return Record(
         path,
         config["seed"],
         config["settings"],
         provenance,
         parse(Hashes, stored.get("hashes"), f"{folder.provenance}: hashes"),
-        _history(folder.history),
+        history,
         metrics,
         folder.predictions if folder.predictions.exists() else None,
+        _losses(folder.losses, len(history)),
     )
+
+
+def hash_losses(losses: np.ndarray) -> str:
+    """The hash over a stream of losses, as training makes it step by step."""
+    link = ""
+    for loss in losses:
+        link = chain(link, loss.tobytes())
+    return link
+
+
+def _losses(path: Path, epochs: int) -> np.ndarray | None:
+    try:
+        losses = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not the losses of a run: {said}; evaluate the run again") from error
+    if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
+        raise UserError(f"{path}: not the losses of a run: a row of float32 is needed; evaluate the run again")
+    if not len(losses) or len(losses) % epochs:
+        raise UserError(
+            f"{path}: got {len(losses)} losses, which are no whole number for each of {epochs} epochs of history.csv; "
+            "evaluate the run again"
+        )
+    return losses
 
 
 def _history(path: Path) -> list[dict[str, str]]:

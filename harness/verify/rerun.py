@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.verify.compare import Made, named_hashes
@@ -45,7 +47,9 @@ class Rerunner:
         write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         code = self._code(key, record)
         if steps is not None:
-            return self._first(key, code, settings, data, steps, len(record.history), place / "found.json")
+            unit = "epoch" if record.losses is None else "step"
+            words = (settings, data, str(steps), unit, str(len(record.history)))
+            return self._first(key, code, words, place / "found.json")
         module = ("-m", "harness")
         run, results = place / "run", place / "results"
         seed = str(record.seed)
@@ -65,12 +69,14 @@ class Rerunner:
             found.provenance.dirty,
             found.metrics,
             found.predictions,
+            found.losses,
         )
 
-    def _first(self, key: str, code: Path, settings: Path, data: Path, steps: int, epochs: int, out: Path) -> Made:
+    def _first(self, key: str, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
         # -P: the folder of the program holds modules of the present code, which must not be found first.
-        self._call(key, code, "-P", FIRST_EPOCHS, settings, data, str(steps), str(epochs), out)
+        self._call(key, code, "-P", FIRST_EPOCHS, *words, out)
         found: dict[str, Any] = read_json(out)
+        losses = found["losses"]
         return Made(
             False,
             named_hashes(found["hashes"]),
@@ -79,6 +85,7 @@ class Rerunner:
             found["versions"],
             found["commit"],
             found["dirty"],
+            losses=None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4"),
         )
 
     def _code(self, key: str, record: Record) -> Path:

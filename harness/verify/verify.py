@@ -16,8 +16,8 @@ from harness.errors import UserError
 from harness.files import write_json
 from harness.progress import say
 from harness.report.verified import FILE, Verification, identity, read_verified
-from harness.settings.study import Study
-from harness.verify.compare import INITIAL, METRIC, Comparison, Made, compare, show
+from harness.settings.study import Study, load_candidate
+from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
 from harness.verify.records import Record, read_record
 from harness.verify.rerun import Rerunner, stopping
 from harness.verify.rows import Target
@@ -31,7 +31,7 @@ def verify(
 ) -> bool:
     """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
 
-    `steps`: the first steps alone, to the end of their epoch; `here`: by the present code instead of the recorded
+    `steps`: the first steps alone; `here`: by the present code instead of the recorded
     commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
     Raises `UserError` when a run has no result, or cannot be made again.
     """
@@ -46,7 +46,7 @@ def verify(
     images = _images(study, root)
     runs = f"{len(records)} run{'' if len(records) == 1 else 's'}"
     say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
-    agreed, failed = True, list[str]()
+    agreed, failed, written = True, list[str](), False
     for key, outcome in _made(records, images, root, jobs, steps, here, threads):
         if isinstance(outcome, UserError):
             failed.append(str(outcome))
@@ -57,7 +57,9 @@ def verify(
         for line in lines(key, record, comparison, here):
             say(line)
         agreed = agreed and comparison.verified(here)
-        _write(root, study, key, _verification(record, outcome, comparison, here))
+        written |= _write(root, study, key, _verification(record, outcome, comparison, here))
+    if written:
+        _show(root, study)
     if failed:
         raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
     return agreed
@@ -118,19 +120,14 @@ def _made(
 def lines(key: str, record: Record, comparison: Comparison, here: bool) -> list[str]:
     """What is printed of one run."""
     c = comparison
-    how = f"epochs 1 to {c.epochs} of {c.of}" if 0 < c.epochs < c.of else f"all {c.of} epochs"
     ok = c.verified(here)
-    head = f"{key}: verified to the bit, {how}" if ok else f"{key}: DIFFERS from its record"
+    head = f"{key}: verified to the bit, {_how_far(c)}" if ok else f"{key}: DIFFERS from its record"
     told = [head, f"  agree: {', '.join(grouped(c.agrees)) or 'nothing'}"]
-    told += [f"  differ: {name} {_pair(pair)}" for name, pair in c.differs.items() if name != "history"]
-    if c.first_epoch is not None:
-        values = "; ".join(
-            f"{column} {show((one, other))}"
-            for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
-        )
-        told.append(f"  part in epoch {c.first_epoch}: {values}")
-    elif not ok and c.epochs:
-        told.append(f"  no epoch's row of history.csv differs, of {c.epochs}")
+    told += [f"  differ: {name} {_pair(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
+    told += _parting(c)
+    if c.first_epoch is None and not ok and c.epochs:
+        losses = f"no step's loss, of {c.steps:,}, and " if c.steps else ""
+        told.append(f"  {losses}no epoch's row of history.csv differs, of {c.epochs}")
     if c.cause:
         told.append(f"  likely cause: {c.cause}")
     if ok and c.environment:
@@ -139,6 +136,31 @@ def lines(key: str, record: Record, comparison: Comparison, here: bool) -> list[
     if record.provenance.dirty and not here:
         told.append("  its record says: made with changes that its commit does not hold")
     return told
+
+
+def _how_far(c: Comparison) -> str:
+    """How much of the run was made again."""
+    if c.epochs == c.of:
+        return f"all {c.of} epochs" + (f", {c.steps:,} steps" if c.steps else "")
+    if c.steps:
+        return f"steps 1 to {c.steps:,} of {c.of_steps:,}"
+    return f"epochs 1 to {c.epochs} of {c.of}"
+
+
+def _parting(c: Comparison) -> list[str]:
+    """Where a run and its record part: at a step, by its loss, and in an epoch, by its row of history.csv."""
+    row, loss = "", ""
+    if c.row is not None:
+        row = f"epoch {c.row}: " + "; ".join(
+            f"{column} {show((one, other))}"
+            for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
+        )
+    if c.first_step is not None:
+        epoch, step = c.first_step
+        loss = f"epoch {epoch}, step {step} of {c.steps_an_epoch}: loss {show(c.differs[LOSSES])}"
+    if loss and (c.row is None or c.row >= epoch):
+        return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
+    return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
 
 
 def _pair(pair: tuple[object, object]) -> str:
@@ -179,19 +201,49 @@ def _verification(record: Record, made: Made, comparison: Comparison, here: bool
         agrees=grouped(comparison.agrees),
         differs=list(comparison.differs),
         first_epoch=comparison.first_epoch,
+        first_step=list(comparison.first_step) if comparison.first_step else None,
+        steps=comparison.steps,
         cause=comparison.cause,
     )
 
 
-def _write(root: Path, study: Study, key: str, new: Verification) -> None:
-    """Add a verification to the report's; that the first epochs agree does not replace that the whole run did."""
-    path = root / study.folder / FILE
+def _lock(root: Path, study: Study) -> FileLock:
     lock = root / ".checkpoints" / f"verified-{study.name}.lock"
     lock.parent.mkdir(exist_ok=True)
-    with FileLock(lock):
+    return FileLock(lock)
+
+
+def _write(root: Path, study: Study, key: str, new: Verification) -> bool:
+    """Add a verification to the report's; that the first steps agree does not replace that the whole run did.
+
+    Returns whether the file is another now.
+    """
+    path = root / study.folder / FILE
+    with _lock(root, study):
         found = read_verified(path)
         old = found.get(key)
         if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
-            return
+            return False
         # In the order of their keys, so that the file does not depend on which run ended first.
         write_json(path, {name: one.model_dump() for name, one in sorted((found | {key: new}).items())})
+    return True
+
+
+def _show(root: Path, study: Study) -> None:
+    """Make the report again where there is one, so that it shows what was found.
+
+    DVC makes it again, too, with its next `repro`, and to the byte, since what was verified is all that is new.
+    """
+    path = root / study.report
+    if not path.exists():
+        return
+    from harness.report.render import render  # takes seconds, which a mistake in the command need not wait for
+
+    try:
+        # An interim report stays one; where looks are declared, the report knows by itself.
+        early = not study.file.looks and "**Interim" in path.read_text(encoding="utf-8")
+        candidate = load_candidate(root / "params.yaml") if study.is_default else None
+        with _lock(root, study):
+            say(f"verify: {render(study, candidate, root, early)} shows it")
+    except (UserError, UnicodeDecodeError, OSError) as error:
+        say(f"verify: {study.report} does not show it yet, since it cannot be made again: {error}")

@@ -1,0 +1,40 @@
+"""The application, and what its commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.settings.schema import Settings
+    from harness.settings.study import Study
+
+STUDY = Path("experiments/study.yaml")
+CANDIDATE = Path("params.yaml")
+CANDIDATE_NAME = "candidate"
+
+app = typer.Typer(
+    help="Ablations of AlexNet that can be believed: declared, paired, and re-run to the bit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study's file.")]
+RequireClean = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-clean/--allow-dirty",
+        help="Refuse code that no commit holds, or record its hash; by default a committed study refuses it.",
+    ),
+]
+
+
+def candidate(study: Study) -> tuple[Settings, int] | None:
+    """The run of params.yaml, which stands beside the default study alone."""
+    from harness.settings.study import load_candidate
+
+    return load_candidate(CANDIDATE) if study.is_default else None

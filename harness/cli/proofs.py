@@ -1,0 +1,104 @@
+"""The commands that put numbers to the test: made again, held against others, simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import STUDY, app
+
+PANEL = "Proofs"
+
+
+@app.command(rich_help_panel=PANEL)
+def verify(
+    target: Annotated[Path, typer.Argument(metavar="REPORT_OR_STUDY", help="reports/NAME.md, or a study's file.")],
+    row: Annotated[str | None, typer.Argument(help="A variant, or candidate.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Its run with this seed; without it, every seed.")] = None,
+    quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, so many.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every row.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="By the present code, not the recorded commit's.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
+) -> None:
+    """Make runs of a report again and compare them with their records to the bit; exit status 1 where they differ."""
+    from harness.verify.rows import find_study, targets
+    from harness.verify.verify import verify as verify_runs
+
+    study = find_study(target, Path("."))
+    chosen = targets(study, row, seed, everything)
+    if not verify_runs(study, chosen, Path("."), jobs=jobs, steps=quick, here=here, threads=threads):
+        raise typer.Exit(1)
+
+
+env = typer.Typer(help="The environment that numbers come from.", no_args_is_help=True)
+app.add_typer(env, name="env", rich_help_panel=PANEL)
+
+
+@env.command("export")
+def env_export(out: Annotated[Path | None, typer.Argument(help="File; without it, print.")] = None) -> None:
+    """Write machine, versions and packages of this environment as JSON."""
+    import json
+
+    from harness.files import write_json
+    from harness.verify.environment import environment
+
+    if out:
+        write_json(out, environment())
+    else:
+        print(json.dumps(environment(), indent=2))
+
+
+@env.command("compare")
+def env_compare(other: Annotated[Path, typer.Argument(help="An exported file, or a run's provenance.json.")]) -> None:
+    """Say in what this environment differs from another; exit status 1 where it does."""
+    from harness.verify.environment import differences, environment, read_environment
+
+    found = differences(read_environment(other), environment())
+    print("\n".join(found) if found else "no difference")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="A report's folder, or a git revision with its report.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="The same, newer.")],
+    study: Annotated[Path, typer.Option(help="The study's file: which report of a revision is read.")] = STUDY,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows into this file as well.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all of it into this file as well.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,
+) -> None:
+    """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
+    from harness.diff.compare import compare
+    from harness.diff.listing import COLUMNS, as_json, rows, table
+    from harness.diff.sides import read_side
+    from harness.diff.source import open_source
+    from harness.files import write_csv, write_json
+    from harness.settings.study import load_study
+
+    folder = load_study(study).folder
+    one, other = (read_side(open_source(given, folder)) for given in (old, new))
+    changes = compare(one, other)
+    print(table(one, other, changes))
+    if csv:
+        write_csv(csv, rows(changes), COLUMNS)
+    if json:
+        write_json(json, as_json(one, other, changes))
+    if check and any(change.verdict_changed for change in changes):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def calibrate(
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures; the report is beside it, as OUT.md.")] = Path(
+        "reports/calibration"
+    ),
+    studies: Annotated[int, typer.Option(min=100, help="Simulated studies a cell.")] = 10_000,
+) -> None:
+    """Simulate how often the tests err and what they find, and write the report on it."""
+    from harness.report.calibration import calibrate as simulate
+
+    print(simulate(out, studies, Path(".")))

@@ -1,0 +1,201 @@
+"""The commands about a study as a whole: run it, see what it comes to, look at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate
+from harness.cli.stages import check, report
+from harness.errors import UserError
+
+PANEL = "Studies"
+
+
+@app.command(rich_help_panel=PANEL)
+def run(
+    study: StudyFile = STUDY,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
+    gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
+    require_clean: RequireClean = None,
+) -> None:
+    """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
+    import os
+
+    from harness import pool, provenance
+    from harness.progress import say
+    from harness.settings.study import load_study
+
+    check(study)
+    provenance.check_clean(require_clean, study)
+    if require_clean is False:
+        os.environ[provenance.ALLOW_DIRTY] = "1"
+    doctor(study, jobs)
+    pipeline = load_study(study).pipeline
+    pool.dvc("repro", *pool.upstream(pipeline), show=True)
+    cells = pool.waiting(pipeline)
+    say(f"run: {len(cells)} cells to run, {jobs} at once" if cells else "run: every cell is up to date")
+    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu], pipeline) if cells else []
+    if failed:
+        # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
+        report(study)
+        raise UserError(
+            f"run: {len(failed)} of {len(cells)} cells failed: "
+            + "; ".join(f"{f} (see {pool.log_of(f, pipeline)})" for f in failed)
+        )
+    pool.dvc("repro", pipeline.as_posix(), show=True)
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(
+    study: StudyFile = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1
+) -> None:
+    """Say what a study would run, on which device, and about how long it takes."""
+    from harness.estimate import outlook
+    from harness.settings.study import load_study
+
+    for line in outlook(load_study(study), jobs):
+        print(line)
+
+
+@app.command(rich_help_panel=PANEL)
+def plan(
+    study: StudyFile = STUDY,
+    write: Annotated[bool, typer.Option("--write", help="Write the study's cells.yaml and dvc.yaml.")] = False,
+    rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
+    effect: Annotated[
+        float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")
+    ] = None,
+    power: Annotated[float, typer.Option(min=0.5, max=0.99, help="With this probability.")] = 0.8,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Hours of training: the difference that they find.")
+    ] = None,
+) -> None:
+    """Print what a study's plan comes to: its variants, its runs, what they cost, and what they can find."""
+    from harness.cost import cost
+    from harness.pipeline import write_pipeline
+    from harness.settings.check import check_study
+    from harness.settings.listing import list_variants
+    from harness.settings.study import load_study
+
+    checked = load_study(study)
+    warnings = check_study(checked)
+    print(list_variants(checked))
+    print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
+    if effect or hours:
+        from harness.report.cells import read_results
+        from harness.report.planning import detectable_lines, seeds_lines
+        from harness.report.tables import variant_rows
+
+        rows = variant_rows(checked, read_results(checked, None, Path(".")))
+        if effect:
+            print("\n".join(seeds_lines(checked, rows, effect, power)))
+        if hours:
+            print("\n".join(detectable_lines(checked, rows, hours)))
+    if write:
+        if checked.is_default:
+            raise UserError(f"{study}: is the study of dvc.yaml at the root, which is written by hand")
+        for path in write_pipeline(checked):
+            print(f"wrote {path}")
+
+
+@app.command(rich_help_panel=PANEL)
+def ui(
+    study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
+) -> None:
+    """Open MLflow's interface on a study's comparison."""
+    from harness.settings.study import load_study
+    from harness.tracking.publish import publish as publish_study
+    from harness.tracking.server import serve
+
+    checked = load_study(study)
+    published = publish_study(checked, candidate(checked), Path("."))
+    print(published)
+    if published.down:
+        raise UserError(
+            f"ui: {published.uri} does not answer; start it, or unset MLFLOW_TRACKING_URI for the local one"
+        )
+    serve(checked, published, Path("."), port)
+
+
+@app.command(rich_help_panel=PANEL)
+def variants(
+    study: Annotated[Path | None, typer.Argument(help="A study's file: its variants instead.")] = None,
+    names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
+) -> None:
+    """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
+    from harness.settings.listing import list_settings, list_variants
+    from harness.settings.study import load_study
+
+    if study is None:
+        print(list_settings())
+    else:
+        checked = load_study(study)
+        print("\n".join(checked.variants) if names else list_variants(checked))
+
+
+@app.command(rich_help_panel=PANEL)
+def describe(
+    settings: Annotated[
+        str, typer.Argument(help="params.yaml, or FILE:variants.NAME; without it the options alone.")
+    ] = "",
+    preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
+    geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="1 or 2.")] = None,
+    depth: Annotated[str | None, typer.Option(help="full, or the layer to leave out: -conv3.")] = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
+    classes: Annotated[int | None, typer.Option(min=2, help="Classes of the last layer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw the net into this file as well.")] = None,
+) -> None:
+    """Print the net's layers: shapes, parameters, neurons, multiply-accumulates."""
+    import json
+
+    from harness.files import write_text
+    from harness.net.describe import as_text
+    from harness.net.describe import describe as described
+    from harness.net.draw import draw
+    from harness.net.layout import layout
+    from harness.settings.schema import CROPS
+    from harness.settings.study import load_run, resolve
+
+    given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
+    own = {key: value for key, value in given.items() if value is not None}
+    if geometry and not preset:
+        own["crop"] = CROPS.get(geometry, (224,))[0]
+    if settings and own:
+        raise UserError(f"describe: got {settings} and options; allowed: one of them")
+    resolved = load_run(settings) if settings else resolve(own, "describe")
+    rows = layout(resolved, channels, classes)
+    if svg:
+        write_text(svg, draw(rows, resolved.crop, channels))
+    print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
+
+
+@app.command(rich_help_panel=PANEL)
+def claims(
+    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26; without it, all.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="A study's file: its verdicts from the results that are there.")
+    ] = None,
+    file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
+) -> None:
+    """List the paper's claims and what tests them; or, with a study, their verdicts."""
+    from harness.claims.listing import list_claims
+    from harness.claims.schema import load_claims
+    from harness.report.cells import read_results
+    from harness.report.ledger import verdicts
+    from harness.settings.study import load_study
+
+    known = load_claims(file)
+    for wanted in ids or []:
+        if wanted not in known:
+            raise UserError(f"claims: got {wanted!r}; allowed: {', '.join(known)}")
+    chosen = {name: known[name] for name in ids or known}
+    if study is None:
+        print(list_claims(chosen))
+    else:
+        checked = load_study(study)
+        print(verdicts(chosen, checked, read_results(checked, None, Path(".")), Path(".")))

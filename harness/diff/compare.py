@@ -1,0 +1,232 @@
+"""What became of each row between two reports: its estimate with an interval of the change, its verdict, and why."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from harness.diff.sides import ENVIRONMENT, RULE, Row, Run, Side
+from harness.statistics.comparison import Rules, Test, compare_all
+from harness.statistics.family import holm
+
+Agreement = Literal["same runs", "equal", "agree", "differ", "unknown", "not comparable"]
+"""same runs: by fingerprint and outcome; equal: other runs, the same outcome to the bit; agree, differ: whether the
+interval of the change holds zero; unknown: there is no interval; not comparable: another metric or baseline."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Change of an estimate, new less old, in the report's unit. `p`: of no change; `adjusted`: over all rows."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    adjusted: float | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A variant on both sides, or on one. `why`: what differs between the sides of what the row is made of."""
+
+    variant: str
+    old: Row | None
+    new: Row | None
+    moved: Moved
+    agreement: Agreement
+    why: tuple[str, ...]
+
+    @property
+    def verdict_changed(self) -> bool:
+        """Of a row that both sides have."""
+        return bool(self.old and self.new and self.old.verdict != self.new.verdict)
+
+
+def compare(old: Side, new: Side) -> list[Change]:
+    """A change a variant, in the order of the new report, then what only the old one has."""
+    both = [variant for variant in new.rows if variant in old.rows]
+    moved = _moved(old, new, both)
+    changes = []
+    for variant in [*new.rows, *(v for v in old.rows if v not in new.rows)]:
+        one, other = old.rows.get(variant), new.rows.get(variant)
+        if one is None or other is None:
+            changes.append(Change(variant, one, other, Moved(None), "not comparable", ()))
+            continue
+        agreement = _agreement(old, new, variant, moved[variant])
+        why = _why(old, new, variant)
+        if not why and one.verdict != other.verdict:
+            why = ("how verdicts are computed: runs and rules are the same",)
+        changes.append(Change(variant, one, other, moved[variant], agreement, why))
+    return changes
+
+
+def same_runs(old: Side, new: Side) -> bool:
+    """Whether both sides hold the same runs: variants, seeds, fingerprints and what came out."""
+
+    def identity(side: Side) -> dict[tuple[str, int], tuple[str, str, float | None]]:
+        return {
+            (variant, seed): (run.fingerprint, run.weights, run.error)
+            for variant, own in side.runs.items()
+            for seed, run in own.items()
+        }
+
+    return identity(old) == identity(new) and any(old.runs.values())
+
+
+# ---- estimates
+
+
+def _moved(old: Side, new: Side, variants: list[str]) -> dict[str, Moved]:
+    """Changes of all rows: by the new report's test where both sides have the same seeds, else each by itself.
+
+    With the same seeds, new less old of each run is a value by itself, paired by seed: the change of a difference is
+    the difference of changes, whatever the two runs of a seed share.
+    """
+    one, other = ({v: side.compared(v) for v in variants} for side in (old, new))
+    means = {v: Moved(_mean(other[v]) - _mean(one[v]) if one[v] and other[v] else None) for v in variants}
+    own = [v for v in variants if _comparable(old, new, v)]
+    if not own:
+        return means
+    alpha = float(new.rows[own[0]].rule["alpha"])
+    seeds = {tuple(sorted(values[v])) for values in (one, other) for v in own}
+    if len(seeds) == 1:
+        return means | _by_seed(old, new, own, next(iter(seeds)), alpha)
+    apart = {v: unpaired(one[v], other[v], alpha) for v in own}
+    adjusted = holm(np.array([m.p for m in apart.values()], dtype=np.float64))
+    return means | {
+        v: Moved(m.mean, m.low, m.high, m.p, None if math.isnan(p) else float(p))
+        for (v, m), p in zip(apart.items(), adjusted, strict=True)
+    }
+
+
+def _comparable(old: Side, new: Side, variant: str) -> bool:
+    return old.baseline == new.baseline and all(
+        old.rows[variant].rule[name] == new.rows[variant].rule[name] for name in ("metric",)
+    )
+
+
+def _by_seed(old: Side, new: Side, variants: list[str], seeds: tuple[int, ...], alpha: float) -> dict[str, Moved]:
+    values = {
+        v: {s: (new.runs[v][s].error or 0.0) - (old.runs[v][s].error or 0.0) for s in seeds}
+        for v in (new.baseline, *variants)
+    }
+    # The sign-flip test has no interval with few seeds; Student's stands in for it.
+    names: Mapping[str, Test] = {"block": "block", "moderated": "moderated"}
+    test = names.get(new.rows[variants[0]].rule["test"], "paired_t")
+    found = compare_all(values, new.baseline, Rules(alpha=alpha, test=test))
+    return {v: Moved(c.difference.mean, c.difference.low, c.difference.high, c.p, c.adjusted) for v, c in found.items()}
+
+
+def unpaired(old: Mapping[int, float], new: Mapping[int, float], alpha: float) -> Moved:
+    """Change of a mean between two sets of seeds that may share some, with Student's interval of confidence 1 - alpha.
+
+    Var = s^2 / n + s'^2 / n' - 2 c cov / (n n') with c shared seeds, whose covariance is their own. Degrees of freedom:
+    Welch's where none is shared, one less than the shared seeds where all are, else one less than the smaller set.
+    """
+    if not old or not new:
+        return Moved(None)
+    mean = _mean(new) - _mean(old)
+    n, m = len(old), len(new)
+    if min(n, m) < 2:
+        return Moved(mean)
+    a, b = np.array(list(old.values())), np.array(list(new.values()))
+    shared = sorted(old.keys() & new.keys())
+    parts = float(a.var(ddof=1)) / n, float(b.var(ddof=1)) / m
+    covariance = float(np.cov([old[s] for s in shared], [new[s] for s in shared])[0, 1]) if len(shared) > 1 else 0.0
+    variance = sum(parts) - 2 * len(shared) * covariance / (n * m)
+    if variance <= 1e-24 * max(1.0, float(abs(a).max()), float(abs(b).max())) ** 2:
+        return Moved(mean)
+    df = float(min(n, m) - 1)
+    if not shared:
+        df = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
+    half = float(stats.t.ppf(1 - alpha / 2, df)) * math.sqrt(variance)
+    return Moved(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), df)))
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return float(np.mean(list(values.values())))
+
+
+def _agreement(old: Side, new: Side, variant: str, moved: Moved) -> Agreement:
+    if not _comparable(old, new, variant):
+        return "not comparable"
+    one, other = (_runs(side, variant) for side in (old, new))
+    if one and _outcomes(one) == _outcomes(other):
+        same = all(one[key].fingerprint == other[key].fingerprint for key in one)
+        return "same runs" if same else "equal"
+    if moved.low is None or moved.high is None:
+        return "unknown"
+    return "agree" if moved.low <= 0 <= moved.high else "differ"
+
+
+# ---- reasons
+
+
+def _runs(side: Side, variant: str) -> dict[tuple[str, int], Run]:
+    """The runs that a row's estimate is made of."""
+    return {(name, s): side.runs[name][s] for name in (side.baseline, variant) for s in side.rows[variant].seeds}
+
+
+def _outcomes(runs: Mapping[tuple[str, int], Run]) -> dict[tuple[str, int], tuple[str, float | None]]:
+    return {key: (run.weights, run.error) for key, run in runs.items()}
+
+
+def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
+    """What differs between the sides in what a row is made of, a line each."""
+    one, other = _runs(old, variant), _runs(new, variant)
+    found = []
+    if old.baseline != new.baseline:
+        found.append(f"baseline: {old.baseline} -> {new.baseline}")
+    for name, tell in (("data", "data"), ("code", "code")):
+        a, b = ({getattr(run, tell)[:12] for run in runs.values()} for runs in (one, other))
+        if a != b:
+            found.append(f"{name}: {_set(a)} -> {_set(b)}")
+    found += _settings_differ(old, new, variant)
+    seeds = [", ".join(map(str, side.rows[variant].seeds)) or "none" for side in (old, new)]
+    if seeds[0] != seeds[1]:
+        found.append(f"seeds: {seeds[0]} -> {seeds[1]}")
+    for name in ENVIRONMENT:
+        a, b = ({run.environment[name] for run in runs.values()} for runs in (one, other))
+        if a != b:
+            found.append(f"environment, {name}: {_set(a)} -> {_set(b)}")
+    rules = [(name, old.rows[variant].rule[name], new.rows[variant].rule[name]) for name in RULE]
+    found += [f"rule, {name}: {a} -> {b}" for name, a, b in rules if not _equal(a, b)]
+    family = [sum(1 for row in side.rows.values() if row.verdict) for side in (old, new)]
+    if family[0] != family[1]:
+        found.append(f"rule, comparisons with a verdict: {family[0]} -> {family[1]}")
+    if not found and _outcomes(one) != _outcomes(other):
+        found.append("the runs were made again and came out otherwise, though all that is recorded of them is the same")
+    return tuple(found)
+
+
+def _settings_differ(old: Side, new: Side, variant: str) -> list[str]:
+    """Settings that changed, of the variant and of the baseline; what changed alike in both is one line."""
+    own, base = _settings(old, new, variant, variant), _settings(old, new, old.baseline, new.baseline)
+    shared = [name for name in own if base.get(name) == own[name]]
+    return [
+        *(f"settings, {name}: {own[name]}" for name in shared),
+        *(f"settings of {new.baseline}, {name}: {change}" for name, change in base.items() if name not in shared),
+        *(f"settings of {variant}, {name}: {change}" for name, change in own.items() if name not in shared),
+    ]
+
+
+def _settings(old: Side, new: Side, before: str, after: str) -> dict[str, str]:
+    """Settings of a variant that changed. One that a side does not know had no switch in its code: no effect there."""
+    a = next((run.settings for run in old.runs[before].values() if run.settings), {})
+    b = next((run.settings for run in new.runs[after].values() if run.settings), {})
+    return {name: f"{a[name]} -> {b[name]}" for name in a if name in b and a[name] != b[name]}
+
+
+def _set(values: set[str]) -> str:
+    return " and ".join(sorted(values)) or "none"
+
+
+def _equal(one: str, other: str) -> bool:
+    """As texts, or as numbers: a rule may have been written with other digits."""
+    try:
+        return one == other or math.isclose(float(one), float(other), rel_tol=1e-9)
+    except ValueError:
+        return False

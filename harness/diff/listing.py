@@ -1,0 +1,135 @@
+"""A comparison of two reports as a table to read, as CSV and as JSON."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from harness.diff.compare import Change, same_runs
+from harness.diff.sides import Row, Side
+
+COLUMNS = [
+    "variant", "old_difference", "old_low", "old_high", "new_difference", "new_low", "new_high", "change",
+    "change_low", "change_high", "p", "adjusted_p", "agreement", "old_verdict", "new_verdict", "verdict_changed", "why",
+]  # fmt: skip
+"""Of the CSV, and keys of a row of the JSON."""
+
+HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
+
+
+def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
+    """What `harness diff` prints: a line a variant, then why each verdict changed, then what all rows share."""
+    lines = [f"old: {old.name}   new: {new.name}"]
+    if same_runs(old, new):
+        lines.append("Both hold the same runs (the fingerprints are equal).")
+    lines += ["", *_aligned([HEAD, *(_line(change) for change in changes)]), ""]
+    lines += _summary(changes)
+    lines += _changed([change for change in changes if change.verdict_changed])
+    rest = _elsewhere(changes)
+    return "\n".join([*lines, *(["", "Differs, without a changed verdict:", *rest] if rest else [])])
+
+
+def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """A row a variant, with every digit; `why` as one text."""
+    return [row | {"why": "; ".join(row["why"])} for row in _records(changes)]
+
+
+def as_json(old: Side, new: Side, changes: Sequence[Change]) -> dict[str, Any]:
+    """All of it, for other programs."""
+    return {
+        "old": old.name,
+        "new": new.name,
+        "same_runs": same_runs(old, new),
+        "changed_verdicts": sum(change.verdict_changed for change in changes),
+        "rows": _records(changes),
+    }
+
+
+def _records(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    found = []
+    for change in changes:
+        old, new, moved = change.old, change.new, change.moved
+        values = (
+            change.variant,
+            *((old.difference, old.low, old.high) if old else [None] * 3),
+            *((new.difference, new.low, new.high) if new else [None] * 3),
+            moved.mean, moved.low, moved.high, moved.p, moved.adjusted, change.agreement,
+            old.verdict or None if old else None, new.verdict or None if new else None, change.verdict_changed,
+            list(change.why),
+        )  # fmt: skip
+        found.append(dict(zip(COLUMNS, values, strict=True)))
+    return found
+
+
+def _line(change: Change) -> tuple[str, ...]:
+    moved = change.moved
+    interval = f"{moved.low:+.2f} to {moved.high:+.2f}" if moved.low is not None and moved.high is not None else "-"
+    if change.old is None or change.new is None:
+        estimates = "only in the new" if change.old is None else "only in the old"
+    else:
+        estimates = change.agreement
+    return (
+        change.variant,
+        _estimate(change.old),
+        _estimate(change.new),
+        "-" if moved.mean is None else f"{moved.mean:+.2f}",
+        interval,
+        estimates,
+        _verdicts(change),
+    )
+
+
+def _estimate(row: Row | None) -> str:
+    return "-" if row is None or row.difference is None else f"{row.difference:+.2f}"
+
+
+def _verdicts(change: Change) -> str:
+    old, new = ((row.verdict or "none") if row else "-" for row in (change.old, change.new))
+    return f"{old} -> {new}" if change.verdict_changed else new if change.new else old
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def _summary(changes: Sequence[Change]) -> list[str]:
+    both = [change for change in changes if change.old and change.new]
+    if not both or not both[0].new:
+        return ["No row is in both."]
+    alpha = float(both[0].new.rule["alpha"])
+    said = Counter(change.agreement for change in both)
+    tested = said["agree"] + said["differ"]
+    lines = []
+    if tested:
+        sure = sum(change.moved.adjusted is not None and change.moved.adjusted <= alpha for change in both)
+        lines.append(
+            f"Estimates: of {tested}, {said['agree']} agree and {said['differ']} differ by an interval of their own "
+            f"({100 * (1 - alpha):g} %; chance alone gives about {alpha * tested:.1g}), {sure} among all {tested} "
+            "together."
+        )
+    changed = sum(change.verdict_changed for change in both)
+    lines.append(f"Verdicts: {changed} of {len(both)} changed." if changed else "Verdicts: none changed.")
+    return lines
+
+
+def _changed(changes: Sequence[Change]) -> list[str]:
+    """Why verdicts changed: first what differs in every row whose verdict did, then what each has of its own."""
+    shared = [why for why in changes[0].why if all(why in change.why for change in changes)] if changes[1:] else []
+    lines = ["", "Differs in every row with another verdict:", *(f"  {why}" for why in shared)] if shared else []
+    for change in changes:
+        own = [why for why in change.why if why not in shared]
+        if own:
+            lines += ["", f"{change.variant}: {_verdicts(change)}; these differ:", *(f"  {why}" for why in own)]
+    return lines
+
+
+def _elsewhere(changes: Sequence[Change]) -> list[str]:
+    """What differs in rows that kept their verdict: each reason once, with the rows that have it."""
+    found: dict[str, list[str]] = {}
+    kept = [change for change in changes if change.old and change.new and not change.verdict_changed]
+    for change in kept:
+        for why in change.why:
+            found.setdefault(why, []).append(change.variant)
+    return [
+        f"  {why} ({'all rows' if len(names) == len(changes) else ', '.join(names)})" for why, names in found.items()
+    ]

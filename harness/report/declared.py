@@ -1,0 +1,77 @@
+"""What the report says of the declaration: whether it was written down before the runs, and what changed since."""
+
+from typing import Any
+
+from harness.report.cells import Results
+from harness.report.looks import standing
+from harness.report.markdown import code, joined
+from harness.report.numbers import value
+from harness.settings.declared import SHORT, Change, Entry, changes
+from harness.settings.study import Study
+
+UNWRITTEN = "It was not written down before the runs: `harness check` does so."
+
+SHOWN = 6
+"""Changed values that are named one by one."""
+
+
+def text(study: Study, results: Results, seen: list[Entry]) -> str:
+    """When the declaration was written down, and every change of it once runs were there."""
+    there = _there(results)
+    sentences = [_first(seen[0], there) if seen else UNWRITTEN]
+    sentences += [_change(change, there) for change in changes(seen)]
+    now = standing(study, results)
+    if now.judged and now.look is None and len(now.ended) < len(now.seeds):
+        sentences.append(
+            f"The verdicts were given with {len(now.ended)} of {len(now.seeds)} seeds complete and without a declared "
+            "rule for looking early; `harness report --interim` withholds them until the study is done."
+        )
+    if seen and seen[-1].declaration != study.declaration:
+        sentences.append("**The study's file has changed since it was last checked.**")
+    return " ".join(sentences)
+
+
+def warnings(results: Results, seen: list[Entry]) -> list[str]:
+    """Changes that came after runs of this report, other than what a declared rule allows."""
+    there = _there(results)
+    return [_change(change, there) for change in changes(seen) if there & set(change.runs) and not change.by_rule]
+
+
+def _there(results: Results) -> set[str]:
+    return {cell.run.fingerprint[:SHORT] for cell in results.all if cell.run and cell.status != "stale"}
+
+
+def _first(entry: Entry, there: set[str]) -> str:
+    if not entry.runs:
+        return "It was first written down before any run."
+    return f"It was first written down when {_runs(entry.runs, there)} had been made."
+
+
+def _runs(runs: list[str], there: set[str]) -> str:
+    """`40 runs, none of which is in this report`."""
+    still = len(there & set(runs))
+    which = "all of them" if still == len(runs) else f"{still} of them" if still else "none of them"
+    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} ({which} in this report)"
+
+
+def _change(change: Change, there: set[str]) -> str:
+    if change.by_rule:
+        seeds = joined([str(seed) for seed in change.added])
+        return f"Seeds {seeds} were added after {_runs(change.runs, there)}, as the declared looks allow."
+    named = [f"{code(name)} from {_shown(a)} to {_shown(b)}" for name, (a, b) in list(change.changed.items())[:SHOWN]]
+    more = len(change.changed) - len(named)
+    listed = joined([*named, f"{more} more"] if more else named)
+    rule = (
+        " Seeds were added without a declared rule (`looks`): the verdicts may err more often than alpha says."
+        if change.added
+        else ""
+    )
+    return f"The declaration **changed after {_runs(change.runs, there)}**: {listed}.{rule}"
+
+
+def _shown(given: Any) -> str:
+    if given is None:
+        return "nothing"
+    if isinstance(given, dict):
+        return f"{len(given)} settings"
+    return code(value(given))

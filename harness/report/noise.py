@@ -1,0 +1,219 @@
+"""Real runs of one net against itself: the section of the calibration that is no simulation.
+
+It reads the results of the study `noise`, whose variants are one net each with another source of randomness let go.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.files import write_bytes, write_csv
+from harness.randomness import HELD
+from harness.report import noise_figures, noise_text
+from harness.report.cells import Results, read_results
+from harness.report.evidence import wrong_answers
+from harness.report.verified import FILE, identity, read_verified
+from harness.settings.study import Study, load_study
+from harness.statistics import noise
+from harness.statistics.comparison import Comparison, Rules, Test, compare_all
+from harness.statistics.noise import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
+
+STUDY = Path("experiments/noise/study.yaml")
+
+CUTS = 200
+"""Ways in which a source's runs are cut into arms; of each, as many of each simulated set of runs."""
+
+STUDIES = 400
+"""Simulated sets of runs."""
+
+LEAST_RUNS = 8
+"""Runs of a source that are cut: with fewer, an arm of a quarter has less than two."""
+
+SEED = 20120930
+
+FLOOR_COLUMNS = [
+    "source", "runs", "declared", "images", "error", "sd", "low", "high", "confidence", "binomial", "flips", "common",
+    "disagree",
+]  # fmt: skip
+AA_COLUMNS = [
+    "source", "design", "test", "seeds", "comparisons", "cuts", "p", "share", "low", "high", "worth", "distance_p",
+    "family_error", "family_low", "family_high",
+]  # fmt: skip
+
+ALL = "all rows"
+"""Stands for the mean over the sources in tables and figures: no variant's name has a space."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A variant of the study: its finished runs of `declared` ones. `errors`: in percent, one a run.
+
+    `wrong`: (runs, images), None where they were not tested on as many images; `floor`: of two runs at least.
+    """
+
+    name: str
+    declared: int
+    errors: NDArray[np.float64]
+    wrong: NDArray[np.bool_] | None
+    floor: Floor | None
+
+    @property
+    def runs(self) -> int:
+        return len(self.errors)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Runs of one seed that were trained apart.
+
+    `variants`: those whose runs with the held seed were; `equal`: these runs, to the last bit. `again`: runs of the
+    baseline that were made again whole, `sound` of them with every number as it was; `comparison`: what the report's
+    function makes of the sound ones against themselves, None without any.
+    """
+
+    variants: tuple[str, ...]
+    equal: bool
+    again: int
+    sound: int
+    comparison: Comparison | None
+
+
+def section(root: Path, out: Path) -> list[str]:
+    """The section's lines of Markdown; its figures and tables are written into `out`.
+
+    Raises `UserError` for results that are broken.
+    """
+    path = root / STUDY
+    if not path.exists():
+        return noise_text.absent("No study of one net against itself is declared here.")
+    study = load_study(path)
+    results = read_results(study, None, root)
+    sources = read_sources(study, results)
+    if all(source.floor is None for source in sources if source.name == study.baseline):
+        return noise_text.absent("The study of one net against itself has not been run.")
+    rows = compared(sources, study.file.confidence)
+    write_csv(out / "noise.csv", floor_rows(sources, study.file.confidence), FLOOR_COLUMNS)
+    write_bytes(out / "noise.svg", noise_figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
+    if rows:
+        write_csv(out / "aa.csv", aa_rows(rows), AA_COLUMNS)
+        write_bytes(out / "aa.svg", noise_figures.distributions(rows, study.baseline, ALL))
+    return noise_text.text(study, sources, rows, twins(study, results, root), out.name)
+
+
+def read_sources(study: Study, results: Results) -> list[Source]:
+    """The study's variants with what their finished runs answered."""
+    found = []
+    for name in study.variants:
+        runs = results.finished(name).values()
+        answers = [wrong_answers(run) for run in runs]
+        wrong = np.stack(answers) if len({len(one) for one in answers}) == 1 else None
+        floor = noise.floor(wrong, study.file.confidence) if wrong is not None and len(wrong) > 1 else None
+        errors = np.array([run.metrics["test_top1"] for run in runs])
+        found.append(Source(name, len(results.of(name)), errors, wrong, floor))
+    return found
+
+
+def compared(
+    sources: Sequence[Source], confidence: float, count: int = CUTS, studies: int = STUDIES
+) -> dict[str, list[Against]]:
+    """By source: its runs against themselves in every design, by every test; and the mean of all, as ALL.
+
+    ALL is over the sources with as many runs as most have, where there are several.
+    """
+    own = [source for source in sources if source.runs >= LEAST_RUNS]
+    sizes = [source.runs for source in own]
+    rows: dict[str, list[Against]] = {source.name: [] for source in own}
+    for design in (PAIR, FAMILY):
+        for test in design.tests:
+            held = {runs: _reference(runs, design, test, 1 - confidence, count, studies) for runs in sorted(set(sizes))}
+            seen: dict[str, Shares] = {}
+            for place, source in enumerate(own):
+                rng = np.random.default_rng([SEED, design.arms, place])
+                tables = source.errors[noise.cuts(rng, source.runs, design.arms, count)]
+                seen[source.name] = noise.by_the_report(tables, test, 1 - confidence)
+                rows[source.name].append(
+                    noise.against([seen[source.name]], held[source.runs], design, test, source.runs, count, confidence)
+                )
+            most = max(sizes, key=sizes.count, default=0)
+            like = [seen[source.name] for source in own if source.runs == most]
+            if len(like) > 1:
+                together = noise.against(like, held[most], design, test, most, count, confidence)
+                rows.setdefault(ALL, []).append(together)
+    return rows
+
+
+def _reference(runs: int, design: Design, test: Test, alpha: float, count: int, studies: int) -> Shares:
+    rng = np.random.default_rng([SEED, runs, design.arms, *test.encode()])
+    return noise.simulated(rng, runs, design, test, alpha, count, studies)
+
+
+def twins(study: Study, results: Results, root: Path) -> Twins:
+    """What runs of one seed came to that were trained apart: with the held seed, and made again by `harness verify`."""
+    runs = {name: results.finished(name)[HELD] for name in study.variants if HELD in results.finished(name)}
+    # A copied run has the fingerprint of the one that it is copied from.
+    apart = len({run.fingerprint for run in runs.values()}) == len(runs) > 1
+    ends = {(run.hashes.weights, run.hashes.losses, wrong_answers(run).tobytes()) for run in runs.values()}
+    own = results.finished(study.baseline)
+    verified = read_verified(root / study.folder / FILE)
+    again = {
+        seed: verified[key]
+        for seed, run in own.items()
+        if (key := f"{study.baseline}-{seed}") in verified
+        and verified[key].whole
+        and verified[key].record == identity(run.fingerprint, run.hashes)
+    }
+    # Verified: every number of the second run is that of the first.
+    values = {seed: own[seed].metrics["test_top1"] for seed, one in again.items() if one.verified}
+    judged = compare_all({"first": values, "again": values}, "first", Rules(1 - study.file.confidence))
+    return Twins(
+        tuple(runs) if apart else (),
+        len(ends) == 1,
+        len(again),
+        len(values),
+        judged["again"] if values else None,
+    )
+
+
+# ---- tables
+
+
+def floor_rows(sources: Sequence[Source], confidence: float) -> list[dict[str, Any]]:
+    """Rows of noise.csv: one a source."""
+    table: list[dict[str, Any]] = []
+    for source in sources:
+        row: dict[str, Any] = {"source": source.name, "runs": source.runs, "declared": source.declared}
+        if f := source.floor:
+            row |= {"images": f.images, "error": _short(f.mean), "confidence": confidence}
+            row |= {key: _short(getattr(f, key)) for key in FLOOR_COLUMNS if hasattr(f, key) and key not in row}
+        table.append(row)
+    return table
+
+
+def aa_rows(rows: Mapping[str, Sequence[Against]]) -> list[dict[str, Any]]:
+    """Rows of aa.csv: one a source, design, test and p of GRID; what does not depend on p stands with the first."""
+    table: list[dict[str, Any]] = []
+    for source, own in rows.items():
+        for one in own:
+            for place, p in enumerate(GRID.tolist()):
+                row: dict[str, Any] = {
+                    "source": source, "design": one.design.name, "test": one.test, "seeds": one.seeds,
+                    "comparisons": one.design.arms - 1, "cuts": one.cuts, "p": _short(p),
+                    "share": _short(one.observed[place]), "low": _short(one.low[place]),
+                    "high": _short(one.high[place]),
+                }  # fmt: skip
+                if place == 0:
+                    row |= {
+                        "worth": _short(one.worth) if one.worth else None, "distance_p": _short(one.distance_p),
+                        "family_error": _short(one.family), "family_low": _short(one.family_low),
+                        "family_high": _short(one.family_high),
+                    }  # fmt: skip
+                table.append(row)
+    return table
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,58 @@
+"""Every variant trained and evaluated in a new interpreter: `python -m tests.reliability.condition FILE`.
+
+FILE is JSON: `images`, `out` (a folder), `abreast` (runs at once), `mapped` (images are read from their file, batch by
+batch), and `runs` of name and settings file. Each run leaves its folder and its results below `out`.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.reliability.forks import evaluation, fork, preload, training, wait
+
+
+def _map_images() -> None:
+    import harness.data.batches
+
+    harness.data.batches.IN_MEMORY = 0
+
+
+def _strict() -> None:
+    """Fail where an operator was allowed that torch knows to have no deterministic form."""
+    import torch
+
+    import harness.train.run
+
+    write = harness.train.run.write_run
+
+    def checked(*arguments: Any) -> None:
+        if not torch.are_deterministic_algorithms_enabled() or torch.is_deterministic_algorithms_warn_only_enabled():
+            raise AssertionError("the run was not made under deterministic algorithms")
+        write(*arguments)
+
+    harness.train.run.write_run = checked
+
+
+def main() -> int:
+    """Make every run; the exit status is the number of those that failed."""
+    job = json.loads(Path(sys.argv[1]).read_text())
+    out, images, failed = Path(job["out"]), Path(job["images"]), 0
+    before: list[Callable[[], None]] = [_strict, *([_map_images] if job["mapped"] else [])]
+    preload()
+    runs = job["runs"]
+    for first in range(0, len(runs), job["abreast"]):
+        group = runs[first : first + job["abreast"]]
+        for stage in (0, 1):
+            pids = []
+            for name, settings in group:
+                run = f"runs/{name}"
+                words = (training(settings, images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
+                pids.append(fork(words, out, out / f"{name.replace('/', '-')}.log", *before))
+            failed += sum(wait(pid) != 0 for pid in pids)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

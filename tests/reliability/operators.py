@@ -1,0 +1,109 @@
+"""Every operator that a run computes with, recorded, and why it is deterministic on CUDA.
+
+torch raises for an operator that it knows to be not (`torch.use_deterministic_algorithms`); its documentation lists
+those, and those that it then computes by another algorithm. The rest is named here, one by one: a new operator has to
+be looked at before it is trusted.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.data.pack import pack
+from harness.settings.parse import parse
+from harness.settings.schema import DataSettings, Settings
+from harness.settings.study import load_study
+from tests.reliability.forks import fork_call, wait
+from tests.reliability.table import REASONS, reason
+from tests.reliability.tally import Tally
+from tests.reliability.variants import ROOT
+
+KIND = "operators"
+
+SMALL: dict[str, Any] = {
+    "width": 0.25, "fc_width": 16, "local_width": 32, "epochs": 1, "batch": 8, "curve_images": 8, "crop_chunk": 1,
+    "classes": None, "device": "cpu", "workers": 0, "pretrained": "", "lr": 0.001, "bias_lr": 1.0, "momentum": 0.9,
+    "drop_factor": 0.1, "drops": [0.5], "patience": 5, "conv1_slow": 1.0, "conv1_freeze": 1.0, "colour_until": 1.0,
+}  # fmt: skip
+"""What makes a run of any study short and like others: numbers of kernels and images, and rates, change no operator."""
+
+
+def studies() -> dict[str, Settings]:
+    """One variant for each set of settings that any declared study has, when it is made short."""
+    found: dict[str, Settings] = {}
+    for path in sorted(ROOT.glob("experiments/**/study.yaml")):
+        study = load_study(path)
+        for name, settings in study.variants.items():
+            values = settings.model_dump()
+            given = {key: value for key, value in SMALL.items() if key in values}
+            small = parse(Settings, values | _allowed(values, given), f"{path}: {name}")
+            if small not in found.values():
+                found[f"{study.name}/{name}"] = small
+    return found
+
+
+def _allowed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Nets of their own keep what they leave no choice in."""
+    kept = set()
+    if values["net"].startswith("cifar"):
+        kept |= {"fc_width", "width"}
+    if values["net"] != "cifar_local":
+        kept |= {"local_width"}
+    return {key: value for key, value in given.items() if key not in kept}
+
+
+def record(settings: Settings, images: Path, folder: Path) -> list[str]:
+    """Operators of one run: training with its validation and, for small images, evaluation."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from harness.evaluate import evaluate
+    from harness.train.run import train
+
+    seen: set[str] = set()
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.add(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Recorder():
+        train(settings, 0, images, folder / "run", 1e9, "operators")
+        if settings.geometry == "small":  # it is the same for all, and ten crops of large images take long
+            evaluate(folder / "run", images, folder / "results")
+    return sorted(seen)
+
+
+def operators(tally: Tally, folder: Path, sample: bool) -> dict[str, str]:
+    """Run every variant of every study once; returns each operator that was seen and its reason."""
+    folder.mkdir()
+    seen: set[str] = set()
+    chosen = studies()
+    if sample:
+        chosen = {name: s for name, s in chosen.items() if name in ("components/base", "cifar10/base")}
+    images: dict[int, Path] = {}
+    for number, (name, settings) in enumerate(chosen.items()):
+        size = {"small": 32, "medium": 128, "imagenet": 256}[settings.geometry]
+        if size not in images:
+            images[size] = folder / f"images-{size}"
+            pack(
+                DataSettings(source="synthetic", size=size, train_limit=40, validation=0.5, test_limit=10), images[size]
+            )
+        place = folder / str(number)
+        place.mkdir()
+
+        def go(settings: Settings = settings, size: int = size, place: Path = place) -> int:
+            (place / "seen.json").write_text(json.dumps(record(settings, images[size], place)))
+            return 0
+
+        status = wait(fork_call(go, place, place / "log"))
+        last = (place / "log").read_text().strip().splitlines()[-1:]
+        tally.add(KIND, "a variant of any study runs with no warn-only", not status, f"{name}: {last}")
+        if not status:
+            seen |= set(json.loads((place / "seen.json").read_text()))
+    for operator in sorted(seen):
+        tally.add(KIND, "an operator has its reason", bool(reason(operator)), f"{operator}: look whether it is "
+                  "deterministic on CUDA, and add it to tests/reliability/table.py")  # fmt: skip
+    if not sample:
+        for operator in sorted(set(REASONS) - {op.removesuffix(".default") for op in seen}):
+            tally.add(KIND, "an operator has its reason", False, f"{operator}: no variant uses it; take it out")
+    return {operator: reason(operator) for operator in sorted(seen)}

@@ -1,0 +1,125 @@
+"""The report on all that was tried: reliability.md, and reliability.csv."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from harness.files import write_csv, write_text
+from harness.provenance import machine, versions
+from tests.reliability.numerics import Distance
+from tests.reliability.tally import COLUMNS, Tally
+
+
+@dataclass
+class Found:
+    """What was measured beside the counts: distances of losses, and operators with their reasons."""
+
+    distances: list[Distance] = field(default_factory=list)
+    operators: dict[str, str] = field(default_factory=dict)
+
+
+INTRODUCTION = """\
+What a run has to stand was done to it, and counted: each number here is of trials that were run, by
+`nox -s reliability`; a smaller sample runs in the tests. *Survived* means to the bit: the streams, losses, weights,
+predictions and errors that it ends in are those of the run that nothing was done to. The variants are those of
+`experiments/study.yaml` and `experiments/claims-small/study.yaml` with all their settings but an eighth of the epochs
+and batches of 32, on some of the embedded images.
+"""
+
+KINDS = {
+    "determinism": "The same bits under other circumstances. Each is an interpreter of its own, in which every "
+    "variant is trained and evaluated.",
+    "other numerics": "What does change the bits, and by how much; survived means finished. Threads, precision and "
+    "compilation are recorded with every run.",
+    "operators": "A variant a trial, of every declared study, made small; then an operator a trial, of all that these "
+    "runs computed with.",
+    "kill -9": "Killed from outside at a random moment of the place named, or by itself at a seam too short to be met.",
+    "after kills": "What those runs came to: a run is killed several times before it is done.",
+    "signals and locks": "Told to stop; and started twice.",
+    "full disk": "No space is left, at a random moment.",
+    "damaged checkpoint": "Both checkpoints of a run that was killed are kept; one is damaged, or both.",
+    "kill -9 in other stages": "Killed at a random moment, and the same command again.",
+    "DVC killed alone": "The trainer is left behind by the pipeline that started it.",
+    "fuzzing": "Inputs drawn by hypothesis: settings of any kind, and files that are cut, emptied, flipped, "
+    "overwritten, lengthened, of another type or shape.",
+}
+
+
+def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float, cpu: float) -> None:
+    """Write reliability.md and reliability.csv into `folder`; `seconds` and `cpu`: how long all of it took."""
+    rows = tally.rows()
+    write_csv(folder / "reliability.csv", rows, COLUMNS)
+    where, made = machine(torch.device("cpu"), 1), versions()
+    bad = sum(count.tried for (kind, what), count in tally.counts.items() if kind == "fuzzing" and "valid" not in what)
+    lines = [
+        "# Reliability",
+        "",
+        INTRODUCTION,
+        f"{sum(count.tried for count in tally.counts.values()):,} trials, {tally.lost} lost: "
+        f"{tally.tried('kill -9') + tally.tried('kill -9 in other stages'):,} times `kill -9`, "
+        f"{tally.tried('full disk'):,} full disks, {tally.tried('damaged checkpoint'):,} damaged checkpoints, "
+        f"{bad:,} bad inputs.",
+        "",
+        f"{where['cpu']}, {where['instructions']}, {where['os']}, Python {made['python']}, torch {made['torch']}; "
+        f"{seconds / 60:.0f} minutes, of one core's time {cpu / 60:.0f}; moments and damages drawn with seed {seed}.",
+    ]
+    for kind in dict.fromkeys(kind for kind, _ in tally.counts):
+        lines += ["", f"## {kind[0].upper()}{kind[1:]}", "", KINDS.get(kind, ""), ""]
+        lines += ["| what | tried | survived | lost | |", "|:--|--:|--:|--:|:--|"]
+        for row in rows:
+            if row["kind"] == kind:
+                cells = (row["what"], row["tried"], row["survived"], row["lost"], row["note"])
+                lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        if kind == "other numerics":
+            lines += _distances(found.distances)
+        if kind == "operators":
+            lines += _operators(found.operators)
+    write_text(folder / "reliability.md", "\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _distances(distances: list[Distance]) -> list[str]:
+    """The distance of each variant's losses from those of the run with one thread, in float32, not compiled."""
+    lines = [
+        "",
+        "Largest difference over the loss, of all steps, and the first step that differs:",
+        "",
+    ]
+    columns = list(dict.fromkeys(d.what for d in distances))
+    lines += ["| variant | steps | " + " | ".join(columns) + " |", "|:--|--:|" + "--:|" * len(columns)]
+    by: dict[str, dict[str, Distance]] = defaultdict(dict)
+    for d in distances:
+        by[d.variant][d.what] = d
+    for variant, mine in by.items():
+        steps = next(iter(mine.values())).steps
+        cells = [_distance(mine[what]) if what in mine else "" for what in columns]
+        lines.append(f"| `{variant}` | {steps} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _distance(d: Distance) -> str:
+    return "none" if d.first is None else f"{d.largest:.1e} (step {d.first})"
+
+
+def _operators(operators: dict[str, str]) -> list[str]:
+    """Operators by the reason for which they are deterministic on CUDA."""
+    by: dict[str, list[str]] = defaultdict(list)
+    for operator, why in operators.items():
+        by[why].append(operator.removeprefix("aten.").removesuffix(".default"))
+    lines = [
+        "",
+        "Why each is deterministic on a CUDA device: torch raises for those that it knows to be not "
+        "(`torch.use_deterministic_algorithms(True)`, no warn-only); the tests marked `gpu` run them there twice and "
+        "compare the bits. These names were recorded on the CPU, forward, backward, update and evaluation:",
+        "",
+        "| why | operators |",
+        "|:--|:--|",
+    ]
+    for why, names in sorted(by.items(), key=lambda item: -len(item[1])):
+        lines.append(f"| {_cell(why)} | {', '.join(f'`{name}`' for name in names)} |")
+    return lines

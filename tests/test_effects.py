@@ -1,0 +1,499 @@
+"""Effects beside the compared error: each is what its runs' files say, and none says more than that."""
+
+import csv
+import dataclasses
+import json
+import math
+import re
+import shutil
+import time
+import tracemalloc
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_study import diverge, make_results, make_run, make_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.errors import UserError
+from harness.report import sections, tables
+from harness.report.cells import Results, read_results
+from harness.report.designs import components, factorials
+from harness.report.effects import Effects, effects_of
+from harness.report.effects_section import effects_csv, effects_section
+from harness.report.numbers import estimate, ratio
+from harness.report.render import render, to_markdown
+from harness.settings.study import Study
+from harness.statistics.effects import LevelRatio, Ratio, Reached, level_ratio, log_ratio
+from harness.statistics.paired import compare
+
+DESIGNS = """
+name: designs
+title: Switches together
+purpose: Three components, alone and together.
+data: {source: fashion-mnist-8k}
+seeds: [0, 1, 2, 3, 4]
+settings: {preset: [paper, small], width: 0.5, colour: 0, epochs: 12, curve_images: 500}
+factors:
+  no-dropout: {dropout: 0}
+  no-augment: {augment: false}
+  no-lrn: {lrn: false}
+plan:
+  - kind: one_factor
+  - kind: factorial
+    factors: [no-dropout, no-augment]
+  - kind: add_one_in
+"""
+
+POINTS = {
+    "no-dropout": 2.0, "no-augment": 3.0, "no-lrn": 0.3, "no-dropout_no-augment": 8.0, "all": 9.0,
+    "all-but-no-dropout": 4.0, "all-but-no-augment": 3.0, "all-but-no-lrn": 8.5,
+}  # fmt: skip
+"""Points of test error, variant less baseline: dropout and augmentation do part of the same work."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """A study with a factorial and with components added and taken out, all finished."""
+    root = tmp_path_factory.mktemp("designs")
+    study = make_study(root, DESIGNS)
+    rng = np.random.default_rng(0)
+    for cell in study.cells:
+        points = POINTS.get(cell.variant, 0.0)
+        changes = {
+            "metrics__train_top1": 15.0 - points / 2 + float(rng.normal(0, 0.5)),
+            "provenance__wall_seconds": 60.0 - 2 * points + float(rng.normal(0, 3)),
+        }
+        make_run(root / cell.results, study.variants[cell.variant], cell.seed, points, **changes)
+    return study, root
+
+
+@pytest.fixture(scope="module")
+def report(made: tuple[Study, Path]) -> str:
+    """The study's report; its tables lie beside it."""
+    study, root = made
+    return render(study, None, root).read_text()
+
+
+@pytest.fixture
+def own(made: tuple[Study, Path], tmp_path: Path) -> tuple[Study, Path]:
+    """The same results, to be changed."""
+    study, root = made
+    shutil.copytree(root, tmp_path / "own")
+    return study, tmp_path / "own"
+
+
+def found(study: Study, root: Path) -> Effects:
+    return effects_of(study, read_results(study, None, root))
+
+
+def stored(study: Study, root: Path, variant: str, name: str = "metrics.json") -> dict[int, Any]:
+    """A file of every seed of a variant, by seed."""
+    files = {seed: root / study.folder / "cells" / f"{variant}-{seed}" / name for seed in study.seeds}
+    return {seed: json.loads(path.read_text()) for seed, path in files.items()}
+
+
+def errors_of(study: Study, root: Path, variant: str) -> dict[int, float]:
+    return {seed: values["test_top1"] for seed, values in stored(study, root, variant).items()}
+
+
+def curve(study: Study, root: Path, variant: str, seed: int, column: str) -> list[float]:
+    with (root / study.folder / "cells" / f"{variant}-{seed}" / "history.csv").open(newline="") as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+# ---- epochs to a level
+
+
+def reached(*epochs: float, length: float = 20.0) -> dict[int, Reached]:
+    return {seed: Reached(one, length) for seed, one in enumerate(epochs)}
+
+
+def test_epochs_to_a_level_are_compared_on_the_log_scale() -> None:
+    one, other = (6.0, 8.0, 7.0, 10.0), (10.0, 12.0, 11.0, 15.0)
+    r = level_ratio(reached(*one), reached(*other))
+    plain = log_ratio(dict(enumerate(one)), dict(enumerate(other)))
+    assert (r.n, r.ratio, r.low, r.high, r.bound) == (4, plain.ratio, plain.low, plain.high, "")
+    assert r.p == 2 / 2**4  # all four on one side: the smallest that four pairs give
+    back = level_ratio(reached(*other), reached(*one))
+    assert (back.ratio, back.low) == (pytest.approx(1 / r.ratio), pytest.approx(1 / r.high))  # type: ignore[operator]
+    assert back.p == r.p
+
+
+def test_a_level_that_is_never_reached_leaves_a_bound_and_no_interval() -> None:
+    slow = level_ratio(reached(10, math.inf, 14, 16), reached(8, 9, 10, 11))
+    assert (slow.variant_never, slow.baseline_never, slow.neither, slow.bound) == (1, 0, 0, "at least")
+    assert slow.ratio == pytest.approx(stats.gmean([10 / 8, 20 / 9, 14 / 10, 16 / 11]))
+    assert (slow.low, slow.high, slow.p) == (None, None, 0.125)
+    fast = level_ratio(reached(8, 9, 10, 11), reached(10, math.inf, 14, 16))
+    assert (fast.bound, fast.ratio, fast.p) == ("at most", pytest.approx(1 / slow.ratio), slow.p)  # type: ignore[operator]
+    each = level_ratio(reached(8, math.inf), reached(math.inf, 9))
+    assert (each.ratio, each.bound, each.low, each.p) == (None, "at least", None, 1.0)
+    neither = level_ratio(reached(math.inf, 9, 10, 11), reached(math.inf, 9, 10, 12))
+    assert (neither.neither, neither.bound, neither.low) == (1, "", None)
+    assert neither.ratio == pytest.approx((11 / 12) ** (1 / 3))
+    assert level_ratio({}, {}) == LevelRatio(0, 0, 0, 0, None, "", None, None, None)
+
+
+def test_a_short_run_that_fell_short_says_nothing_of_a_longer_one() -> None:
+    # It had 10 epochs; the other needed 15: which of the two is faster is not known.
+    r = level_ratio(reached(math.inf, length=10.0), reached(15.0, length=20.0))
+    assert (r.p, r.variant_never) == (1.0, 1)
+    several = level_ratio(reached(*[math.inf] * 6, length=10.0), reached(*[15.0] * 6))
+    assert several.p == 1.0
+    assert level_ratio(reached(*[math.inf] * 6, length=15.0), reached(*[15.0] * 6)).p == 2 / 2**6
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.integers(1, 25), st.integers(1, 25)), min_size=1, max_size=7))
+def test_a_bound_holds_whatever_a_run_that_fell_short_would_have_needed(pairs: list[tuple[int, int]]) -> None:
+    whole = level_ratio(reached(*(a for a, _ in pairs), length=25), reached(*(b for _, b in pairs), length=25))
+    cut = [{s: Reached(e if e <= 15 else math.inf, 15) for s, e in enumerate(arm)} for arm in zip(*pairs, strict=True)]
+    r = level_ratio(cut[0], cut[1])
+    assert r.n == len(pairs)
+    if r.neither or r.ratio is None:
+        return
+    assert whole.ratio is not None
+    assert {"at least": whole.ratio >= r.ratio - 1e-9, "at most": whole.ratio <= r.ratio + 1e-9,
+            "": whole.ratio == pytest.approx(r.ratio)}[r.bound]  # fmt: skip
+
+
+def test_two_equal_arms_rarely_differ_in_the_epochs_to_the_baselines_level() -> None:
+    rng, n, epochs = np.random.default_rng(1), 8, np.arange(1, 17)
+    rejected, covered, studies = 0, [], 300
+    for _ in range(studies):
+        ends = 20 + rng.normal(0, 0.3, (n, 1)) + rng.normal(0, 0.4, (2, n, 1))
+        pace = np.exp(rng.normal(0, 0.05, (2, n, 1)))
+        curves = ends + 40 * pace * np.exp(-5 * epochs / 16) + rng.normal(0, 0.2, (2, n, 16))
+        below = curves <= curves[0, :, -1].max()
+        first = np.where(below.any(2), epochs[below.argmax(2)], math.inf).tolist()
+        r = level_ratio(reached(*first[1], length=16), reached(*first[0], length=16))
+        assert r.baseline_never == 0
+        rejected += r.p is not None and r.p <= 0.05
+        if r.low is not None and r.high is not None:
+            covered.append(r.low <= 1 <= r.high)
+    assert rejected <= 0.08 * studies  # 5 % and what chance adds to 300 studies
+    assert len(covered) > 0.4 * studies
+    assert sum(covered) >= 0.91 * len(covered)
+
+
+# ---- designs of a plan
+
+
+def test_the_cells_of_a_factorial_are_the_plans_variants(made: tuple[Study, Path]) -> None:
+    study, _ = made
+    (design,) = factorials(study)
+    assert design.factors == ("no-dropout", "no-augment")
+    assert design.cells == {
+        (0, 0): "base", (1, 0): "no-dropout", (0, 1): "no-augment", (1, 1): "no-dropout_no-augment",
+    }  # fmt: skip
+    assert design.clash == ""
+    assert [(c.factor, c.variants) for c in components(study)] == [
+        (name, ["all", f"all-but-{name}", "base", name]) for name in ("no-dropout", "no-augment", "no-lrn")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("no-augment: {augment: false}", "no-augment: {augment: false, dropout: 0.2}"),  # both set dropout
+        ("plan:", "variants: {base: {lr: 0.02}}\nplan:"),  # the baseline is not the cell without any switch
+        ("plan:", "variants: {base: {dropout: 0}}\nplan:"),  # but the one with the first alone
+    ],
+)
+def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, new: str) -> None:
+    study = make_study(tmp_path, DESIGNS.replace(old, new))
+    (design,) = factorials(study)
+    assert "alone" in design.clash
+    assert "no-dropout" not in {c.factor for c in components(study)}
+    make_results(study, tmp_path)
+    said = effects_section(found(study, tmp_path), study, tmp_path)
+    assert said["factorials"] == []
+    assert said["no_factorial"] == [
+        f"The factorial of `no-dropout` and `no-augment` has no effects here: {design.clash}."
+    ]
+
+
+@pytest.mark.parametrize("plan", ["one_factor", "grid", "add_one_in", "factorial"])
+def test_a_plan_without_such_a_design_has_none(tmp_path: Path, plan: str) -> None:
+    step = {
+        "grid": "{kind: grid, values: {dropout: [0.1, 0.2]}}",
+        "factorial": "{kind: factorial, factors: [no-lrn]}",
+    }.get(plan, f"{{kind: {plan}}}")
+    study = make_study(tmp_path, DESIGNS.partition("plan:")[0] + f"plan: [{step}]\n")
+    assert factorials(study) == []
+    assert components(study) == []
+
+
+# ---- what the runs show
+
+
+def test_ranks_gaps_and_times_are_those_of_the_runs_files(made: tuple[Study, Path]) -> None:
+    study, root = made
+    effects = found(study, root)
+    table = np.array([list(errors_of(study, root, variant).values()) for variant in study.variants])
+    ranks = stats.rankdata(table, axis=0).mean(1)
+    assert [one.rank for one in effects.variants] == pytest.approx(ranks.tolist())
+    assert effects.ranking.p == pytest.approx(stats.friedmanchisquare(*table).pvalue)
+    gaps = {
+        variant: np.array([m["test_top1"] - m["train_top1"] for m in stored(study, root, variant).values()])
+        for variant in study.variants
+    }
+    for one in effects.variants:
+        assert one.gap.mean == pytest.approx(gaps[one.variant].mean())
+        if one.variant == "base":
+            assert (one.gap_difference, one.gap_ratio, one.time_ratio) == (None, None, None)
+            continue
+        theirs = stats.ttest_rel(gaps[one.variant], gaps["base"]).confidence_interval(0.95)
+        assert one.gap_difference is not None
+        assert one.gap_ratio is not None
+        assert (one.gap_difference.low, one.gap_difference.high) == pytest.approx(tuple(theirs))
+        assert one.gap_ratio.ratio == pytest.approx(gaps[one.variant].mean() / gaps["base"].mean())
+        seconds = [
+            [p["wall_seconds"] for p in stored(study, root, variant, "provenance.json").values()]
+            for variant in (one.variant, "base")
+        ]
+        assert one.time_ratio is not None
+        assert one.time_ratio.ratio == pytest.approx(stats.gmean(seconds[0]) / stats.gmean(seconds[1]))
+
+
+@pytest.mark.parametrize("column", ["validation_top1", "clean_top1"])
+def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
+    made: tuple[Study, Path], column: str
+) -> None:
+    study, root = made
+    effects = found(study, root)
+    level = max(curve(study, root, "base", seed, column)[-1] for seed in study.seeds)
+    assert {one.curve: one.error for one in effects.levels}[column] == pytest.approx(level)
+    for one in effects.variants:
+        wanted = [
+            next((e for e, v in enumerate(curve(study, root, one.variant, seed, column), 1) if v <= level), math.inf)
+            for seed in study.seeds
+        ]
+        assert list(one.levels[column].epochs) == wanted, one.variant
+        r = one.levels[column].ratio
+        assert (r is None) == (one.variant == "base")
+        if r is not None:
+            base = list(next(b for b in effects.variants if b.variant == "base").levels[column].epochs)
+            pairs = list(zip(wanted, base, strict=True))
+            assert r.variant_never == sum(math.isinf(a) and math.isfinite(b) for a, b in pairs)
+            assert r.baseline_never == sum(math.isinf(b) and math.isfinite(a) for a, b in pairs)
+    base_times = next(one for one in effects.variants if one.variant == "base").levels[column].epochs
+    assert all(map(math.isfinite, base_times))
+    slow = next(one for one in effects.variants if one.variant == "all").levels["validation_top1"]
+    assert all(map(math.isinf, slow.epochs))  # nine points above the baseline: never
+    assert slow.ratio is not None
+    assert (slow.ratio.bound, slow.ratio.low) == ("at least", None)
+
+
+def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -> None:
+    study, root = made
+    ((design),) = found(study, root).factorials
+    e = {v: np.array(list(errors_of(study, root, v).values())) for v in study.variants}
+    base, dropout, augment, both = (e[v] for v in ("base", "no-dropout", "no-augment", "no-dropout_no-augment"))
+    wanted = {
+        ("no-dropout",): (dropout + both - base - augment) / 2,
+        ("no-augment",): (augment + both - base - dropout) / 2,
+        ("no-dropout", "no-augment"): (both - dropout - augment + base) / 2,
+    }
+    assert list(design.effects) == list(wanted)
+    for which, values in wanted.items():
+        d, theirs = design.effects[which], stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (d.mean, d.low, d.high) == pytest.approx((values.mean(), *theirs)), which
+    assert design.effects[("no-dropout", "no-augment")].sign == 1  # 8 is more than 2 + 3
+
+
+def test_added_and_taken_out_are_those_of_the_four_variants(made: tuple[Study, Path]) -> None:
+    study, root = made
+    e = {v: np.array(list(errors_of(study, root, v).values())) for v in study.variants}
+    for component, two in found(study, root).components:
+        added = e[f"all-but-{component.factor}"] - e["all"]
+        removed = e["base"] - e[component.factor]
+        assert (two.added.mean, two.removed.mean) == pytest.approx((added.mean(), removed.mean()))
+        assert two.interaction.mean == pytest.approx((removed - added).mean())
+
+
+def test_a_diverged_run_is_last_never_gets_there_and_has_no_gap(own: tuple[Study, Path]) -> None:
+    study, root = own
+    before = {one.variant: one for one in found(study, root).variants}
+    diverge(root / study.folder / "cells" / "no-lrn-2", 11)
+    diverge(root / study.folder / "cells" / "no-dropout_no-augment-0", 2)
+    effects = found(study, root)
+    after = {one.variant: one for one in effects.variants}
+    lost = after["no-lrn"]
+    assert lost.rank is not None
+    assert before["no-lrn"].rank is not None
+    assert lost.rank > before["no-lrn"].rank
+    assert (lost.gap.n, before["no-lrn"].gap.n) == (4, 5)
+    assert lost.levels["validation_top1"].epochs[2] == math.inf
+    assert len(lost.levels["validation_top1"].epochs) == 5
+    assert [d.n for d in effects.factorials[0].effects.values()] == [4, 4, 4]
+    assert effects.levels == found(*own).levels  # the baseline's own runs all finished
+
+
+def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> None:
+    study, root = own
+    path = root / study.folder / "cells" / "no-lrn-1" / "provenance.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"machine": values["machine"] | {"threads": 8}}))
+    counts = {one.variant: one.time_ratio.n for one in found(study, root).variants if one.time_ratio}
+    assert (counts["no-lrn"], counts["no-dropout"]) == (4, 5)
+    path.write_text(json.dumps(values | {"wall_seconds": 0.0}))
+    with pytest.raises(UserError, match="wall_seconds: got 0") as error:
+        found(study, root)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_curve_that_some_run_of_the_baseline_lacks_sets_no_level(own: tuple[Study, Path]) -> None:
+    study, root = own
+    path = root / study.folder / "cells" / "base-3" / "history.csv"
+    lines = path.read_text().splitlines()
+    place = lines[0].split(",").index("clean_top1")
+    rows = [[*(row := line.split(","))[:place], "nan", *row[place + 1 :]] for line in lines[1:]]
+    path.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
+    assert [level.curve for level in found(study, root).levels] == ["validation_top1"]
+
+
+def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> None:
+    study, root = own
+    for seed in study.seeds:
+        shutil.rmtree(root / study.folder / "cells" / f"all-{seed}")
+    shutil.rmtree(root / study.folder / "cells" / "no-lrn-0")
+    effects = found(study, root)
+    ranks = {one.variant: one.rank for one in effects.variants}
+    assert ranks["all"] is None
+    assert len(effects.ranking.seeds) == 4
+    assert {component.factor: two.added.n for component, two in effects.components} == dict.fromkeys(
+        ("no-dropout", "no-augment", "no-lrn"), 0
+    )
+    assert [d.n for d in effects.factorials[0].effects.values()] == [5, 5, 5]
+    said = effects_section(effects, study, root)
+    assert next(row for row in said["gaps"] if row[0] == "`all`")[1:6] == ["–", "–", "–", "–", "0"]
+    assert [row[1:5] for row in said["components"]] == [["–", "–", "–", "0"]] * 3
+    assert len(effects_csv(effects, study, root)) > 50
+
+
+# ---- the section and the CSV
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def text_of(study: Study, root: Path) -> str:
+    """The report's text, without its figures."""
+    results = read_results(study, None, root)
+    return to_markdown(sections.context(study, tables.variant_rows(study, results), None, results, root))
+
+
+def section(text: str) -> str:
+    return text.partition("## Other effects\n")[2].partition("\n## ")[0].replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_section_shows_each_effect_with_the_command_that_makes_it_again(
+    made: tuple[Study, Path], report: str
+) -> None:
+    study, _ = made
+    said = section(report)
+    assert re.findall("^### (.*)$", said, re.MULTILINE) == [
+        "Ranks and the generalisation gap", "Times", "Switches together", "Added and taken out",
+    ]  # fmt: skip
+    lines = [line for line in said.splitlines() if line.startswith("| `")]
+    assert len(lines) == 2 * len(study.variants) + 3 + 3
+    for line in lines:
+        assert "dvc repro -f -s" in line
+    both = "no-dropout_no-augment"
+    contrast = next(line for line in lines if line.startswith("| `no-dropout` × `no-augment` | interaction |"))
+    for cell in ("base", "no-dropout", "no-augment", both):
+        assert re.search(rf"[{{,]{cell}[,}}]", contrast), cell
+    assert "Friedman's test that the variants rank alike: p < 0.0001" in said
+    assert "never in 5 of 5" in next(line for line in lines if line.startswith("| `all` |") and "never" in line)
+    assert not re.search(r"\b(better|worse|best|faster|slower|significant\w*|helps|hurts)\b", said)
+
+
+def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[Study, Path], report: str) -> None:
+    study, root = made
+    assert "(designs/effects.csv)" in report
+    rows = rows_of(root / study.folder / "effects.csv")
+    effects = found(study, root)
+    table = {(row["effect"], row["of"]): row for row in rows}
+    assert len(table) == len(rows)
+    for one in effects.variants:
+        assert float(table["mean rank", one.variant]["value"]) == one.rank
+        assert float(table["gap", one.variant]["value"]) == one.gap.mean
+        middle = median(one.levels["clean_top1"].epochs)
+        row = table["epochs to clean_top1", one.variant]
+        assert row["value"] == ("" if math.isinf(middle) else str(middle))
+        if one.gap_difference:
+            assert float(table["gap, difference", one.variant]["value"]) == one.gap_difference.mean
+            assert float(table["training time, ratio", one.variant]["value"]) == one.time_ratio.ratio  # type: ignore[union-attr]
+            row = table["epochs to validation_top1, ratio", one.variant]
+            assert row["bound"] == one.levels["validation_top1"].ratio.bound  # type: ignore[union-attr]
+    for which, d in effects.factorials[0].effects.items():
+        row = table["main effect" if len(which) == 1 else "interaction", " x ".join(which)]
+        assert (float(row["value"]), float(row["low"]), row["n"]) == (d.mean, d.low, "5")
+    assert {row["effect"] for row in rows} >= {"added", "removed", "removed less added", "gap, ratio of means"}
+    assert all("dvc repro" in row["command"] for row in rows[1:])
+
+
+def test_a_study_without_runs_or_designs_has_no_such_tables(tmp_path: Path) -> None:
+    study = make_study(tmp_path, DESIGNS.partition("plan:")[0] + "plan: [{kind: one_factor}]\n")
+    none = found(study, tmp_path)
+    assert (effects_section(none, study, tmp_path), effects_csv(none, study, tmp_path)) == ({}, [])
+    assert "## Other effects" not in text_of(study, tmp_path)
+    make_results(study, tmp_path)
+    said = section(text_of(study, tmp_path))
+    assert "### Times" in said
+    assert "Switches together" not in said
+    assert "Added and taken out" not in said
+
+
+def test_ratios_and_differences_read_as_what_they_are() -> None:
+    assert ratio(Ratio(5, 1.337, 1.02, 1.77)) == "1.34 (1.02 to 1.77)"
+    assert ratio(Ratio(5, 1.0042, 1.0003, 1.0081)) == "1.0042 (1.0003 to 1.0081)"  # an end that is not 1
+    assert ratio(Ratio(1, 2.0, None, None)) == "2.00"
+    assert ratio(Ratio(0, None, None, None)) == "–"
+    assert estimate(compare({0: 1.0, 1: 2.0}, {0: 3.0, 1: 4.5}, 0.95)) == "−2.2 (−5.4 to +0.9)"
+    assert estimate(compare({0: 1.0}, {0: 3.0}, 0.95)) == "−2.00"
+    assert estimate(compare({}, {}, 0.95)) == "–"
+
+
+# ---- within its limits
+
+
+def test_twelve_variants_and_twenty_seeds_take_a_part_of_the_studys_20_seconds_and_1_gb(
+    made: tuple[Study, Path],
+) -> None:
+    small, root = made
+    names = [f"v{number}" for number in range(1, 13)]
+    text = DESIGNS.partition("factors:")[0].replace("[0, 1, 2, 3, 4]", str(list(range(20))))
+    study = make_study(
+        root.parent / "large", text + f"variants: {{base: {{}}, {', '.join(f'{n}: {{}}' for n in names)}}}"
+    )
+    known, rng = read_results(small, None, root), np.random.default_rng(0)
+    cells = []
+    for cell in study.cells:
+        like = known.of("base")[cell.seed % 5]
+        assert like.run is not None
+        errors = {key: value + float(rng.normal(0, 0.4)) for key, value in like.run.metrics.items()}
+        history = [like.run.history[0] | {"epoch": e, "validation_top1": 60.0 / e + float(rng.normal(0, 0.3))}
+                   for e in range(1, 91)]  # fmt: skip
+        run = dataclasses.replace(like.run, metrics=errors, history=history)
+        cells.append(dataclasses.replace(like, variant=cell.variant, seed=cell.seed, run=run))
+    results = Results(cells, None)
+    tracemalloc.start()
+    started = time.process_time()
+    effects = effects_of(study, results)
+    rows = effects_csv(effects, study, root)
+    seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(effects.variants) == 13
+    assert len(rows) > 12 * 8
+    assert seconds < 6
+    assert peak < 3e8

@@ -1,0 +1,92 @@
+"""A sample of what `nox -s reliability` runs at full size: other circumstances, kills, full disks, bad input."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+TRIED = {
+    "determinism": {"determinism": 8, "other numerics": 8},
+    "operators": {"operators": 50},
+    "kills": {"kill -9": 48, "after kills": 8},
+    "signals": {"signals and locks": 16},
+    "disk": {"full disk": 6, "damaged checkpoint": 36},
+    "stages": {"kill -9 in other stages": 6, "full disk": 4},
+    "pipeline": {"DVC killed alone": 1},
+    "inputs": {"fuzzing": 70},
+}
+"""Trials of each kind that the sample comes to at the least."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TRIED)
+def test_a_sample_of_the_trials_loses_nothing(kind: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reliability", "--sample", "--only", kind, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    with (tmp_path / "reliability.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tried = dict.fromkeys(TRIED[kind], 0)
+    for row in rows:
+        assert int(row["survived"]) == int(row["tried"])
+        if row["kind"] in tried:
+            tried[row["kind"]] += int(row["tried"])
+    assert all(tried[name] >= least for name, least in TRIED[kind].items()), tried
+    assert (tmp_path / "reliability.md").read_text().startswith("# Reliability")
+
+
+def test_what_was_lost_is_counted_and_said(tmp_path: Path) -> None:
+    from tests.reliability.report import Found, write
+    from tests.reliability.tally import Tally
+
+    tally = Tally()
+    tally.add("kill -9", "in the middle of a step", True)
+    tally.add("kill -9", "in the middle of a step", False, "base: weights", note="started again")
+    write(tmp_path, tally, Found(), 0, 60.0, 60.0)
+    with (tmp_path / "reliability.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "kind": "kill -9", "what": "in the middle of a step", "tried": "2", "survived": "1", "lost": "1",
+        "note": "base: weights; started again",
+    }  # fmt: skip
+    assert "2 trials, 1 lost: 2 times `kill -9`" in (tmp_path / "reliability.md").read_text()
+
+
+def test_a_run_in_other_bits_is_lost(tmp_path: Path) -> None:
+    from tests.reliability.variants import differing
+
+    assert differing({"weights": "a", "losses": "b"}, {"weights": "c", "losses": "b"}) == ["weights"]
+    assert differing({"weights": "a"}, {}) == ["weights"]
+
+
+def test_the_report_in_the_repository_counts_what_is_asked_and_lost_nothing() -> None:
+    table = ROOT / "reports/reliability.csv"
+    if not table.exists():
+        pytest.skip("no full run of `nox -s reliability` is committed yet")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["kind", "what", "tried", "survived", "lost", "note"]
+    assert all(int(row["lost"]) == 0 and int(row["survived"]) == int(row["tried"]) > 0 for row in rows)
+    tried = {
+        kind: sum(int(row["tried"]) for row in rows if row["kind"] == kind and row["what"] != "settings: valid")
+        for kind in {row["kind"] for row in rows}
+    }
+    assert tried["kill -9"] >= 200
+    assert tried["fuzzing"] >= 1000
+    places = {row["what"] for row in rows if row["kind"] == "kill -9"}
+    assert {
+        "in the middle of a step", "in the middle of a checkpoint", "in the middle of a validation",
+        "in the middle of an evaluation", "just before the last rename", "just after the last rename",
+    } <= places  # fmt: skip

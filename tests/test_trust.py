@@ -1,0 +1,492 @@
+"""Files of others are data: nothing in them is run, leaves its folder or becomes markup; secrets are not told."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY
+from fake_study import make_results, make_study
+from markdown_it import MarkdownIt
+from pictures import tree
+from ruamel.yaml import YAML
+from torchvision import datasets
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.data import libraries
+from harness.data.libraries import load, unpack
+from harness.errors import UserError
+from harness.report.page import to_html
+from harness.settings.study import load_candidate, load_study
+from harness.tracking import server
+from harness.tracking.publish import publish
+from harness.tracking.store import shown, tracking_uri, without_secrets
+from harness.verify.rows import find_study
+
+ROOT = Path(__file__).parent.parent
+CODE = sorted((ROOT / "harness").rglob("*.py"))
+
+# ---- no file is code
+
+
+RUNS_CODE = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle", "torch.package"}
+
+
+def calls(tree: ast.AST) -> list[tuple[str, dict[str, Any]]]:
+    """Every call: its dotted name, and its keywords that are constants."""
+    return [
+        (ast.unparse(node.func), {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]  # fmt: skip
+
+
+def faults(source: str) -> list[str]:
+    """What in a module's text loads a pickle, or hands a text to a shell or to Python."""
+    parsed = ast.parse(source)
+    found = []
+    for node in ast.walk(parsed):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [name for name in names if RUNS_CODE & {name, name.partition(".")[0]}]
+    for name, keywords in calls(parsed):
+        last = name.rpartition(".")[2]
+        if last in ("load", "read_array", "save", "write_array") and re.match(r"(np|numpy)\.", name):
+            found += [] if keywords.get("allow_pickle") is False else [name]
+        elif name in ("torch.load", "torch.jit.load"):
+            found += [] if keywords.get("weights_only") is True else [name]
+        elif last in ("read_pickle", "unsafe_load", "popen") or name in ("os.system", "eval", "exec", "compile"):
+            found.append(name)
+        elif keywords.get("shell"):
+            found.append(f"{name} with a shell")
+        elif last == "YAML" and keywords.get("typ") != "safe":
+            found.append(f"{name} that is not safe")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle", "from pickle import loads", "import joblib.memory", "from torch import package",
+        "torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p)", "numpy.load(p, allow_pickle=True)",
+        "np.lib.format.read_array(f)", "pd.read_pickle(p)", "os.system(x)", "subprocess.run(x, shell=True)",
+        "eval(x)", "YAML().load(p)", "YAML(typ='unsafe')",
+    ],
+)  # fmt: skip
+def test_what_loads_a_pickle_or_runs_a_text_is_recognised(source: str) -> None:
+    assert faults(source)
+
+
+def test_no_code_loads_a_pickle_or_runs_a_text() -> None:
+    assert len(CODE) > 80
+    found = {str(path.relative_to(ROOT)): faults(path.read_text()) for path in CODE}
+    # CIFAR is published as pickles; how they are read stands below.
+    assert {path: what for path, what in found.items() if what} == {"harness/data/libraries.py": ["pickle"]}
+    source = (ROOT / "harness/data/libraries.py").read_text()
+    assert set(re.findall(r"pickle\.\w+", source)) == {"pickle.Unpickler", "pickle.UnpicklingError"}
+    assert "def find_class" in source
+
+
+class Evil:
+    """Makes the folder `was-run` when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("was-run",)
+
+
+def cifar_file(images: np.ndarray, labels: list[int]) -> bytes:
+    """A batch as CIFAR's are written: by Python 2, the images as text of bytes."""
+
+    def text(value: bytes) -> bytes:
+        return b"T" + struct.pack("<i", len(value)) + value
+
+    numbers = b"".join(b"K" + bytes([label]) for label in labels)
+    shape = b"".join(b"J" + struct.pack("<i", side) for side in images.shape) + b"\x86"
+    dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    state = b"(K\x01" + shape + dtype + b"\x89" + text(images.tobytes()) + b"tb"
+    return b"\x80\x02}(" + text(b"data") + array + state + text(b"labels") + b"](" + numbers + b"eu."
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], np.ndarray]:
+    """Write CIFAR-10 with a certain test batch, whose hash torchvision is made to know."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    images = np.arange(4 * 3072, dtype=np.uint32).astype(np.uint8).reshape(4, 3072)
+    kind = datasets.CIFAR10
+
+    def write(name: str, content: bytes) -> list[str]:
+        (folder / name).write_bytes(content)
+        return [name, hashlib.md5(content, usedforsecurity=False).hexdigest()]
+
+    def go(content: bytes) -> np.ndarray:
+        meta = pickle.dumps({"label_names": ["a", "b", "c"]}, 2)
+        name, md5 = write("batches.meta", meta)
+        monkeypatch.setattr(kind, "meta", {"filename": name, "key": "label_names", "md5": md5})
+        monkeypatch.setattr(kind, "train_list", [write("data_batch_1", cifar_file(images, [0, 1, 2, 1]))])
+        monkeypatch.setattr(kind, "test_list", [write("test_batch", content)])
+        names, sets = load("cifar10", str(tmp_path))
+        assert names == ["a", "b", "c"]
+        np.testing.assert_array_equal(sets["train"][0], images.reshape(4, 3, 32, 32).transpose(0, 2, 3, 1))
+        assert sets["train"][1].tolist() == [0, 1, 2, 1]
+        return sets["test"][0]
+
+    return go
+
+
+def test_cifars_files_are_read(cifar: Callable[[bytes], np.ndarray]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
+    np.testing.assert_array_equal(cifar(cifar_file(images, [2, 0])), images.reshape(2, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("evil", [Evil(), {"data": np.array([Evil()], dtype=object), "labels": [0]}])
+def test_a_pickle_of_cifars_name_and_hash_runs_nothing(cifar: Callable[[bytes], np.ndarray], evil: Any) -> None:
+    with pytest.raises(UserError, match=r"cifar10 is not in .*(os|posix)\.mkdir|cannot be downloaded"):
+        cifar(pickle.dumps(evil, 2))
+    assert not Path("was-run").exists()
+    pickle.loads(pickle.dumps(evil, 2))  # noqa: S301 - it would have
+    assert Path("was-run").exists()
+
+
+def test_a_changed_byte_of_cifar_is_not_read(cifar: Callable[[bytes], np.ndarray], tmp_path: Path) -> None:
+    cifar(cifar_file(np.zeros((1, 3072), np.uint8), [0]))
+    path = tmp_path / "cifar-10-batches-py/test_batch"
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cifar10 is not in"):
+        load("cifar10", str(tmp_path))
+
+
+def test_fashion_mnists_old_form_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision still reads `processed/*.pt` where they lie; as weights alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    folder = tmp_path / "FashionMNIST/processed"
+    folder.mkdir(parents=True)
+    for name in ("training.pt", "test.pt"):
+        (folder / name).write_bytes(pickle.dumps(Evil(), 2))
+    with pytest.raises(UserError, match="fashion-mnist is not in"):
+        load("fashion-mnist", str(tmp_path))
+    assert not Path("was-run").exists()
+
+
+# ---- downloads and archives
+
+
+def test_every_download_has_a_hash() -> None:
+    kinds = (datasets.CIFAR10, datasets.CIFAR100, datasets.STL10)
+    hashes = [kind.tgz_md5 for kind in kinds] + [datasets.Imagenette._ARCHIVES["full"][1]]
+    hashes += [md5 for _, md5 in datasets.FashionMNIST.resources]
+    assert len(hashes) == 8
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in hashes)
+
+
+def archive(path: Path, *members: tuple[str, bytes | str | None]) -> Path:
+    """A tar archive of names with bytes (a file), a kind and where it leads (`sym:x`), or None (a folder)."""
+    kinds = {"sym": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "fifo": tarfile.FIFOTYPE, "device": tarfile.CHRTYPE,
+             "block": tarfile.BLKTYPE}  # fmt: skip
+    with tarfile.open(path, "w:gz") as tar:
+        for name, what in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(what, str):
+                kind, _, info.linkname = what.partition(":")
+                info.type = kinds[kind]
+            elif what is None:
+                info.type = tarfile.DIRTYPE
+            else:
+                info.size, info.mode = len(what), 0o4777
+            tar.addfile(info, io.BytesIO(what) if isinstance(what, bytes) else None)
+    return path
+
+
+def everything(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_an_archive_of_files_and_folders_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "in/set").mkdir(parents=True)
+    (tmp_path / "in/set/mine").write_text("stays")
+    made = archive(tmp_path / "a.tgz", ("set", None), ("set/a", b"1"), ("set/-rf <b>", b"2"), ("other/b", b"3"))
+    unpack(made, tmp_path / "in", "set")
+    assert everything(tmp_path / "in") == {"set", "set/mine", "set/a", "set/-rf <b>"}
+    assert not os.stat(tmp_path / "in/set/a").st_mode & 0o4000, "nor as the user who owns it"
+    unpack(made, tmp_path / "in", "other")
+    assert (tmp_path / "in/other/b").read_text() == "3"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        ("../out", b"x"), ("set/../../out", b"x"), ("/tmp/harness-was-here", b"x"), ("set/link", "sym:/etc"),  # noqa: S108
+        ("set/link", "sym:a"), ("set/link", "hard:set/a"), ("set/link", "hard:../out"), ("set/pipe", "fifo:"),
+        ("set/null", "device:"), ("set/disk", "block:"),
+    ],
+)  # fmt: skip
+def test_an_archive_that_would_leave_its_folder_is_refused_and_leaves_nothing(
+    tmp_path: Path, member: tuple[str, bytes | str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    made = archive(tmp_path / "a.tgz", ("set", None), ("set/a", b"1"), member, ("set/b", b"2"))
+    with pytest.raises(ValueError, match=r"neither a file nor a folder|would leave the folder"):
+        unpack(made, folder, "set")
+    assert everything(tmp_path) == {"in", "a.tgz"}
+    assert not Path("/tmp/harness-was-here").exists()  # noqa: S108
+
+
+@pytest.mark.parametrize(("name", "file"), [("cifar10", "cifar-10-python.tar.gz"), ("imagenette", "imagenette2.tgz"),
+                                            ("stl10", "stl10_binary.tar.gz")])  # fmt: skip
+def test_an_archive_of_another_hash_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    inside = libraries.WHAT[name].partition("/")[0]
+    archive(tmp_path / file, (f"{inside}/train/a/1.jpg", b"x"), (f"{inside}/val/a/1.jpg", b"x"))
+    with pytest.raises(UserError, match=f"{name} is not in"):
+        libraries.imagenette(str(tmp_path)) if name == "imagenette" else load(name, str(tmp_path))
+    assert everything(tmp_path) <= {file}
+
+
+def test_an_archive_that_was_unpacked_in_part_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).bytes(9000)
+    made = archive(tmp_path / "imagenette2.tgz", *((f"imagenette2/{p}/a/1.jpg", picture) for p in ("train", "val")))
+    content = made.read_bytes()
+    url, _ = datasets.Imagenette._ARCHIVES["full"]
+    for length in (len(content) * 3 // 4, len(content)):
+        made.write_bytes(content[:length])
+        md5 = hashlib.md5(made.read_bytes(), usedforsecurity=False).hexdigest()
+        monkeypatch.setitem(datasets.Imagenette._ARCHIVES, "full", (url, md5))
+        if length < len(content):
+            with pytest.raises(UserError, match="imagenette is not in"):
+                libraries.imagenette(str(tmp_path))
+            assert everything(tmp_path) == {"imagenette2.tgz"}
+    assert libraries.imagenette(str(tmp_path)) == tmp_path / "imagenette2"
+
+
+# ---- names are data
+
+NAMES = [
+    "<script>alert(1)<",
+    "-rf",
+    "café ☕ | `x`",
+    '"><img src=x onerror=alert(1)>',
+    "$x_{2}$ [a](javascript:x)",
+    "a..",
+]
+TAGS = re.compile(r"<(script|img src=x)|onerror=alert\(1\)>|href=.javascript", re.IGNORECASE)
+
+
+SHORT = TINY | {"epochs": 1, "batch": 8}
+
+
+def make_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study on a folder of images whose classes, files and place have such names, run to its report."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    images = root / "data <b>'quoted' ☕"
+    tree(images, [name.replace("/", "∕") for name in NAMES], 8)
+    for path in images.rglob("image 0.png"):
+        path.rename(path.with_name("-o <i>`x`;$(touch was-run).png"))
+    study = {
+        "name": "named", "title": NAMES[0], "purpose": NAMES[3],
+        "data": {"source": "folder", "root": str(images), "size": 32, "validation": 0.25}, "seeds": [0],
+        "variants": {"base": SHORT, "no-lrn": SHORT | {"lrn": False}},
+        "published": {"no-lrn": {"top1": 1.0, "where": NAMES[3]}},
+    }  # fmt: skip
+    (root / "experiments").mkdir()
+    with (root / "experiments/study.yaml").open("w") as file:
+        YAML(typ="safe").dump(study, file)
+    (root / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
+    commands = ["data experiments/study.yaml"]
+    for variant in ("base", "no-lrn"):
+        commands += [
+            f"train experiments/study.yaml:variants.{variant} --seed 0 --out runs/named/{variant}-0",
+            f"eval runs/named/{variant}-0 reports/named/cells/{variant}-0",
+        ]
+    for command in [*commands, "gallery experiments/study.yaml", "report experiments/study.yaml"]:
+        result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+def test_names_of_classes_files_and_studies_are_never_markup_or_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_named(tmp_path, monkeypatch)
+    text = (tmp_path / "reports/named.md").read_text()
+    for page in (MarkdownIt().enable("table").render(text), to_html(text, tmp_path / "reports")):
+        assert not TAGS.search(page), TAGS.search(page)
+        assert "&lt;script&gt;alert(1)" in page
+        assert "javascript" not in page.lower() or "[a](javascript:x)" in page
+    drawn = sorted((tmp_path / "reports/named").glob("*.svg"))
+    assert drawn
+    for path in drawn:
+        content = path.read_text()
+        ET.fromstring(content)  # noqa: S314
+        assert not TAGS.search(content)
+    record = json.loads((tmp_path / "reports/named/cells/base-0/config.json").read_text())
+    assert record["data"]["class_names"] == sorted(NAMES), "as they are, in JSON"
+    assert not list(tmp_path.rglob("was-run"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "..", ".", "", "a/b", "/a", "-x", ".x", "x.y", "A", "a b", "ü", "<b>", "a\n", "a\0", "x" * 64, "a'b"],
+)
+def test_a_studys_and_a_variants_name_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "experiments/study.yaml"
+    file.parent.mkdir()
+    good: dict[str, Any] = {
+        "name": "good", "title": "T", "purpose": "P.", "data": {"source": "synthetic"}, "seeds": [0],
+        "variants": {"base": TINY},
+    }  # fmt: skip
+    for changes in ({"name": name}, {"variants": {"base": TINY, name: TINY}}):
+        with file.open("w") as content:
+            YAML(typ="safe").dump(good | changes, content)
+        with pytest.raises(UserError) as mistake:
+            load_study(file)
+        assert "\n" not in str(mistake.value)
+    with file.open("w") as content:
+        YAML(typ="safe").dump(good, content)
+    assert load_study(file).name == "good"
+    (tmp_path / "params.yaml").write_text(json.dumps(TINY | {"seed": 0, "pretrained": f"{name}/../base"}))
+    with pytest.raises(UserError, match="pretrained"):
+        load_candidate(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("target", ["..", "../secret", "reports/../../secret.md", "/etc", "experiments/../.."])
+def test_what_names_no_study_is_not_looked_for_elsewhere(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "project"
+    (root / "experiments").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    with pytest.raises(UserError, match=r"no study of that name|no such file"):
+        find_study(Path(target), root)
+
+
+# ---- the interface, and secrets
+
+
+@pytest.mark.slow
+def test_the_interface_listens_on_this_machine_alone(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as log:
+        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        started = server._start(uri, port, log)
+        try:
+            server._wait(started, port, log, uri)
+            rows = [
+                line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
+            ]
+            listening = {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+        finally:
+            os.killpg(started.pid, signal.SIGTERM)
+            started.wait(30)
+    assert listening == {"0100007F"}, "127.0.0.1, as the system writes it"
+
+
+SECRETS = [
+    "http://user:hunter2@127.0.0.1:9/x",
+    "http://hunter2@127.0.0.1:9",
+    "http://user:hunter2/@host",
+    "http://user:hun?hunter2@127.0.0.1:9",
+    "http://127.0.0.1:9/?u=me@x&password=hunter2",
+    "nonsense://user:hunter2@host",
+    "nonsense://host/?password=hunter2",
+    "nonsense://host/#hunter2",
+    "user:hunter2@host:5000",
+    "postgresql:user:hunter2@host",
+    "mysql+nodriver://user:hunter2@host/db",
+    "mysql+nodriver://host/db?password=hunter2",
+    "sqlite:///else.db?key=hunter2",
+    "HTTP://user:hunter2@host",
+]
+
+
+@pytest.mark.parametrize("uri", SECRETS)
+def test_a_secret_in_the_address_is_neither_printed_nor_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    study = make_study(tmp_path)
+    make_results(study, tmp_path)
+    try:
+        told = str(publish(study, None, tmp_path))
+    except UserError as error:
+        told = str(error)
+    printed = capfd.readouterr()
+    for text in (told, printed.out, printed.err):
+        assert "hunter2" not in text
+    assert "\n" not in told
+    assert told
+    for path in tmp_path.rglob("*"):
+        assert "hunter2" not in path.name
+        assert not path.is_file() or b"hunter2" not in path.read_bytes()
+
+
+def test_what_others_say_of_an_address_is_shown_without_its_secrets() -> None:
+    for uri, said, kept in (
+        ("http://me:p%40ss@host", "cannot reach http://me:p%40ss@host with p@ss", "cannot reach http://host with ***"),
+        ("mysql://host/db?password=x1y2&ssl=on", "bad option password=x1y2, ssl=on", "bad option password=***, ssl=on"),
+        ("http://tok3n:@host", "denied: tok3n", "denied: ***"),
+        ("http://host:5000/a", "http://host:5000/a is down", "http://host:5000/a is down"),
+        ("sqlite:////a@b/mlflow.db", "a@b/mlflow.db: locked", "a@b/mlflow.db: locked"),
+    ):
+        assert without_secrets(said, uri) == kept
+    assert shown("http://host/?a=b@c&password=x1y2") == "http://c"
+
+
+def test_a_path_with_an_at_sign_is_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for uri in (f"sqlite:///{tmp_path}/a@b.db", f"{tmp_path}/a@b", "./a@b", "https://user:x@host"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert tracking_uri(tmp_path) == uri
+
+
+@pytest.mark.slow
+def test_a_run_records_no_secret_of_its_environment(tmp_path: Path, packed: Path) -> None:
+    (tmp_path / "params.yaml").write_text(json.dumps(TINY | {"epochs": 1, "seed": 0}))
+    secrets = {"MLFLOW_TRACKING_URI": "http://user:hunter2@127.0.0.1:9", "MLFLOW_TRACKING_PASSWORD": "hunter2",
+               "AWS_SECRET_ACCESS_KEY": "hunter2"}  # fmt: skip
+    environment = {**os.environ, **secrets, "PYTHONPATH": str(ROOT), "DVC_ROOT": str(tmp_path)}
+    for words in (
+        ("train", "params.yaml", "--seed", "0", "--out", "run", "--data", str(packed)),
+        ("eval", "run", "results", "--data", str(packed)),
+        ("env", "export", "environment.json"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *words], cwd=tmp_path, env=environment, text=True, capture_output=True,
+            check=True,
+        )  # fmt: skip
+        assert "hunter2" not in done.stdout + done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
