@@ -22,6 +22,7 @@ from harness.report import noise as report
 from harness.report.cells import read_results
 from harness.report.numbers import decimals
 from harness.report.proof import compare as prove
+from harness.report.render import render
 from harness.report.verified import identity
 from harness.settings.study import Study, load_study
 from harness.statistics import noise
@@ -309,6 +310,15 @@ def test_the_section_shows_the_planted_floor(tmp_path: Path) -> None:
     again = [p.read_bytes() for p in sorted(out.iterdir())]
     assert "\n".join(report.section(tmp_path, out)) == said
     assert [p.read_bytes() for p in sorted(out.iterdir())] == again
+
+
+def test_the_report_of_a_study_without_a_family_asks_for_no_verdict(tmp_path: Path) -> None:
+    study = make(tmp_path, 3)
+    fill(study, tmp_path)
+    said = render(study, None, tmp_path).read_text()
+    assert "The study asks for no verdict: the family that it declares is empty." in said
+    assert "nothing to compare" not in said
+    assert "More than the declared switch differs" not in said
 
 
 @pytest.mark.usefixtures("quick")

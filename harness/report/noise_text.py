@@ -36,7 +36,10 @@ def text(
         "",
         f"The study [{study.name}]({study.name}.md) trains one net again and again. In {code(study.baseline)} every "
         "source of randomness follows the seed; in each other row one alone, while the others are held at what they "
-        f"are with seed {HELD}. All runs are tested on the same {whole.floor.images:,} images.",
+        f"are with seed {HELD}. All runs are tested on the same {whole.floor.images:,} images. "
+        f"The net is made cheap ({study.variants[study.baseline].epochs} epochs, {number(whole.floor.mean, 0)} % "
+        "error): the sizes here are its own, those of other studies stand in their reports. What carries over is how "
+        "the rows stand to each other, and p.",
         "",
         "### The noise floor by source",
         "",

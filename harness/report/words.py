@@ -59,6 +59,8 @@ def _unfinished(rows: list[VariantRow]) -> str:
 
 
 def _decided(rows: list[VariantRow], compared: int, base: VariantRow, study: Study) -> str:
+    if not compared and study.file.family == [] and len(study.variants) > 1:
+        return "The study asks for no verdict: the family that it declares is empty."
     if not compared:
         return f"The study declares no variant beside the baseline {code(base.variant)}: there is nothing to compare."
     if not base.finished:
