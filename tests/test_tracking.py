@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.report.render import render
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.publish import Published, publish
-from harness.tracking.store import shown
+from harness.tracking.store import _make_database, shown
 
 pytestmark = pytest.mark.slow
 
@@ -167,14 +168,69 @@ def test_candidates_of_a_sweep_stand_beside_each_other(made: Made) -> None:
     ]  # fmt: skip
 
 
-def test_a_publication_that_was_killed_is_completed(made: Made) -> None:
-    published = publish(*made)
-    client = local(made[2])
-    run = by(client, published, "train")[0]
-    client.delete_tag(run.info.run_id, "complete")
-    again = publish(*made)
-    assert again.new == 1
-    assert len(by(client, again, "train")) == 5
+class Killed(BaseException):
+    """What a kill does: nothing after it is done, and nobody catches it."""
+
+
+WRITES = (
+    "create_run", "delete_run", "log_artifact", "log_batch", "log_inputs", "log_text",
+    "set_experiment_tag", "set_tag", "set_terminated",
+)  # fmt: skip
+
+
+@contextmanager
+def killed_after(writes: int) -> Iterator[list[str]]:
+    """Let a client write so often, and no more; the list names its writes."""
+    done: list[str] = []
+
+    def counted(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def go(*args: Any, **more: Any) -> Any:
+            if len(done) == writes:
+                raise Killed
+            done.append(name)
+            return write(*args, **more)
+
+        return go
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WRITES:
+            patch.setattr(MlflowClient, name, counted(name, getattr(MlflowClient, name)))
+        yield done
+
+
+def test_a_publication_that_was_killed_anywhere_is_completed(
+    made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study, candidate, root = made
+    _make_database(root / "mlflow.db")  # seconds, so once
+
+    def fresh() -> Path:
+        """The results beside a store of their own: MLflow keeps a file open that it has seen."""
+        return Path(shutil.copytree(root, tmp_path_factory.mktemp("killed") / "root"))
+
+    whole = fresh()
+    with killed_after(1000) as writes:
+        published = publish(study, candidate, whole)
+    want = without_ids(everything(local(whole), published))
+    # Around the ends of the first runs, where it is decided what is complete, and now and then.
+    ends = [i for i, name in enumerate(writes) if name == "set_terminated"][:2]
+    assert len(writes) > 40
+    for number in sorted({end + more for end in ends for more in (0, 1, 2)} | set(range(1, len(writes), 9))):
+        place = fresh()
+        with killed_after(number) as done, pytest.raises(Killed):
+            publish(study, candidate, place)
+        again = publish(study, candidate, place)
+        assert without_ids(everything(local(place), again)) == want, f"killed after {done}"
+
+
+def without_ids(runs: dict[str, Any]) -> list[Any]:
+    """Runs as they are shown, other runs by their names, without the times that are those of the publication."""
+    names = {run_id: run[0] for run_id, run in runs.items()}
+    found = []
+    for name, status, (_, end), tags, *rest in runs.values():
+        own_end = end if tags["role"] == "train" else None
+        found.append([name, status, own_end, {key: names.get(value, value) for key, value in tags.items()}, *rest])
+    return sorted(found, key=str)
 
 
 def test_missing_and_diverged_runs(made: Made) -> None:

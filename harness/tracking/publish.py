@@ -104,8 +104,9 @@ class _Publication:
         return str(self.mlflow.create_run(self.experiment, begin, tags, name).info.run_id)
 
     def _end(self, run_id: str, status: str = "FINISHED", end: float | None = None) -> None:
-        self.mlflow.set_tag(run_id, "complete", "true")
         self.mlflow.set_terminated(run_id, status, None if end is None else round(1000 * end))
+        # Last of all: a run that is complete is never looked at again.
+        self.mlflow.set_tag(run_id, "complete", "true")
 
     def _retire(self) -> None:
         """Runs of a cell that has another record now, or is declared no longer, are not `current` any more.
