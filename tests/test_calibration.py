@@ -1,11 +1,11 @@
 """The tests err as rarely as they say, by simulation; the report on it says what the simulation found."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.errors import UserError
 from harness.report import calibration
 from harness.statistics.calibrate import (
     NOISES,
@@ -14,8 +14,10 @@ from harness.statistics.calibrate import (
     draw,
     misses,
     residuals_of,
+    scales,
     simulate,
 )
+from harness.statistics.calibrate_looks import LOOKS, LookCell, misses_of_looks
 from harness.statistics.comparison import DEFAULT, Rules, compare_all
 
 
@@ -75,7 +77,7 @@ def test_noise_has_mean_zero_and_the_sd_that_it_says(noise: str) -> None:
     kind, _, factor = noise.partition("-")
     sds = values.std((0, 1))
     wanted = np.ones(4)
-    if factor:
+    if kind != "runs" and factor:
         wanted[0 if kind == "baseline" else -1] = float(factor.rstrip("x"))
     # Student's t with 3 degrees of freedom has no fourth moment: its sd is seldom near the true one.
     assert sds == pytest.approx(wanted, rel=0.6 if noise == "heavy" else 0.15)
@@ -98,17 +100,53 @@ def test_the_test_with_the_most_power_among_those_that_miss_nowhere_is_chosen() 
     assert choose([c for c in made if c.test == "moderated"]) is None
 
 
-def test_the_committed_calibration_picks_the_default() -> None:
-    path = Path(__file__).parent.parent / "reports" / "calibration" / "calibration.csv"
-    kinds = {"seeds": int, "comparisons": int, "studies": int, "noise": str, "test": str}
-    with path.open(newline="") as file:
-        stored = [
-            Cell(**{key: kinds.get(key, float)(value) for key, value in row.items()}) for row in csv.DictReader(file)
-        ]
+def test_scales_of_real_runs_scatter_as_the_true_ones_do_and_not_as_those_seen() -> None:
+    rng = np.random.default_rng(4)
+    alike = residuals_of(rng.normal(20, 0.5, (5, 15)))
+    seen = alike.std(0, ddof=1)
+    assert seen.max() > 1.5 * seen.min()  # as sds of five seeds do
+    assert scales(alike)[0] > 20
+    values = draw(rng, "runs", 2000, 20, 4, [alike])
+    spread = values.std(1, ddof=1)
+    assert spread.std() / spread.mean() < 0.25
+
+    apart = residuals_of(rng.normal(20, 0.5, (5, 15)) * np.geomspace(0.2, 5, 15))
+    assert scales(apart)[0] < 5
+    # Each study has the scales of one of the two; `runs-apart` those of the second alone.
+    both, one = (draw(rng, noise, 2000, 20, 4, [alike, apart]).std(1, ddof=1) for noise in ("runs", "runs-apart"))
+    ratio = [values.max(1) / values.min(1) for values in (both, one)]
+    assert 0.4 < np.mean(ratio[0] < 2.5) < 0.7
+    assert np.mean(ratio[1] < 2.5) < 0.4
+
+
+def test_the_committed_calibration_picks_the_default_and_keeps_what_looks_promise() -> None:
+    folder = Path(__file__).parent.parent / "reports" / "calibration"
+    stored = calibration.read_rows(folder / "calibration.csv", Cell)
     assert misses(stored, DEFAULT) == []
     assert choose(stored) == DEFAULT
     assert min(c.studies for c in stored if c.test != "sign_flip") >= 10_000
     assert {c.noise for c in stored} == set(NOISES)
+    looks = calibration.read_rows(folder / "looks.csv", LookCell)
+    assert misses_of_looks(looks) == []
+    assert {c.looks for c in looks} == {"-".join(map(str, plan)) for plan in LOOKS}
+    assert {c.noise for c in looks} == set(NOISES)
+    assert min(c.studies for c in looks) >= 10_000
+
+
+def test_one_noise_simulated_again_leaves_the_other_rows_and_the_page_as_they_were(tmp_path: Path) -> None:
+    out = tmp_path / "calibration"
+    small = {"seeds": (5,), "comparisons": (3,), "methods": ("block",), "plans": ((4, 6),)}
+    calibration.calibrate(out, 200, tmp_path, **small)
+    before = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    table = (out / "calibration.csv").read_text()
+    (out / "calibration.csv").write_text(table.replace("heavy,5,3,block,0.0,200,", "heavy,5,3,block,0.0,200,0.9"))
+    calibration.calibrate(out, 200, tmp_path, ("heavy",), **small)
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+    with pytest.raises(UserError, match="--noise pink: no such noise; allowed: normal"):
+        calibration.calibrate(out, 200, tmp_path, ("pink",), **small)
+    (out / "looks.csv").write_text("noise,looks\nnormal,3\n")
+    with pytest.raises(UserError, match=r"looks\.csv: not a table of this report"):
+        calibration.calibrate(out, 200, tmp_path, ("heavy",), **small)
 
 
 def test_the_report_of_a_small_calibration_is_the_same_each_time(tmp_path: Path) -> None:

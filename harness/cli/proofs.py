@@ -97,8 +97,12 @@ def calibrate(
         "reports/calibration"
     ),
     studies: Annotated[int, typer.Option(min=100, help="Simulated studies a cell.")] = 10_000,
+    noise: Annotated[
+        list[str] | None, typer.Option(help="Simulate this noise alone; the other rows of the tables stay.")
+    ] = None,
 ) -> None:
     """Simulate how often the tests err and what they find, and write the report on it."""
     from harness.report.calibration import calibrate as simulate
+    from harness.statistics.calibrate import NOISES
 
-    print(simulate(out, studies, Path(".")))
+    print(simulate(out, studies, Path("."), tuple(noise or NOISES)))

@@ -1,24 +1,12 @@
 """The calibration's section on looking early: what the rule of the looks keeps, and what it costs and saves."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
 
-from harness.files import write_csv
 from harness.statistics.calibrate import ALLOWED, ALPHA, BEYOND, MARGIN, NOISES
 from harness.statistics.calibrate_looks import LookCell, misses_of_looks
 from harness.statistics.sequential import nominal
 
 FILE = "looks.csv"
-
-
-def write_looks(out: Path, cells: Sequence[LookCell]) -> None:
-    """Write the table of all cells into `out`."""
-    rows = [
-        {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in asdict(cell).items()}
-        for cell in cells
-    ]
-    write_csv(out / FILE, rows, [field.name for field in fields(LookCell)])
 
 
 def looks_section(cells: Sequence[LookCell], folder: str, family: int) -> list[str]:

@@ -32,9 +32,9 @@ def row(candidate: Candidate, study: Study) -> list[str]:
 
 
 def candidate_text(study: Study, candidate: Candidate | None) -> str:
-    """The section on the candidate: one run beside the declared ones."""
+    """The section on the candidate: one run beside the declared ones; empty where none is declared."""
     if candidate is None:
-        return "None is declared."
+        return ""
     result = candidate.result
     sentences = [
         f"One run with seed {result.seed}; it differs from the baseline {code(study.baseline)} in "

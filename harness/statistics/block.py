@@ -138,6 +138,27 @@ def moderated(values: Floats) -> Estimates:
     d = n - 1
     there = variance > 0
     count = there.sum(-1, keepdims=True)
+    prior_df, prior = shared_variance(variance, d, there)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = d * k / (1 + (k - 1) * _shared(values)[..., None])
+        weight = np.minimum(prior_df, np.maximum(worth - d, 0.0))
+        shrunk = (weight * prior + d * variance) / (weight + d)
+    usable = there & (count >= 3)
+    return Estimates(
+        mean,
+        np.sqrt(np.where(usable, shrunk, variance) / n),
+        np.where(usable, np.maximum(np.floor(weight + d), 1), own.df).astype(np.int64),
+        np.zeros(mean.shape, dtype=bool),
+    )
+
+
+def shared_variance(variance: Floats, d: int, there: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """What variances (..., k) of `d` degrees of freedom scatter around, (..., 1) each (Smyth 2004, section 6.2).
+
+    First the degrees of freedom that the common variance is worth: infinite where they scatter as chance alone has it,
+    few where the true ones differ; then that variance. Only those that are `there` count.
+    """
+    count = there.sum(-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(there, np.log(np.where(there, variance, 1.0)) - special.digamma(d / 2) + np.log(d / 2), 0.0)
         centre = logs.sum(-1, keepdims=True) / count
@@ -149,16 +170,7 @@ def moderated(values: Floats) -> Estimates:
             (variance * there).sum(-1, keepdims=True) / count,
             np.exp(centre + special.digamma(np.minimum(prior_df, 1e10) / 2) - np.log(np.minimum(prior_df, 1e10) / 2)),
         )
-        worth = d * k / (1 + (k - 1) * _shared(values)[..., None])
-        weight = np.minimum(prior_df, np.maximum(worth - d, 0.0))
-        shrunk = (weight * prior + d * variance) / (weight + d)
-    usable = there & (count >= 3)
-    return Estimates(
-        mean,
-        np.sqrt(np.where(usable, shrunk, variance) / n),
-        np.where(usable, np.maximum(np.floor(weight + d), 1), own.df).astype(np.int64),
-        np.zeros(mean.shape, dtype=bool),
-    )
+    return prior_df, prior
 
 
 def _shared(values: Floats) -> Floats:

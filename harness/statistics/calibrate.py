@@ -28,11 +28,15 @@ NOISES = {
     "variant-2x": "normal, one variant with twice the sd",
     "baseline-2x": "normal, the baseline with twice the sd",
     "skewed-4x": "exponential, one variant with four times the sd: skewness no longer cancels in a difference",
-    "runs": "residuals of the committed runs, each arm with the scale of one of theirs",
+    "runs": "residuals of the committed runs; a study's arms differ in scale as those of one of the committed studies",
+    "runs-apart": "the same, as in the committed study whose arms' scales differ most",
 }
 """Ways in which runs scatter."""
 
-BEYOND = ("skewed-4x",)
+REAL = ("runs", "runs-apart")
+"""Noise that is made from real runs: not simulated where there are none."""
+
+BEYOND = ("skewed-4x", "runs-apart")
 """Noise that is beyond what any of the tests promises; simulated to show where they end."""
 
 METHODS = ("paired_t", "block", "moderated", "sign_flip", "plain_block")
@@ -91,7 +95,7 @@ def simulate(
 ) -> Iterator[Cell]:
     """Every cell of the grid, always with the same draws. `residuals`: of real studies (seeds, arms), for `runs`."""
     for noise in noises:
-        if noise == "runs" and not residuals:
+        if noise in REAL and not residuals:
             continue
         for n in seeds:
             for k in comparisons:
@@ -114,8 +118,8 @@ def draw(
         values = rng.standard_t(3, shape) / np.sqrt(3)
     elif noise == "discrete":
         values = (rng.binomial(4000, 0.2, shape) - 800) / np.sqrt(4000 * 0.2 * 0.8)
-    elif noise == "runs":
-        values = _from_runs(rng, shape, residuals)
+    elif noise in REAL:
+        return _from_runs(rng, shape, residuals if noise == "runs" else [min(residuals, key=lambda t: scales(t)[0])])
     else:
         values = rng.normal(size=shape)
     kind, _, factor = noise.partition("-")
@@ -125,15 +129,30 @@ def draw(
 
 
 def _from_runs(rng: np.random.Generator, shape: tuple[int, int, int], residuals: Sequence[Floats]) -> Floats:
-    scales, shapes = [], []
-    for table in residuals:
-        sd = table.std(0, ddof=1)
-        usual = np.sqrt((sd**2).mean())
-        scales.append(sd / usual)
-        shapes.append((table / np.where(sd > 0, sd, 1)).ravel())
-    scale, form = np.concatenate(scales), np.concatenate(shapes)
-    form = form / form.std()
-    return np.asarray(rng.choice(form, shape) * rng.choice(scale, (shape[0], 1, shape[2])))
+    """Each study as one of the real ones: its scatter of scales, and values in the shape of all.
+
+    The scales are drawn from what the true ones are estimated to be. Those seen scatter more, as an sd of few seeds
+    does, and the values that are drawn scatter anew.
+    """
+    values = [scales(table) for table in residuals]
+    forms = []
+    for table, (df, prior) in zip(residuals, values, strict=True):
+        d = len(table) - 1
+        weight = d / (d + df)  # none of an arm's own variance, where all are alike
+        forms.append(table / np.sqrt(prior + weight * (table.var(0, ddof=1) - prior)))
+    form = np.concatenate([one.ravel() for one in forms])
+    dfs = np.array([df for df, _ in values])[rng.integers(len(residuals), size=shape[0])][:, None]
+    few = np.isfinite(dfs)
+    drawn = rng.chisquare(np.where(few, dfs, 1.0), (shape[0], shape[2]))
+    scale = np.where(few, np.sqrt(np.where(few, dfs, 1.0) / drawn), 1.0)
+    return np.asarray(rng.choice(form / form.std(), shape) * scale[:, None, :])
+
+
+def scales(table: Floats) -> tuple[float, float]:
+    """How alike the arms of residuals (seeds, arms) scatter: `shared_variance` of their variances (ddof 1)."""
+    variance = table.var(0, ddof=1)
+    df, prior = models.shared_variance(variance, len(table) - 1, variance > 0)
+    return float(df[0]), float(prior[0])
 
 
 def residuals_of(table: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.statistics.block import Estimates
-from harness.statistics.calibrate import ALLOWED, ALPHA, BEYOND, COMPARISONS, MAIN, MARGIN, NOISES, Floats, draw
+from harness.statistics.calibrate import ALLOWED, ALPHA, BEYOND, COMPARISONS, MAIN, MARGIN, NOISES, REAL, Floats, draw
 from harness.statistics.comparison import DEFAULT, Judged, Test, bounds, estimates, judge
 from harness.statistics.sequential import nominal
 
@@ -58,7 +58,7 @@ def simulate_looks(
 ) -> Iterator[LookCell]:
     """Every cell of the grid, always with the same draws. `residuals`: of real studies, for the noise `runs`."""
     for noise in noises:
-        if noise == "runs" and not residuals:
+        if noise in REAL and not residuals:
             continue
         for looks in plans:
             for k in comparisons:

@@ -1,0 +1,88 @@
+"""The calibration's figures: where the tests err, what they find, and which verdicts the default gives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from harness.statistics.calibrate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, Cell
+from harness.statistics.comparison import DEFAULT
+from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
+
+COLOURS = {"paired_t": ORANGE, "block": BLUE, "moderated": GREEN, "sign_flip": INK, "plain_block": GREY}
+MARKERS = {"paired_t": "s", "block": "o", "moderated": "^", "sign_flip": "x", "plain_block": "D"}
+FAMILY = 7
+"""Comparisons of the study that the figures show: as many as the default study has."""
+
+
+def errors_figure(cells: Sequence[Cell]) -> bytes:
+    """Family-wise error by noise for 5 seeds and FAMILY comparisons, a mark a test, with what is allowed."""
+    own = [c for c in cells if c.effect == 0 and c.seeds == 5 and c.comparisons == FAMILY]
+    noises = [noise for noise in NOISES if any(c.noise == noise for c in own)]
+    with style():
+        figure = Figure(figsize=(7.6, 0.8 + 0.3 * max(len(noises), 1)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for method in METHODS:
+            mine = {c.noise: c for c in own if c.test == method}
+            shown = [n for n in noises if n in mine]
+            look: dict[str, Any] = {
+                "color": COLOURS[method], "marker": MARKERS[method], "linestyle": "none", "markersize": 5,
+            }  # fmt: skip
+            places = [noises.index(n) for n in shown]
+            left.plot([100 * mine[n].family_error for n in shown], places, label=method, **look)
+            right.plot([100 * mine[n].coverage for n in shown], places, **look)
+        left.axvline(100 * (ALPHA + ALLOWED), color=INK, linewidth=1, linestyle="--")
+        right.axvline(100 * (1 - ALPHA - ALLOWED), color=INK, linewidth=1, linestyle="--")
+        left.set_yticks(range(len(noises)), noises)
+        left.set_ylim(len(noises) - 0.5, -0.5)
+        left.set_xlabel("family-wise error in %")
+        right.set_xlabel("least coverage in %")
+        figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def power_figure(cells: Sequence[Cell]) -> bytes:
+    """Power over the planted effect, normal noise, FAMILY comparisons; a panel a number of seeds."""
+    panels = [n for n in SEEDS if n in (3, 5, 8, 12)]
+    with style():
+        figure = Figure(figsize=(7.6, 2.5), layout="constrained")
+        for axes, n in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+            for method in METHODS:
+                own = [
+                    c
+                    for c in cells
+                    if (c.noise, c.seeds, c.comparisons, c.test) == ("normal", n, FAMILY, method) and c.effect > 0
+                ]
+                axes.plot([c.effect for c in own], [100 * c.power for c in own], color=COLOURS[method],
+                          marker=MARKERS[method], markersize=4, label=method if n == panels[0] else None)  # fmt: skip
+            axes.axhline(80, color=INK, linewidth=0.8, linestyle="--")
+            axes.set_title(f"{n} seeds", loc="left")
+            axes.set_xticks([effect for effect in EFFECTS if effect])
+        figure.supxlabel("planted difference in sd of a run", fontsize=9)
+        figure.supylabel("found, % of studies", fontsize=9)
+        figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def verdicts_figure(cells: Sequence[Cell]) -> bytes:
+    """How often the default test gives each verdict, over the planted effect; a panel a number of seeds."""
+    names = {"helps": BLUE, "equivalent": GREEN, "inconclusive": "#cfcfcf", "hurts": ORANGE}
+    panels = [n for n in SEEDS if n in (3, 5, 8, 20)]
+    with style():
+        figure = Figure(figsize=(7.6, 2.5), layout="constrained")
+        for axes, n in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+            own = [c for c in cells if (c.noise, c.seeds, c.comparisons, c.test) == ("normal", n, FAMILY, DEFAULT)]
+            under = np.zeros(len(own))
+            for name, colour in names.items():
+                share = np.array([100 * getattr(c, name) for c in own])
+                axes.bar([c.effect for c in own], share, bottom=under, color=colour, width=0.8,
+                         label=name if n == panels[0] else None)  # fmt: skip
+                under += share
+            axes.set_title(f"{n} seeds", loc="left")
+            axes.set_xticks(list(EFFECTS))
+            axes.grid(axis="x", visible=False)
+        figure.supxlabel(f"planted difference in sd of a run (margin: {MARGIN:g})", fontsize=9)
+        figure.supylabel("% of studies", fontsize=9)
+        figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+        return svg(figure)
