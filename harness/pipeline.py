@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.files import write_text
 from harness.record import NUMERIC_CODE
-from harness.settings.study import Study, lineage
+from harness.settings.load import lineage
+from harness.settings.study import Study
 
 DATA_CODE = ("sources", "folders", "libraries", "split", "pack")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.record import NUMERIC_CODE
-from harness.settings.study import lineage
+from harness.settings.load import lineage
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.data.pack import pack
+from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import resolve
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 

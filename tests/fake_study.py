@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from harness.files import hash_json
 from harness.net.layout import layout
 from harness.report.cells import CLEAN, CURVE
+from harness.settings.load import load_study
 from harness.settings.schema import Settings
-from harness.settings.study import Study, load_study
+from harness.settings.study import Study
 
 EFFECTS = {
     "base": 0.0, "no-lrn": 0.2, "no-overlap": 0.75, "no-dropout": -3.1, "no-augment": -4.0, "one-gpu": 0.6,

@@ -5,7 +5,7 @@ import torch
 
 from harness.net.alexnet import AlexNet
 from harness.net.layout import layout
-from harness.settings.study import resolve
+from harness.settings.load import resolve
 
 SMALL = {"preset": ["paper", "small"], "width": 0.25, "fc_width": 16}
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.net.alexnet import AlexNet
+from harness.settings.load import resolve
 from harness.settings.presets import AS_RUN, DIFFERENCES
 from harness.settings.schema import Settings
-from harness.settings.study import resolve
 from harness.train.recipe import SGD, rate
 
 SMALL = {"width": 0.5, "fc_width": 32, "geometry": "small", "crop": 24, "init": "fan_in", "epochs": 8, "device": "cpu"}

@@ -95,7 +95,7 @@ def test_every_claim_that_a_setting_serves_is_in_the_file() -> None:
 
 
 def test_variants_that_a_claim_needs_are_declared_by_the_study_that_it_names() -> None:
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     for path in (ROOT / "experiments").glob("*/study.yaml"):
         study = load_study(path)

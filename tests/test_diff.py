@@ -20,8 +20,9 @@ from harness.diff.sides import read_side
 from harness.diff.source import Folder, open_source
 from harness.files import write_csv, write_text
 from harness.report.cells import read_results
+from harness.report.csv_rows import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variants_csv
 from harness.report.looks import standing
-from harness.report.tables import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variant_rows, variants_csv
+from harness.report.tables import variant_rows
 from harness.settings.study import Study
 
 TEXT = """

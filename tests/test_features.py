@@ -16,7 +16,7 @@ from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
 from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
-from harness.settings.study import load_study
+from harness.settings.load import load_study
 from harness.train.run import train
 
 

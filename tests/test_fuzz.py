@@ -38,8 +38,8 @@ from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.verified import read_verified
 from harness.settings.check import check_candidate, check_run, check_study
+from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import load_candidate, load_run, load_study, resolve
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import Interrupted, Trainer
 from harness.train.run import load_net, train

@@ -36,8 +36,9 @@ from harness.report.cells import read_results
 from harness.report.gallery import gallery as section
 from harness.report.page import to_html
 from harness.report.render import render as render_report
+from harness.settings.load import load_study, resolve
 from harness.settings.schema import DataSettings
-from harness.settings.study import Cell, Study, load_study, resolve
+from harness.settings.study import Cell, Study
 from harness.train.run import load_net, train
 
 NAMES = ["kernels", "predictions", "neighbours", "confusion", "augmentations", "lrn"]

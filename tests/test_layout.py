@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import UserError
 from harness.net.layout import Dropout, Norm, Pool, Row, layout
-from harness.settings.study import resolve
+from harness.settings.load import resolve
 
 # name: output side, groups, weights, biases, multiply-accumulates, neurons. Krizhevsky et al. (2012), section 3.5.
 PAPER = {

@@ -24,7 +24,8 @@ from harness.report.numbers import decimals
 from harness.report.proof import compare as prove
 from harness.report.render import render
 from harness.report.verified import identity
-from harness.settings.study import Study, load_study
+from harness.settings.load import load_study
+from harness.settings.study import Study
 from harness.statistics import noise
 from harness.statistics.noise import FAMILY, PAIR, Design, Floor
 from harness.train.run import train

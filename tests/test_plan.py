@@ -15,9 +15,10 @@ from harness.files import read_yaml
 from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
 from harness.record import NUMERIC_CODE, RunFolder
 from harness.settings.check import write_resolved
+from harness.settings.load import load_run, load_study, resolve
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
-from harness.settings.study import DEFAULT, load_run, load_study, resolve
+from harness.settings.study import DEFAULT
 from harness.train.run import train
 
 ROOT = Path(__file__).parent.parent

@@ -10,9 +10,9 @@ from conftest import tiny
 from harness.net.alexnet import AlexNet
 from harness.net.layout import Dropout, Norm, Pool, Row, layout
 from harness.net.local import GroupedLinear, LocallyConnected
+from harness.settings.load import resolve
 from harness.settings.presets import PRESETS
 from harness.settings.schema import Settings
-from harness.settings.study import resolve
 from harness.train.recipe import parameter_rates
 
 

@@ -25,7 +25,8 @@ from harness.report.cells import read_results
 from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
 from harness.report.strict import faults
-from harness.settings.study import Study, load_study
+from harness.settings.load import load_study
+from harness.settings.study import Study
 from harness.train.run import train
 
 SHORT = TINY | {"epochs": 1}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.net.alexnet import AlexNet
-from harness.settings.study import resolve
+from harness.settings.load import resolve
 from harness.train.recipe import SGD, parameter_rates, plateau_drops, rate
 
 TINY = {"preset": ["paper", "small"], "width": 0.1, "fc_width": 4}

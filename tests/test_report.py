@@ -30,7 +30,8 @@ from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, numb
 from harness.report.render import render, to_markdown
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.statistics.comparison import TESTS, Rules, Test, compare_all
+from harness.statistics.comparison import Rules, compare_all
+from harness.statistics.judging import TESTS, Test
 from harness.statistics.paired import Difference, Summary, compare
 
 Candidate = tuple[Settings, int]
@@ -438,7 +439,7 @@ def test_a_report_made_again_is_the_same_to_the_byte(whole: tuple[Study, Candida
     again = tmp_path / "again"
     shutil.copytree(root, again, ignore=shutil.ignore_patterns("*.svg", "components.md"))
     program = (
-        "from pathlib import Path; from harness.report.render import render; from harness.settings.study import *;"
+        "from pathlib import Path; from harness.report.render import render; from harness.settings.load import *;"
         "study = load_study(Path('experiments/study.yaml'));"
         "render(study, (study.variants['no-lrn'].model_copy(update={'dropout': 0.2}), 0), Path('.'))"
     )

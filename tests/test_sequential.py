@@ -19,7 +19,8 @@ from harness.report.looks import check_early, standing
 from harness.report.render import render
 from harness.report.tables import comparisons
 from harness.settings import declared
-from harness.settings.study import Study, load_study
+from harness.settings.load import load_study
+from harness.settings.study import Study
 from harness.statistics.calibrate_looks import EFFECTS, LookCell, misses_of_looks, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.sequential import LEAST, boundaries, crossing, nominal, spent

@@ -15,10 +15,11 @@ from harness.data.crops import positions
 from harness.errors import UserError
 from harness.record import Config, DataRecord
 from harness.settings.check import check_candidate, check_study
+from harness.settings.load import load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
 from harness.settings.schema import MACHINE, DataSettings, Settings
-from harness.settings.study import differences, load_candidate, load_study, resolve
+from harness.settings.study import differences
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "experiments/study.yaml"

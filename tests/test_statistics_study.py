@@ -12,9 +12,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.weightstats import DescrStatsW
 
-from harness.statistics.comparison import TESTS, Rules, Test, compare_all
+from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import add_one_in, factorial, fieller, gap, log_ratio, rank, time_to_level
 from harness.statistics.images import image_evidence, mcnemar
+from harness.statistics.judging import TESTS, Test
 from harness.statistics.verdict import verdict
 
 Values = dict[str, dict[int, float]]

@@ -34,7 +34,7 @@ from harness.data import libraries
 from harness.data.libraries import load, unpack
 from harness.errors import UserError
 from harness.report.page import to_html
-from harness.settings.study import load_candidate, load_study
+from harness.settings.load import load_candidate, load_study
 from harness.tracking import server
 from harness.tracking.publish import publish
 from harness.tracking.store import shown, tracking_uri, without_secrets

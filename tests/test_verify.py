@@ -26,7 +26,7 @@ from harness.report.cells import read_results
 from harness.report.page import to_html
 from harness.report.render import render
 from harness.report.verified import read_verified, verified_text
-from harness.settings.study import load_candidate, load_study
+from harness.settings.load import load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
 from harness.verify.environment import differences, environment, read_environment
 from harness.verify.records import Record, hash_losses, read_record
@@ -62,7 +62,7 @@ RUN_ALL = """
 from pathlib import Path
 from harness.data.pack import pack
 from harness.evaluate import evaluate
-from harness.settings.study import load_study
+from harness.settings.load import load_study
 from harness.train.run import train
 study = load_study(Path("experiments/study.yaml"))
 pack(study.data, study.packed)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from harness.data.crops import evaluation_views, positions
 from harness.net.layout import Row, layout
+from harness.settings.load import resolve
 from harness.settings.schema import Settings
-from harness.settings.study import resolve
 
 IMAGE = 256
 """Side of the stored images in section 2 of the paper, in pixels."""

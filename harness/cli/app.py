@@ -35,6 +35,6 @@ RequireClean = Annotated[
 
 def candidate(study: Study) -> tuple[Settings, int] | None:
     """The run of params.yaml, which stands beside the default study alone."""
-    from harness.settings.study import load_candidate
+    from harness.settings.load import load_candidate
 
     return load_candidate(CANDIDATE) if study.is_default else None

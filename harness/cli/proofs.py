@@ -77,7 +77,7 @@ def diff(
     from harness.diff.sides import read_side
     from harness.diff.source import open_source
     from harness.files import write_csv, write_json
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     folder = load_study(study).folder
     one, other = (read_side(open_source(given, folder)) for given in (old, new))

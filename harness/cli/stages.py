@@ -21,7 +21,7 @@ def check(study: StudyFile = STUDY) -> None:
     from harness.pipeline import check_pipeline
     from harness.settings.check import check_candidate, check_study, write_resolved
     from harness.settings.declared import record
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     checked = load_study(study)
     for line in check_study(checked):
@@ -42,7 +42,7 @@ def data(
 ) -> None:
     """Decode and pack a study's images."""
     from harness.data.pack import pack
-    from harness.settings.study import load_data, load_study
+    from harness.settings.load import load_data, load_study
 
     if study.suffix == ".json":
         if out is None:
@@ -65,7 +65,7 @@ def train(
 ) -> None:
     """Train one run, or go on with it where it was interrupted."""
     from harness.provenance import check_clean
-    from harness.settings.study import load_run, load_study
+    from harness.settings.load import load_run, load_study
     from harness.train.loop import Interrupted
     from harness.train.run import train as train_run
 
@@ -99,7 +99,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
     from harness.evaluate import evaluate as evaluate_run
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     evaluate_run(run, data or load_study(STUDY).packed, out)
 
@@ -109,7 +109,7 @@ def ensemble(study: StudyFile = STUDY) -> None:
     """Average the nets of all seeds of the variants that a study names under `ensembles`, and write their errors."""
     from harness.ensemble import ensembles
     from harness.files import write_json
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     checked = load_study(study)
     write_json(checked.folder / "ensembles.json", ensembles(checked, Path(".")))
@@ -125,7 +125,7 @@ def gallery(
 ) -> None:
     """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
     from harness.gallery.render import find_cell, render
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     checked = load_study(study)
     cell = find_cell(checked, variant, seed)
@@ -144,7 +144,7 @@ def report(
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
     from harness.report.render import render
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     checked = load_study(study)
     print(render(checked, candidate(checked), Path("."), interim))
@@ -164,7 +164,7 @@ def publish(
 ) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
     from harness.files import write_text
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
 
     checked = load_study(study)

@@ -26,7 +26,7 @@ def run(
 
     from harness import pool, provenance
     from harness.progress import say
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     check(study)
     provenance.check_clean(require_clean, study)
@@ -54,7 +54,7 @@ def doctor(
 ) -> None:
     """Say what a study would run, on which device, and about how long it takes."""
     from harness.estimate import outlook
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     for line in outlook(load_study(study), jobs):
         print(line)
@@ -78,7 +78,7 @@ def plan(
     from harness.pipeline import write_pipeline
     from harness.settings.check import check_study
     from harness.settings.listing import list_variants
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     checked = load_study(study)
     warnings = check_study(checked)
@@ -106,7 +106,7 @@ def ui(
     study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
 ) -> None:
     """Open MLflow's interface on a study's comparison."""
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
     from harness.tracking.server import serve
 
@@ -127,7 +127,7 @@ def variants(
 ) -> None:
     """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
     from harness.settings.listing import list_settings, list_variants
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     if study is None:
         print(list_settings())
@@ -158,8 +158,8 @@ def describe(
     from harness.net.describe import describe as described
     from harness.net.draw import draw
     from harness.net.layout import layout
+    from harness.settings.load import load_run, resolve
     from harness.settings.schema import CROPS
-    from harness.settings.study import load_run, resolve
 
     given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
     own = {key: value for key, value in given.items() if value is not None}
@@ -187,7 +187,7 @@ def claims(
     from harness.claims.schema import load_claims
     from harness.report.cells import read_results
     from harness.report.ledger import verdicts
-    from harness.settings.study import load_study
+    from harness.settings.load import load_study
 
     known = load_claims(file)
     for wanted in ids or []:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from harness.diff.sides import ENVIRONMENT, RULE, Row, Run, Side
-from harness.statistics.comparison import Rules, Test, compare_all
+from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.family import holm
+from harness.statistics.judging import Test
 
 Agreement = Literal["same runs", "equal", "agree", "differ", "unknown", "not comparable"]
 """same runs: by fingerprint and outcome; equal: other runs, the same outcome to the bit; agree, differ: whether the

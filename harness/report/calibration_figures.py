@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from harness.statistics.calibrate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, Cell
-from harness.statistics.comparison import DEFAULT
+from harness.statistics.judging import DEFAULT
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
 COLOURS = {"paired_t": ORANGE, "block": BLUE, "moderated": GREEN, "sign_flip": INK, "plain_block": GREY}
@@ -35,7 +35,7 @@ def errors_figure(cells: Sequence[Cell]) -> bytes:
         left.axvline(100 * (ALPHA + ALLOWED), color=INK, linewidth=1, linestyle="--")
         right.axvline(100 * (1 - ALPHA - ALLOWED), color=INK, linewidth=1, linestyle="--")
         left.set_yticks(range(len(noises)), noises)
-        left.set_ylim(len(noises) - 0.5, -0.5)
+        left.set_ylim(max(len(noises), 1) - 0.5, -0.5)
         left.set_xlabel("family-wise error in %")
         right.set_xlabel("least coverage in %")
         figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)

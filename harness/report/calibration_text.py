@@ -19,7 +19,7 @@ from harness.statistics.calibrate import (
     misses,
     scales,
 )
-from harness.statistics.comparison import DEFAULT
+from harness.statistics.judging import DEFAULT
 
 
 def text(cells: Sequence[Cell], folder: str, residuals: Mapping[str, Floats], more: Sequence[str] = ()) -> str:

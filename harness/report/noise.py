@@ -17,9 +17,11 @@ from harness.report import noise_figures, noise_text
 from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
 from harness.report.verified import FILE, identity, read_verified
-from harness.settings.study import Study, load_study
+from harness.settings.load import load_study
+from harness.settings.study import Study
 from harness.statistics import noise
-from harness.statistics.comparison import Comparison, Rules, Test, compare_all
+from harness.statistics.comparison import Comparison, Rules, compare_all
+from harness.statistics.judging import Test
 from harness.statistics.noise import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
 
 STUDY = Path("experiments/noise/study.yaml")

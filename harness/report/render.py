@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import effects_section, evidence, figures, ledger, proof, sections, tables
+from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections, tables
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.looks import check_early, standing
@@ -31,12 +31,12 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     now = standing(study, results)
     rows = tables.variant_rows(study, results)
     own = candidate_row(study, candidate, results)
-    curves = tables.curves_csv(results)
+    curves = csv_rows.curves_csv(results)
     folder = root / study.folder
-    made = carried(study, results, root, tables.variants_csv(rows, own, now))
-    write_csv(folder / "variants.csv", made, [*tables.VARIANT_COLUMNS, *MADE_BY])
-    write_csv(folder / "cells.csv", tables.cells_csv(results), tables.CELL_COLUMNS)
-    write_csv(folder / "curves.csv", curves, tables.CURVE_COLUMNS)
+    made = carried(study, results, root, csv_rows.variants_csv(rows, own, now))
+    write_csv(folder / "variants.csv", made, [*csv_rows.VARIANT_COLUMNS, *MADE_BY])
+    write_csv(folder / "cells.csv", csv_rows.cells_csv(results), csv_rows.CELL_COLUMNS)
+    write_csv(folder / "curves.csv", curves, csv_rows.CURVE_COLUMNS)
     write_csv(folder / "proof.csv", proof.proof_csv(study, results), proof.PROOF_COLUMNS)
     claims = [] if now.interim else ledger.ledger_rows(study, results, root)
     if study.file.claims:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.files import write_json
+from harness.settings.load import load_candidate
 from harness.settings.schema import DataSettings, Declared, Settings
-from harness.settings.study import Study, load_candidate
+from harness.settings.study import Study
 
 DATA = "_data"
 """Name of the images' settings among the resolved ones: no variant's name begins so."""

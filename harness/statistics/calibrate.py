@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.statistics import block as models
-from harness.statistics.comparison import Judged, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.judging import Judged, Test, bounds, estimates, judge, judge_by_signs
 from harness.statistics.signflip import DRAWS, EXACT
 from harness.statistics.verdict import VERDICTS
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.statistics.block import Estimates
 from harness.statistics.calibrate import ALLOWED, ALPHA, BEYOND, COMPARISONS, MAIN, MARGIN, NOISES, REAL, Floats, draw
-from harness.statistics.comparison import DEFAULT, Judged, Test, bounds, estimates, judge
+from harness.statistics.judging import DEFAULT, Judged, Test, bounds, estimates, judge
 from harness.statistics.sequential import nominal
 
 LOOKS = ((3, 5, 8), (5, 10), (5, 8, 12, 20))

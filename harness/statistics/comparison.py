@@ -3,24 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.statistics import block as models
 from harness.statistics import family
 from harness.statistics.block import Estimates
+from harness.statistics.judging import DEFAULT, TESTS, Floats, Test, adjust, bounds, estimates, judged
 from harness.statistics.paired import NO_SPREAD, Difference
 from harness.statistics.power import detectable, unpaired_seeds
-from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, sign_flip_p, signed_ranks
-from harness.statistics.verdict import VERDICTS, Verdict, codes
-
-Floats = NDArray[np.float64]
-Test = Literal["paired_t", "block", "moderated", "sign_flip"]
-TESTS: tuple[Test, ...] = ("paired_t", "block", "moderated", "sign_flip")
-DEFAULT: Test = "block"
-"""The test that the calibration picks: the most powerful of those that keep their error rates."""
+from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, signed_ranks
+from harness.statistics.verdict import VERDICTS, Verdict
 
 POWER = 0.8
 """Of the smallest detectable effect."""
@@ -41,17 +34,6 @@ class Rules:
             raise ValueError(f"margin: got {self.margin}; allowed: a number above 0, in the unit of the values")
         if self.test not in TESTS:
             raise ValueError(f"test: got {self.test!r}; allowed: {', '.join(TESTS)}")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Tests of many comparisons along the last axis (nan: there is none); verdicts as places in VERDICTS."""
-
-    p: Floats
-    adjusted: Floats
-    p_equivalent: Floats
-    adjusted_equivalent: Floats
-    codes: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -90,65 +72,6 @@ class Comparison:
     lean: int
     flip: SignFlip
     flip_adjusted: float | None
-
-
-def estimates(values: Floats, test: Test) -> Estimates:
-    """The model of a test, over values (..., seeds, arms) with the baseline first."""
-    if test == "block":
-        return models.block(values)
-    if test == "moderated":
-        return models.moderated(values)
-    return models.paired(values)
-
-
-def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -> tuple[Floats, Floats]:
-    """Ends of intervals, each for its comparison alone."""
-    half = family.quantile(df, confidence) * se
-    return mean - half, mean + half
-
-
-def judge(found: Estimates, alpha: float, margin: float | None, correlation: float = 0.5) -> Judged:
-    """Tests and verdicts of a family from its estimates; every comparison given is a member."""
-    p = family.two_sided(found.mean, found.se, found.df)
-    adjusted = adjust(p, found, correlation)
-    equal = np.full(p.shape, np.nan) if margin is None else family.equivalence(found.mean, found.se, found.df, margin)
-    return _judged(found.mean, p, adjusted, equal, alpha)
-
-
-def judge_by_signs(differences: Floats, alpha: float, margin: float | None) -> Judged:
-    """The same by the sign-flip test: paired differences (..., comparisons, seeds)."""
-    p = sign_flip_p(differences)
-    equal = np.full(p.shape, np.nan) if margin is None else sign_flip_equivalence(differences, margin)
-    return _judged(differences.mean(-1), p, family.holm(p), equal, alpha)
-
-
-def _judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> Judged:
-    equal_adjusted = family.holm(equal)
-    return Judged(p, adjusted, equal, equal_adjusted, codes(mean, adjusted, equal_adjusted, alpha))
-
-
-def adjust(p: Floats, found: Estimates, correlation: float = 0.5) -> Floats:
-    """Step-down p-values: Dunnett's distribution for what shares a residual, plus one p for each that does not.
-
-    Where nothing is shared that is Holm's procedure; where all is, the step-down form of Dunnett's.
-    """
-    shared = found.pooled
-    df = np.where(shared, found.df, 0).max(-1, initial=0)
-    if not shared.any() or (shared.any(-1) & (np.ptp(np.where(shared, found.df, df[..., None]), axis=-1) > 0)).any():
-        return family.holm(p)
-
-    def bound(least: Floats, remaining: NDArray[np.bool_]) -> Floats:
-        inside = (remaining & shared).sum(-1)
-        total = np.asarray((remaining & ~shared).sum(-1) * least)
-        for m, d in {(int(m), int(d)) for m, d in zip(inside.flat, df.flat, strict=True) if m and d}:
-            here = (inside == m) & (df == d)
-            total[here] += family.many_to_one(least[here], m, d, correlation)
-        return total
-
-    return family.step_down(p, bound)
-
-
-# ---- one study
 
 
 def compare_all(
@@ -308,7 +231,7 @@ def _with_family(
     lost = np.array([rows[arm].diverged > 0 for arm in inside], dtype=bool)
     mean = np.where(lost & (np.sign(mean) != [rows[arm].lean for arm in inside]), 0.0, mean)
     equal = np.where([rows[arm].diverged > 0 for arm in order], np.nan, equal)
-    judged = _judged(mean, p[: len(inside)], adjusted, equal[: len(inside)], rules.alpha)
+    tests = judged(mean, p[: len(inside)], adjusted, equal[: len(inside)], rules.alpha)
     out = {}
     for number, arm in enumerate(order):
         row = replace(rows[arm], p=_number(p[number]), p_equivalent=_number(equal[number]))
@@ -316,9 +239,9 @@ def _with_family(
             row = replace(
                 row,
                 in_family=True,
-                adjusted=_number(judged.adjusted[number]),
-                adjusted_equivalent=_number(judged.adjusted_equivalent[number]),
-                verdict=VERDICTS[int(judged.codes[number])],
+                adjusted=_number(tests.adjusted[number]),
+                adjusted_equivalent=_number(tests.adjusted_equivalent[number]),
+                verdict=VERDICTS[int(tests.codes[number])],
                 flip_adjusted=_number(flips[number]),
             )
         out[arm] = row

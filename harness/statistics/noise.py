@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.statistics.comparison import Rules, Test, compare_all, estimates, judge, judge_by_signs
+from harness.statistics.comparison import Rules, compare_all
+from harness.statistics.judging import Test, estimates, judge, judge_by_signs
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

@@ -2,10 +2,10 @@
 
     python -P first_epochs.py SETTINGS DATA STEPS UNIT EPOCHS OUT
 
-SETTINGS is a file like params.yaml. It trains the STEPS first steps, and draws batch order and augmentation of all
-EPOCHS, which costs no training. UNIT is `step`, or `epoch` to train to the end of the last step's epoch: where there is
-no loss of each step to compare, its row of history.csv has to do. So it is with code that keeps no loss of a step. OUT
-is written as JSON.
+SETTINGS is JSON: a run's settings and its seed. It trains the STEPS first steps, and draws batch order and
+augmentation of all EPOCHS, which costs no training. UNIT is `step`, or `epoch` to train to the end of the last step's
+epoch: where there is no loss of each step to compare, its row of history.csv has to do. So it is with code that keeps
+no loss of a step. OUT is written as JSON.
 """
 
 import contextlib
@@ -24,11 +24,14 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
     from harness.data.packed import Packed
     from harness.numerics import configure
     from harness.record import chain, code_hash
-    from harness.settings.study import load_candidate
+    from harness.settings.parse import parse
+    from harness.settings.schema import Settings
     from harness.train.checkpoint import Checkpoints
     from harness.train.loop import Interrupted, Trainer
 
-    settings, seed = load_candidate(settings_file)
+    values = json.loads(settings_file.read_text(encoding="utf-8"))
+    seed = values.pop("seed")
+    settings = parse(Settings, values, str(settings_file))
     numerics = configure(settings)
     packed = Packed.open(data)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.report.cells import CANDIDATE
-from harness.settings.study import Study, load_study
+from harness.settings.load import load_study
+from harness.settings.study import Study
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from harness.errors import UserError
 from harness.files import write_json
 from harness.progress import say
 from harness.report.verified import FILE, Verification, identity, read_verified
-from harness.settings.study import Study, load_candidate
+from harness.settings.load import load_candidate
+from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
 from harness.verify.records import Record, read_record
 from harness.verify.rerun import Rerunner, stopping

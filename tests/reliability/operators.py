@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.pack import pack
+from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import load_study
 from tests.reliability.forks import fork_call, wait
 from tests.reliability.table import REASONS, reason
 from tests.reliability.tally import Tally

@@ -8,9 +8,9 @@ from typing import Any
 from harness.data.pack import pack
 from harness.files import hash_file, write_json
 from harness.record import RunFolder
+from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import load_study
 
 ROOT = Path(__file__).parent.parent.parent
 STUDIES = ("experiments/study.yaml", "experiments/claims-small/study.yaml")

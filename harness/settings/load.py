@@ -1,0 +1,190 @@
+"""Reading settings and studies: presets resolved, what a study extends laid under it, its plan expanded and checked."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import read_json, read_yaml
+from harness.settings.parse import parse
+from harness.settings.plan import Plan, expand, merged
+from harness.settings.presets import PRESETS
+from harness.settings.schema import DataSettings, Settings
+from harness.settings.study import NAME, Published, Study, StudyFile
+
+
+def resolve(values: Any, where: str) -> Settings:
+    """Settings from a mapping: the schema's defaults, then the presets named under `preset`, then the other keys.
+
+    `where` names the file and place. Raises `UserError`.
+    """
+    return parse(Settings, _flat(values, where), where)
+
+
+def _flat(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: got {values!r}; a mapping of settings is allowed")
+    own = dict(values)
+    named = own.pop("preset", [])
+    names = named if isinstance(named, list) else [named]
+    merged: dict[str, Any] = {}
+    for name in names:
+        if not isinstance(name, str) or name not in PRESETS:
+            raise UserError(f"{where}: preset: got {name!r}; allowed: {', '.join(PRESETS)}")
+        merged |= PRESETS[name]
+    return merged | own
+
+
+def load_candidate(path: Path) -> tuple[Settings, int]:
+    """The candidate of params.yaml: its settings and its seed. Raises `UserError`."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: got {type(values).__name__}; a mapping of settings is allowed")
+    own = dict(values)
+    seed = own.pop("seed", None)
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise UserError(f"{path}: seed: got {seed!r}; allowed: a whole number >= 0 and < {2**31}")
+    return resolve(own, str(path)), seed
+
+
+def load_run(spec: str) -> Settings:
+    """Settings named on the command line: `FILE.json` (resolved), `FILE` (the candidate's) or `FILE:variants.NAME`.
+
+    Raises `UserError`.
+    """
+    file, _, key = spec.partition(":")
+    if not key:
+        if file.endswith(".json"):
+            return parse(Settings, read_json(Path(file)), file)
+        return load_candidate(Path(file))[0]
+    study = load_study(Path(file))
+    group, _, name = key.partition(".")
+    if group != "variants" or name not in study.variants:
+        raise UserError(
+            f"{file}: {key}: no such variant; allowed: {', '.join(f'variants.{v}' for v in study.variants)}"
+        )
+    return study.variants[name]
+
+
+def load_data(path: Path) -> DataSettings:
+    """Resolved settings of a study's images. Raises `UserError`."""
+    return parse(DataSettings, read_json(path), str(path))
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
+    file = parse(StudyFile, _extended(path), str(path))
+    data = parse(DataSettings, file.data, f"{path}: data")
+    for seed in file.seeds:
+        if file.seeds.count(seed) > 1:
+            raise UserError(f"{path}: seeds: {seed} stands twice; each seed is allowed once")
+    variants = _variants(file, path)
+    if file.baseline not in variants:
+        raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")
+    if file.alpha is not None and abs(file.alpha - (1 - file.confidence)) > 1e-9:
+        raise UserError(
+            f"{path}: alpha: got {file.alpha:g}, but confidence is {file.confidence:g}; interval and verdict share it: "
+            f"allowed: {1 - file.confidence:g}, or nothing"
+        )
+    for name in file.family or []:
+        if name not in variants or name == file.baseline:
+            others = [other for other in variants if other != file.baseline]
+            raise UserError(f"{path}: family: got {name!r}; allowed: {', '.join(others)}")
+    if file.looks and (len(file.looks) < 2 or sorted(set(file.looks)) != file.looks):
+        raise UserError(f"{path}: looks: got {file.looks}; allowed: two or more numbers of seeds, rising")
+    if file.looks and len(file.seeds) not in file.looks:
+        raise UserError(
+            f"{path}: looks: got {file.looks}, but {len(file.seeds)} seeds are named; allowed: as many as one look has"
+        )
+    for name in file.ensembles:
+        if not set(name.split("+")) <= set(variants):
+            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
+    for name in file.published:
+        if name not in variants:
+            raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
+    if len(variants) * len(file.seeds) > file.limit:
+        raise UserError(
+            f"{path}: limit: got {len(variants)} variants x {len(file.seeds)} seeds = "
+            f"{len(variants) * len(file.seeds)} runs; allowed: at most {file.limit}"
+        )
+    return Study(
+        path,
+        file,
+        data,
+        {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
+        {name: parse(Published, values, f"{path}: published.{name}") for name, values in file.published.items()},
+    )
+
+
+INHERITED = (
+    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "looks", "published", "claims",
+    "settings", "factors",
+)  # fmt: skip
+"""Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
+
+LAID_OVER = ("settings", "factors", "data")
+
+
+def lineage(path: Path) -> list[Path]:
+    """A study's file, and those that it extends, nearest first. Raises `UserError`."""
+    return [file for file, _ in _lineage(path)]
+
+
+def _lineage(path: Path) -> list[tuple[Path, Any]]:
+    """The files of `lineage`, each with its content."""
+    found = [(path, read_yaml(path))]
+    while True:
+        file, values = found[-1]
+        parent = values.get("extends") if isinstance(values, dict) else None
+        if not isinstance(parent, str) or not parent:
+            return found
+        # Written without `..`, as DVC and a reader would name it.
+        next_file = Path(os.path.normpath(file.parent / parent))
+        if next_file.resolve() in [one.resolve() for one, _ in found]:
+            raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
+        found.append((next_file, read_yaml(next_file)))
+
+
+def _extended(path: Path) -> Any:
+    """The content of a study file over that of the studies that it extends."""
+    (file, whole), *nearer = reversed(_lineage(path))
+    for child, values in nearer:
+        if not isinstance(whole, dict):
+            raise UserError(f"{child}: extends: {file} is not a study's file")
+        taken = {key: whole[key] for key in INHERITED if key in whole}
+        laid = {
+            key: taken[key] | values[key]
+            for key in LAID_OVER
+            if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
+        }
+        file, whole = child, taken | values | laid
+    return whole
+
+
+def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every variant's layers of settings: the study's own, then those of its factors."""
+    common = _flat(file.settings, f"{path}: settings")
+    factors = {name: _flat(values, f"{path}: factors.{name}") for name, values in file.factors.items()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    if file.plan and file.baseline not in file.variants:
+        found[file.baseline] = [common]
+    for number, values in enumerate(file.plan):
+        where = f"{path}: plan.{number}"
+        for name, layers in expand(parse(Plan, values, where), factors, where).items():
+            if found.setdefault(name, [common, *layers]) != [common, *layers]:
+                raise UserError(f"{where}: gives {name} other settings than a step before; each name is allowed once")
+    for name, values in file.variants.items():
+        if name in found:
+            raise UserError(f"{path}: variants.{name}: is a variant of the plan, too; take another name")
+        own = _flat(values, f"{path}: variants.{name}")
+        found[name] = [own] if "preset" in values else [common, own]
+    if not found:
+        raise UserError(f"{path}: variants: got none; at least the baseline is needed")
+    for name in found:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UserError(
+                f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot), at most 63"
+            )
+    if "candidate" in found:
+        raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")
+    return found
