@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+# A worker a core, and a thread a worker: torch reads this when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 import pytest
 
 from harness.data.pack import pack
 from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 TINY = {
     "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 2, "batch": 32, "schedule": "cosine",
