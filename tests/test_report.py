@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from harness.errors import UserError
-from harness.report import figures, sections, tables, words
+from harness.report import figures, sections, tables
+from harness.report.answer import answer
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.markdown import code, plain
@@ -263,7 +264,7 @@ def test_no_sentence_claims_more_than_its_verdict(
         for row in others
         if row.variant in judged
     ]
-    text = words.answer(study, rows, "some images")
+    text = answer(study, rows, "some images")
     assert "\n" not in text
     for row in rows[1:]:
         verdict = judged[row.variant].verdict
@@ -304,7 +305,7 @@ def test_a_variant_outside_the_family_has_no_verdict(tmp_path: Path, pair: Study
     rows = tables.variant_rows(pair, read_results(pair, None, tmp_path))
     values = {"base": {s: 20.0 + s for s in range(3)}, "tanh": {s: 30.0 + 1.1 * s for s in range(3)}}
     out = compare_all(values, "base", Rules(), [])["tanh"]
-    text = words.answer(pair, [rows[0], dataclasses.replace(rows[1], comparison=out)], "some images")
+    text = answer(pair, [rows[0], dataclasses.replace(rows[1], comparison=out)], "some images")
     assert "`tanh`: outside the declared family, hence without a verdict." in text
     assert not re.search("raises|lowers|undecided", text)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.progress import clock
 from harness.report import candidate_section, conditions, declared, ledger, looks, proof, words
+from harness.report.answer import answer
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
 from harness.report.effects import effects_of
@@ -56,7 +57,7 @@ def context(
         "folder": study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
         "interim": now.interim,
-        "answer": " ".join(filter(None, (now.text(study), words.answer(study, rows, which) if now.judged else ""))),
+        "answer": " ".join(filter(None, (now.text(study), answer(study, rows, which) if now.judged else ""))),
         "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
         "warnings": [
             *_warnings(found),
