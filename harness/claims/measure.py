@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from harness.claims import schema, statistics
 from harness.claims.statistics import NotMeasuredError, Runs
-from harness.claims.verdict import Estimate, Judged, every_run, judge, share_of_order, weakest
+from harness.claims.verdict import Estimate, Judged, Region, every_run, judge, weakest
 from harness.settings.study import Study
 from harness.statistics.comparison import Comparison
+from harness.statistics.judging import PROMISED
 
-SEEDS_TO_RESAMPLE = 5
-"""Fewer seeds than this have so few resamples that an order's share among them says little."""
+UNTIMED = Judged("inconclusive", "what else a machine does is not drawn anew with the seed, hence no interval of times")
+"""The verdict on training times, which runs of a study are not: they stand beside other work."""
 
 
 class Ensemble(BaseModel):
@@ -59,7 +61,10 @@ def measure(
             if not any(part.n for part in parts):
                 raise NotMeasuredError("no pair of finished runs on the same images")
             region = statistics.region(test)
-            return Found(judge(parts, region), tuple(parts), weakest(parts, region), notes=tuple(notes))
+            judged = UNTIMED if isinstance(test, schema.TimeRatioTest) else judge(parts, region)
+            if isinstance(test, schema.DifferenceTest) and judged.verdict != "inconclusive":
+                notes = [*_limits(test, study, parts, comparisons or {}), *notes]
+            return Found(judged, tuple(parts), weakest(parts, region), notes=tuple(notes))
     raise TypeError(f"{test.statistic}: no such statistic")
 
 
@@ -77,15 +82,22 @@ def _numbers(
             name = test.metric or study.file.metric
             value = _value(name)
             # The study's own comparison, where it is the same: a number has one interval in a report.
-            same = comparisons if (name, test.against) == (study.file.metric, study.baseline) else {}
-            parts = [
-                statistics.of_comparison(same[v], each, v)
-                if v in same and same[v].se is not None
-                else statistics.paired(runs[v], runs[test.against], value, each, v)
-                for v in test.variants
-            ]
-            notes = _gap_notes(test, runs, each) if name == "gap" else []
-            return parts, notes + _beside(test, runs, value, each)
+            own = comparisons if test.against == study.baseline else {}
+            same = own if name == study.file.metric else {}
+            parts = [_difference(same, runs, test.against, value, each, v, v) for v in test.variants]
+            there = [v for v in test.beside if runs.get(v)]
+            beside = [_difference(same, runs, test.against, value, each, v, v) for v in there]
+            notes: list[str] = []
+            if name == "gap":
+                # A wider gap is no harm by itself: what the test error does stands beside it.
+                error, told = _value("test_top1"), own if study.file.metric == "test_top1" else {}
+                notes += _listed(
+                    [
+                        _difference(told, runs, test.against, error, each, v, f"test error of {v} less {test.against}")
+                        for v in test.variants
+                    ]
+                )
+            return parts, notes + _listed(beside)
         case schema.SameRunTest():
             first, second = test.metrics
             parts = [statistics.same_run(runs[v], first, second, each, v) for v in test.variants]
@@ -109,7 +121,7 @@ def _numbers(
             parts = [statistics.level_ratio(arms[v], against, test.curve, test.level, each, v) for v in test.variants]
             return parts, [*chosen, *_epochs_notes(test, arms)]
         case schema.TimeRatioTest():
-            return [statistics.time_ratio(runs[v], runs[test.against], each, v) for v in test.variants], []
+            return [statistics.time_ratio(runs[v], runs[test.against], v) for v in test.variants], []
         case schema.DropsTest():
             fell = {v: [statistics.drops(run) for run in runs[v].values()] for v in test.variants}
             parts = [
@@ -130,28 +142,44 @@ def _early(epochs: int) -> Callable[[statistics.Run], float]:
     return lambda run: statistics.early_loss(run, epochs)
 
 
-def _gap_notes(test: schema.DifferenceTest, runs: Mapping[str, Runs], confidence: float) -> list[str]:
-    """A wider gap is no harm by itself: what the test error does stands beside it."""
-    value = _value("test_top1")
-    return _listed(
-        [
-            statistics.paired(runs[v], runs[test.against], value, confidence, f"test error of {v} less {test.against}")
-            for v in test.variants
-        ]
-    )
+def _difference(
+    same: Mapping[str, Comparison],
+    runs: Mapping[str, Runs],
+    against: str,
+    value: Callable[[statistics.Run], float],
+    confidence: float,
+    variant: str,
+    name: str,
+) -> Estimate:
+    """A mean difference, from the study's own comparison where `same` has it."""
+    if variant in same and same[variant].se is not None:
+        return statistics.of_comparison(same[variant], confidence, name)
+    return statistics.paired(runs[variant], runs[against], value, confidence, name)
 
 
-def _beside(
-    test: schema.DifferenceTest, runs: Mapping[str, Runs], value: Callable[[statistics.Run], float], confidence: float
+def _limits(
+    test: schema.DifferenceTest, study: Study, parts: Sequence[Estimate], comparisons: Mapping[str, Comparison]
 ) -> list[str]:
-    there = [name for name in test.beside if runs.get(name)]
-    return _listed([statistics.paired(runs[v], runs[test.against], value, confidence, v) for v in there])
+    """What a verdict does not say: the table of variants, where a row is one of many, may leave the same open."""
+    notes = []
+    few = min(part.n for part in parts)
+    if few < PROMISED:
+        notes.append(f"{few} seeds: with fewer than {PROMISED} no error rate is promised")
+    if (test.metric or study.file.metric, test.against) == (study.file.metric, study.baseline):
+        for name in test.variants:
+            row = comparisons.get(name)
+            if row and row.in_family and row.adjusted is not None and row.verdict == "inconclusive":
+                notes.append(
+                    f"That is {name} by itself; as one of {row.comparisons} comparisons it is inconclusive "
+                    f"(adjusted p {row.adjusted:.2g})"
+                )
+    return notes
 
 
-def _listed(estimates: Sequence[Estimate]) -> list[str]:
+def _listed(estimates: Sequence[Estimate], what: str = "Beside it") -> list[str]:
     """`Beside it: lrn-conv1 +0.21 (-0.10 to +0.52)`."""
     told = [estimate for estimate in estimates if estimate.value is not None]
-    return [f"Beside it: {'; '.join(map(_short, told))}"] if told else []
+    return [f"{what}: {'; '.join(map(_short, told))}"] if told else []
 
 
 def _short(estimate: Estimate) -> str:
@@ -218,12 +246,20 @@ def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -
     order = {name: runs[name] for name in test.variants}
     generator = np.random.default_rng(0)
     found = statistics.ranking(order, runs[test.against], study.file.metric, test.resamples, generator)
-    judged = share_of_order(found.share, study.file.confidence, found.n, SEEDS_TO_RESAMPLE)
+    # How often an order holds in resamples is no test: of four equal arms a given one holds in a 24th of them.
+    each = statistics.adjusted(study.file.confidence, len(test.variants) - 1)
+    value = _value(study.file.metric)
+    steps = [
+        statistics.paired(runs[one], runs[other], value, each, f"{one} less {other}")
+        for one, other in pairwise(test.variants)
+    ]
+    judged = judge(steps, Region(low=0))
     estimate = Estimate("order", found.share, None, None, found.n, "of the resamples")
     means = ", ".join(f"{name} {_signed(mean)}" for name, mean in found.means.items())
     held = f"{100 * found.share:.0f} % of {test.resamples:,} resamples of {found.n} seeds"
     text = f"the order holds in {held}; tau {_signed(found.tau)}"
-    return Found(judged, (estimate,), estimate, text, (f"Mean differences in the claimed order: {means}",))
+    notes = (f"Mean differences in the claimed order: {means}", *_listed(steps, "Step by step"))
+    return Found(judged, (estimate,), estimate, text, notes)
 
 
 def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float) -> Found:
@@ -245,10 +281,23 @@ def in_regime(found: Found, test: schema.Test, runs: Mapping[str, Runs]) -> Foun
     fitted = test.fitted if isinstance(test, schema.DifferenceTest) else 0.5
     words = f"Regime: {name} has {training:.1f} % training and {other:.1f} % test error"
     if training <= fitted * other:
-        return replace(found, notes=(f"{words}: it overfits", *found.notes))
+        return replace(found, notes=(f"{words}: it overfits{_so_does(test, runs, fitted)}", *found.notes))
     judged = Judged("not testable here", "the net does not overfit here")
     limit = f"{words}; overfitting is taken to begin where the first is at most {fitted:g} times the second"
     return replace(found, judged=judged, notes=(limit, *found.notes))
+
+
+def _so_does(test: schema.Test, runs: Mapping[str, Runs], fitted: float) -> str:
+    """That the net which it is compared with overfits too, less or more: then the gap alone tells them apart."""
+    if not isinstance(test, schema.DifferenceTest):
+        return ""
+    errors = [
+        _mean([statistics.metric(run, error) for run in runs[test.against].values()])
+        for error in ("train_top1", "test_top1")
+    ]
+    if not errors[0] <= fitted * errors[1]:
+        return f", and {test.against} does not ({errors[0]:.1f} % and {errors[1]:.1f} %)"
+    return f", and so does {test.against} ({errors[0]:.1f} % and {errors[1]:.1f} %): the claim is on by how much"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -171,7 +171,9 @@ def level_ratio(one: Runs, other: Runs, curve: str, threshold: float, confidence
     """Ratio of the epochs to a level, one over other: the geometric mean over pairs, and its interval.
 
     Where `one` never reaches the level its length is a lower bound of its epochs: the ratio then has no upper end;
-    where `other` does not, no lower end. Pairs in which neither does say nothing and are left out.
+    where `other` does not, no lower end. Student's t has no place for such bounds: the end that is left is the least
+    (largest) ratio of all pairs, a bound of the median that assumes nothing, where there are pairs enough for it to
+    hold with that confidence. Pairs in which neither reaches the level say nothing and are left out.
     """
     pairs = [
         (crossing(one[s].history, curve, threshold), crossing(other[s].history, curve, threshold))
@@ -181,18 +183,20 @@ def level_ratio(one: Runs, other: Runs, curve: str, threshold: float, confidence
     if pairs and not told:
         raise NotMeasuredError(f"no run of either variant reaches a {curve} of {threshold:g}")
     estimate = _ratio([a.epochs for a, _ in told], [b.epochs for _, b in told], confidence, name)
-    if any(a.censored for a, _ in told):
-        estimate = replace(estimate, high=math.inf if estimate.low is not None else None)
-    if any(b.censored for _, b in told):
-        estimate = replace(estimate, low=0.0 if estimate.high is not None else None)
-    return estimate
+    above, below = any(a.censored for a, _ in told), any(b.censored for _, b in told)
+    if not above and not below:
+        return estimate
+    if 0.5 ** len(told) > 1 - confidence:
+        return replace(estimate, low=None, high=None)
+    ratios = [a.epochs / b.epochs for a, b in told]
+    return replace(estimate, low=0.0 if below else min(ratios), high=math.inf if above else max(ratios))
 
 
-def time_ratio(one: Runs, other: Runs, confidence: float, name: str) -> Estimate:
-    """Ratio of wall times, one over other: the geometric mean over pairs, and its interval."""
+def time_ratio(one: Runs, other: Runs, name: str) -> Estimate:
+    """Ratio of wall times, one over other: the geometric mean over pairs. No interval: load is not the seed's."""
     seeds = _seeds(one, other)
     seconds = [[runs[s].provenance.wall_seconds for s in seeds] for runs in (one, other)]
-    return _ratio(seconds[0], seconds[1], confidence, name)
+    return replace(_ratio(seconds[0], seconds[1], 0.95, name), low=None, high=None)
 
 
 def early_loss(run: Run, epochs: int) -> float:

@@ -72,7 +72,8 @@ def judge(estimates: Sequence[Estimate], region: Region) -> Judged:
     silent = [e for e in estimates if e.low is None or e.high is None]
     if silent:
         few = max(e.n for e in silent)
-        why = "the same number on every seed" if few > 1 else "fewer than two pairs of seeds"
+        equal = "the same number on every seed, or fewer seeds than a bound needs"
+        why = equal if few > 1 else "fewer than two pairs of seeds"
         return Judged("inconclusive", f"{why}, hence no interval{_names(silent, len(estimates))}")
     return Judged("inconclusive", _which(estimates, sides, "inconclusive", "reaches over the bound of"))
 
@@ -86,17 +87,6 @@ def weakest(estimates: Sequence[Estimate], region: Region) -> Estimate:
         return min(estimate.low - region.low, region.high - estimate.high)
 
     return min(estimates, key=slack)
-
-
-def share_of_order(share: float, confidence: float, n: int, least: int) -> Judged:
-    """The verdict on an order that holds in `share` of the resamples of `n` seeds; too few seeds decide nothing."""
-    if n < least:
-        return Judged("inconclusive", f"{n} seeds; resampling fewer than {least} says little")
-    if share >= confidence:
-        return Judged("replicates", f"the order holds in at least {100 * confidence:.0f} % of the resamples")
-    if share <= 1 - confidence:
-        return Judged("contradicts", f"the order holds in at most {100 * (1 - confidence):.0f} % of the resamples")
-    return Judged("inconclusive", "the order holds in some resamples and fails in others")
 
 
 def every_run(held: int, n: int, high: float) -> Judged:

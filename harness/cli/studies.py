@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate
 from harness.cli.stages import check, report
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.settings.study import Study
 
 PANEL = "Studies"
 
@@ -54,10 +57,15 @@ def doctor(
 ) -> None:
     """Say what a study would run, on which device, and about how long it takes."""
     from harness.estimate import outlook
+    from harness.report.cells import read_results
     from harness.settings.load import load_study
 
-    for line in outlook(load_study(study), jobs):
+    checked = load_study(study)
+    for line in outlook(checked, jobs):
         print(line)
+    results = read_results(checked, None, Path("."))
+    done = sum(cell.status in ("finished", "diverged") for cell in results.cells)
+    print(f"done: {done} of {len(results.cells)} cells have their results")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -84,12 +92,13 @@ def plan(
     warnings = check_study(checked)
     print(list_variants(checked))
     print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
-    if effect or hours:
+    if effect or hours or checked.folder.exists():
         from harness.report.cells import read_results
-        from harness.report.planning import detectable_lines, seeds_lines
+        from harness.report.planning import detectable_lines, recorded_lines, seeds_lines
         from harness.report.tables import variant_rows
 
         rows = variant_rows(checked, read_results(checked, None, Path(".")))
+        print("\n".join(recorded_lines(rows)))
         if effect:
             print("\n".join(seeds_lines(checked, rows, effect, power)))
         if hours:
@@ -145,8 +154,8 @@ def describe(
     geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
     gpus: Annotated[int | None, typer.Option(help="1 or 2.")] = None,
     depth: Annotated[str | None, typer.Option(help="full, or the layer to leave out: -conv3.")] = None,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
-    classes: Annotated[int | None, typer.Option(min=2, help="Classes of the last layer.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels; by default the study's, else 3.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Classes; by default the study's, else 1000.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw the net into this file as well.")] = None,
 ) -> None:
@@ -158,6 +167,7 @@ def describe(
     from harness.net.describe import describe as described
     from harness.net.draw import draw
     from harness.net.layout import layout
+    from harness.settings.check import SOURCES
     from harness.settings.load import load_run, resolve
     from harness.settings.schema import CROPS
 
@@ -168,15 +178,25 @@ def describe(
     if settings and own:
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
     resolved = load_run(settings) if settings else resolve(own, "describe")
+    own_channels, _, own_classes = SOURCES[_study_of_run(settings).data.source] if settings else (3, 0, None)
+    channels, classes = channels or own_channels, classes or resolved.classes or own_classes
     rows = layout(resolved, channels, classes)
     if svg:
         write_text(svg, draw(rows, resolved.crop, channels))
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 
+def _study_of_run(spec: str) -> Study:
+    """The study whose images a run sees: that of FILE:variants.NAME, else the default one."""
+    from harness.settings.load import load_study
+
+    file, _, key = spec.partition(":")
+    return load_study(Path(file) if key else STUDY)
+
+
 @app.command(rich_help_panel=PANEL)
 def claims(
-    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26; without it, all.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study's file; without it, all.")] = None,
     study: Annotated[
         Path | None, typer.Option(help="A study's file: its verdicts from the results that are there.")
     ] = None,
@@ -190,10 +210,16 @@ def claims(
     from harness.settings.load import load_study
 
     known = load_claims(file)
-    for wanted in ids or []:
-        if wanted not in known:
-            raise UserError(f"claims: got {wanted!r}; allowed: {', '.join(known)}")
-    chosen = {name: known[name] for name in ids or known}
+    upper = {name.upper(): name for name in known}
+    wanted = []
+    for given in ids or []:
+        if given.endswith((".yaml", ".yml")):
+            study = Path(given)
+        elif given.upper() in upper:
+            wanted.append(upper[given.upper()])
+        else:
+            raise UserError(f"claims: got {given!r}; allowed: a study's file, {', '.join(known)}")
+    chosen = {name: known[name] for name in wanted or known}
     if study is None:
         print(list_claims(chosen))
     else:

@@ -5,6 +5,7 @@ from harness.report.numbers import number, places_of, value
 from harness.report.tables import VariantRow, rules
 from harness.report.words import METRICS, confidence, count, difference_text, error_text, verb
 from harness.settings.study import Study
+from harness.statistics.judging import PROMISED
 
 
 def answer(study: Study, rows: list[VariantRow], images: str) -> str:
@@ -132,13 +133,16 @@ def _outside(rows: list[VariantRow]) -> str:
 
 def _limits(rows: list[VariantRow], compared: int, study: Study, images: str) -> str:
     sentences = []
-    if rows and compared > 1:
+    few = min((row.comparison.difference.n for row in rows if row.comparison), default=0)
+    if rows and few < PROMISED:
+        sentences.append(f"With {few} seeds, fewer than {PROMISED}, no error rate is promised.")
+    elif rows and compared > 1:
         sentences.append(
-            f"The verdicts hold for all {compared} comparisons together: if no variant changed anything, no more than "
+            f"The verdicts hold for all {compared} comparisons together: if no variant changed anything, about "
             f"{value(100 * rules(study).alpha)} % of such studies would say that one does. The intervals hold at "
             f"{confidence(study, rows)} each."
         )
     if rows:
-        sentences.append("Both speak of other seeds on the same images.")
+        sentences.append("Verdicts and intervals speak of other seeds on the same images.")
     sentences.append(f"All this is one data set, {images}, at this scale.")
     return " ".join(sentences)

@@ -32,9 +32,18 @@ def text(study: Study, results: Results, seen: list[Entry]) -> str:
 
 
 def warnings(results: Results, seen: list[Entry]) -> list[str]:
-    """Changes that came after runs of this report, other than what a declared rule allows."""
+    """What came after runs, other than what a declared rule allows: changes, and designs before this one."""
     there = _there(results)
-    return [_change(change, there) for change in changes(seen) if there & set(change.runs) and not change.by_rule]
+    after = [change for change in changes(seen) if change.runs and not change.by_rule]
+    found = [_change(change, there) for change in after if there & set(change.runs)]
+    if earlier := [change for change in after if not there & set(change.runs)]:
+        counts = joined([str(len(change.runs)) for change in earlier])
+        found.append(
+            f"This design was declared after {counts} {'run' if counts == '1' else 'runs'} of "
+            f"{'another' if len(earlier) == 1 else f'{len(earlier)} others'} (none in this report; what changed stands "
+            "under *What was held fixed*): alpha covers this one alone, not the choice of it."
+        )
+    return found
 
 
 def _there(results: Results) -> set[str]:

@@ -25,7 +25,8 @@ def number(value: float | None, places: int = DECIMALS, *, sign: bool = False) -
     """A number with a true minus sign; with `sign`, a plus too. Zero has neither."""
     if value is None:
         return NOTHING
-    text = f"{value:.{places}f}"
+    # Means of the same answers, added in another order, differ in the last bits: a tie is to fall the same way.
+    text = f"{round(value, 9):.{places}f}"
     if float(text) == 0:
         return text.lstrip("-")
     return text.replace("-", "−") if value < 0 else f"+{text}" if sign else text

@@ -11,6 +11,19 @@ PILOT = 3
 """Finished pairs that a pilot needs at the least: with two, the sd is a single difference."""
 
 
+def recorded_lines(rows: list[VariantRow]) -> list[str]:
+    """What the runs that are there took; nothing before there are any."""
+    finished = sum(row.finished for row in rows)
+    if not finished:
+        return []
+    seconds = sum(row.seconds * row.declared for row in rows if row.seconds)
+    timed = sum(row.declared for row in rows if row.seconds)
+    return [
+        f"recorded: {finished} of {sum(row.declared for row in rows)} runs have finished; by their mean times "
+        f"{timed} runs take {clock(seconds)} of training, one after another"
+    ]
+
+
 def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: float) -> list[str]:
     """Lines: the seeds with which a difference of `effect` points is found with probability `power`, a variant each.
 
@@ -47,7 +60,7 @@ def detectable_lines(study: Study, rows: list[VariantRow], hours: float) -> list
         return ["budget: not every variant has a finished run to take its time and noise from; run a few seeds first"]
     seeds = int(3600 * hours / sum(times))
     if seeds < PILOT:
-        return [f"budget: {hours:g} h pay for {seeds} seeds of {len(rows)} variants; {PILOT} are the least"]
+        return [f"budget: {hours:g} h are enough for {seeds} seeds of {len(rows)} variants; {PILOT} are the least"]
     alpha = round(1 - study.file.confidence, 12)
     sizes = [
         detectable_at(seeds, c.difference.n, c.se, c.df, alpha, c.comparisons, c.pooled)
@@ -55,7 +68,7 @@ def detectable_lines(study: Study, rows: list[VariantRow], hours: float) -> list
         if c.se is not None and c.df is not None
     ]
     return [
-        f"budget: {hours:g} h pay for {seeds} seeds of {len(rows)} variants, which find a difference of "
+        f"budget: {hours:g} h are enough for {seeds} seeds of {len(rows)} variants, which find a difference of "
         f"{median(sizes):.2f} points (from {min(sizes):.2f} to {max(sizes):.2f}) with a power of 80 %"
     ]
 

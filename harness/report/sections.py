@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import clock
-from harness.report import candidate_section, conditions, declared, ledger, looks, proof, words
+from harness.report import candidate_section, conditions, declared, ledger, looks, proof, robust, words
 from harness.report.answer import answer
 from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
@@ -70,7 +70,7 @@ def context(
         "gallery": gallery(study, results, root),
         "confidence": words.confidence(study),
         "row_confidence": words.confidence(study, rows),
-        "method": " ".join([words.method(study, rows) if now.judged else looks.UNJUDGED, *_explained(root)]),
+        "method": " ".join(filter(None, [*_method(study, rows, results, now.judged), *_explained(root)])),
         "metric": words.METRICS[study.file.metric],
         "other_metric": OTHER[other_crop(study.file.metric)],
         "variants": [_variant(row, row.variant in marked) for row in rows]
@@ -142,6 +142,10 @@ def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
         f"{row.parameters:,}" if row.parameters else NOTHING,
         unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
     ]
+
+
+def _method(study: Study, rows: list[VariantRow], results: Results, judged: bool) -> list[str]:
+    return [words.method(study, rows), robust.text(study, results)] if judged else [looks.UNJUDGED]
 
 
 def _explained(root: Path) -> list[str]:

@@ -49,7 +49,10 @@ def method(study: Study, rows: list[VariantRow]) -> str:
                 "comparison stands on its own paired differences, with Holm's adjustment."
             )
         elif apart:
-            sentences.append(f"{joined(apart)} left the pool and {verb(len(apart), 'stand')} on its own differences.")
+            sentences.append(
+                f"{joined(apart)} left the pool and {verb(len(apart), 'stand')} on "
+                f"{'its' if len(apart) == 1 else 'their'} own differences."
+            )
     sentences.append(
         f"Margin of equivalence: {value(declared.margin)} points."
         if declared.margin is not None

@@ -1,12 +1,13 @@
 """What can be known to be wrong before anything runs, beyond each file by itself."""
 
+import re
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.files import write_json
 from harness.settings.load import load_candidate
 from harness.settings.schema import DataSettings, Declared, Settings
-from harness.settings.study import Study
+from harness.settings.study import DEFAULT, Study
 
 DATA = "_data"
 """Name of the images' settings among the resolved ones: no variant's name begins so."""
@@ -58,13 +59,48 @@ def check_run(settings: Settings, data: DataSettings, where: str) -> None:
 
 
 def check_study(study: Study) -> list[str]:
-    """Check every variant; returns warnings, a line each. Raises `UserError`."""
+    """Check every variant, and the study among the others; returns warnings, a line each. Raises `UserError`."""
+    _check_name(study)
+    if study.data.source == "folder" and not study.data.root:
+        raise UserError(f"{study.path}: data.root: missing; the folder that holds the images is allowed")
     for name, settings in study.variants.items():
         check_run(settings, study.data, f"{study.path}: variants.{name}")
+    return [*_same(study), *_small_crops(study)]
+
+
+def _check_name(study: Study) -> None:
+    """A name is taken once: it names folders of runs and reports."""
+    for path in sorted(DEFAULT.parent.rglob(DEFAULT.name)):
+        if path.resolve() == study.path.resolve():
+            continue
+        # Not read as YAML: a draft beside this one may be broken.
+        named = re.search(r"^name:[ \t]*(\S+)", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        if named and named[1].strip("'\"") == study.name:
+            raise UserError(f"{study.path}: name: got {study.name!r}, which {path} has; each name is allowed once")
+
+
+def _same(study: Study) -> list[str]:
+    """Variants with the settings of one before: runs that tell nothing, as of factors that set the same key."""
+    first: dict[str, str] = {}
+    lines = []
+    for name in sorted(study.variants, key=lambda one: one != study.baseline):
+        known = first.setdefault(study.variants[name].model_dump_json(), name)
+        if known == study.baseline != name:
+            lines.append(f"{study.path}: variants.{name}: nothing differs from {study.baseline}")
+        elif known != name:
+            lines.append(f"{study.path}: variants.{name}: the same settings as {known}")
+    return lines
+
+
+def _small_crops(study: Study) -> list[str]:
+    """Crops that see little of an image: the stored side and the crop are two settings."""
+    side = study.data.size or SOURCES[study.data.source][1]
+    crop = study.variants[study.baseline].crop
+    if 2 * crop > side:
+        return []
     return [
-        f"{study.path}: variants.{name}: nothing differs from {study.baseline}"
-        for name in study.variants
-        if name != study.baseline and not study.differences(name)
+        f"{study.path}: data.size: crops of {crop} see {100 * crop**2 / side**2:.1f} % of images of {side} x {side}; "
+        f"set data.size to some pixels more than {crop}"
     ]
 
 

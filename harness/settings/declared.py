@@ -63,11 +63,16 @@ def read(study: Study, root: Path) -> list[Entry]:
 
 
 def record(study: Study, root: Path) -> bool:
-    """Write down the study's declaration where it is not the last one that was seen; whether it was new."""
+    """Write down the study's declaration where it is not the last one that was seen; whether it was new.
+
+    It takes the place of the last where no run has been made since: that was a draft of it.
+    """
     seen = read(study, root)
     if seen and seen[-1].declaration == study.declaration:
         return False
     new = Entry(declaration=study.declaration, runs=_runs(study, root), statement=study.statement)
+    if seen and seen[-1].runs == new.runs:
+        seen.pop()
     write_json(root / path_of(study), {"declarations": [entry.model_dump() for entry in [*seen, new]]})
     return True
 

@@ -1,9 +1,11 @@
 """Settings and variants as lists to read."""
 
+from pydantic.fields import FieldInfo
+
 from harness.settings.parse import allowed
 from harness.settings.presets import PRESETS
-from harness.settings.schema import Settings
-from harness.settings.study import Study
+from harness.settings.schema import DataSettings, Declared, Settings
+from harness.settings.study import Study, StudyFile
 
 EVALUATIONS = {
     "metric: test_top1": "the centre crop [section 6, C02]",
@@ -34,7 +36,22 @@ def list_settings() -> str:
         lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
     evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
     lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
+    keys = [
+        f"  {name} = {_show(field.default)}   ({allowed(kind, name)})\n      {field.description}"
+        if not field.is_required()
+        else f"  {name}   (required)\n      {field.description}"
+        for kind, name, field in _study_keys()
+    ]
+    lines += ["", "A study: `data`, then its other keys", *keys]
     return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
+
+
+def _study_keys() -> list[tuple[type[Declared], str, FieldInfo]]:
+    """What a study's file may say of its images, and beside them."""
+    images: list[tuple[type[Declared], str, FieldInfo]] = [
+        (DataSettings, name, field) for name, field in DataSettings.model_fields.items()
+    ]
+    return [*images, *((StudyFile, name, field) for name, field in StudyFile.model_fields.items() if name != "data")]
 
 
 def list_variants(study: Study) -> str:

@@ -56,6 +56,9 @@ def load_run(spec: str) -> Settings:
     if not key:
         if file.endswith(".json"):
             return parse(Settings, read_json(Path(file)), file)
+        values = read_yaml(Path(file))
+        if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
+            raise UserError(f"{file}: got a study; allowed: one of its runs, as {file}:variants.NAME")
         return load_candidate(Path(file))[0]
     study = load_study(Path(file))
     group, _, name = key.partition(".")

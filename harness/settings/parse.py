@@ -75,6 +75,11 @@ def _kind(annotation: Any, metadata: list[Any]) -> str:
     if get_origin(annotation) in (typing.Union, types.UnionType):
         parts = [_kind(part, metadata) for part in get_args(annotation) if part is not type(None)]
         return " or ".join([*parts, "nothing"])
+    if annotation is Any:
+        return "anything"
+    if get_origin(annotation) is dict:
+        values = get_args(annotation)[1]
+        return "a mapping" if values is Any else f"a mapping, each value {_kind(values, [])}"
     if get_origin(annotation) is list:
         return "a list, each " + _kind(get_args(annotation)[0], [])
     limits = [

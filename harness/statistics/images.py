@@ -73,14 +73,15 @@ def image_evidence(
     by_seed, by_image = difference.mean(1), difference.mean(0)
     only_variant, only_baseline = int((difference > 0).sum()), int((difference < 0).sum())
     error = float(baseline.mean())
-    low, high = _two_level(difference, rng, confidence) if seeds > 1 else (None, None)
+    by_seeds = 100 * float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None
+    low, high = (None, None) if by_seeds is None else _two_level(difference, rng, confidence, by_seeds / 100)
     return ImageEvidence(
         seeds,
         images,
         100 * float(difference.mean()),
         tuple(mcnemar(one, other) for one, other in zip(variant, baseline, strict=True)),
         McNemar(only_variant, only_baseline, _clustered_p(difference)),
-        100 * float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None,
+        by_seeds,
         100 * float(by_image.std(ddof=1)) / math.sqrt(images) if images > 1 else 0.0,
         low,
         high,
@@ -95,10 +96,15 @@ def _clustered_p(difference: NDArray[np.int8]) -> float:
     return float(2 * stats.norm.sf(abs(totals.sum()) / math.sqrt(spread))) if spread else 1.0
 
 
-def _two_level(difference: NDArray[np.int8], rng: np.random.Generator, confidence: float) -> tuple[float, float]:
-    """Percentile interval over seeds and images drawn anew with replacement (Owen 2007), in points.
+def _two_level(
+    difference: NDArray[np.int8], rng: np.random.Generator, confidence: float, by_seeds: float
+) -> tuple[float, float]:
+    """Interval over seeds and images drawn anew with replacement (Owen 2007), in points.
 
     A bootstrap over n seeds shows (n - 1) / n of their variance, so their part is widened by the root of n / (n - 1).
+    Percentiles of so few seeds would be far too close; the draws give the standard error, and Student's t the interval,
+    with the degrees of freedom (Satterthwaite) of a variance of which the seeds' part has n - 1. `by_seeds`: the
+    seeds' standard error.
     """
     seeds = len(difference)
     overall = float(difference.mean())
@@ -106,9 +112,11 @@ def _two_level(difference: NDArray[np.int8], rng: np.random.Generator, confidenc
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     widen = math.sqrt(seeds / (seeds - 1)) - 1
     draws = widen * (weights @ by_seed - overall) + _image_draws(difference, weights, rng)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return 100 * float(low), 100 * float(high)
+    # Never below the seeds' part alone, which the draws know with an error of their own.
+    se = max(float(draws.std(ddof=1)), by_seeds)
+    df = (seeds - 1) * (se / by_seeds) ** 4 if by_seeds else math.inf
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
+    return 100 * (overall - half), 100 * (overall + half)
 
 
 def _image_draws(

@@ -22,6 +22,10 @@ DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
 
+PROMISED = 5
+"""Seeds from which on the tests keep their error rates, by simulation (calibration)."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """Tests of many comparisons along the last axis (nan: there is none); verdicts as places in VERDICTS."""

@@ -245,6 +245,6 @@ def _show(root: Path, study: Study) -> None:
         early = not study.file.looks and "**Interim" in path.read_text(encoding="utf-8")
         candidate = load_candidate(root / "params.yaml") if study.is_default else None
         with _lock(root, study):
-            say(f"verify: {render(study, candidate, root, early)} shows it")
+            say(f"verify: wrote {render(study, candidate, root, early)}, which shows it")
     except (UserError, UnicodeDecodeError, OSError) as error:
         say(f"verify: {study.report} does not show it yet, since it cannot be made again: {error}")
