@@ -1,5 +1,6 @@
 """A user's mistake is one line that says which file and key, what was found and what is allowed; nothing is lost."""
 
+import json
 import os
 import resource
 import subprocess
@@ -91,6 +92,8 @@ def variant(**settings: Any) -> dict[str, Any]:
         (variant(crop_chunk=3), ["study.yaml: variants.base: crop_chunk: got 3; it must divide batch (32)"]),
         (variant(spatial_norm=True, depth="-conv2"), ["variants.base: spatial_norm"]),
         (variant(device="tpu"), ["variants.base: device: got 'tpu'", "auto, cpu, cuda"]),
+        ({"data": {"source": "folder"}}, ["study.yaml: data.root: missing", "folder that holds the images"]),
+        ({"variants": [1]}, ["study.yaml: variants: got [1]", "allowed: a mapping"]),
         ({"data": {"source": "synthetic", "size": 20}}, ["variants.base: crop: got 24, but the images are 20 x 20"]),
         ({"data": {"source": "fashion-mnist-8k"}}, ["variants.base: colour: got 0.1", "grey", "allowed: 0"]),
     ],
@@ -132,6 +135,34 @@ def test_a_variant_that_equals_the_baseline_is_warned_of(tmp_path: Path) -> None
     done = harness("check", cwd=project(tmp_path, {"variants": {"base": TINY, "same": TINY | {"lrn": True}}}))
     assert done.returncode == 0
     assert "variants.same: nothing differs from base" in done.stdout
+
+
+def test_variants_of_the_same_settings_are_warned_of(tmp_path: Path) -> None:
+    change = {
+        "factors": {"no-lrn": {"lrn": False}, "slow": {"lrn": True, "lr": 0.003}},
+        "plan": [{"kind": "factorial"}],
+    }
+    study = {"variants": {}, "settings": TINY, **change}
+    done = harness("plan", "experiments/study.yaml", cwd=project(tmp_path, study))
+    assert done.returncode == 0, done.stderr
+    assert "variants.no-lrn_slow: the same settings as slow" in done.stdout
+
+
+def test_crops_that_see_little_of_an_image_are_warned_of(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"data": {"source": "folder", "root": "images"}})
+    told = harness("check", cwd=folder).stdout
+    assert "data.size: crops of 24 see 0.9 % of images of 256 x 256; set data.size to some pixels more than 24" in told
+    folder = project(tmp_path / "other", {"data": {"source": "folder", "root": "images", "size": 28}})
+    assert "data.size" not in harness("check", cwd=folder).stdout
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "experiments/other").mkdir()
+    named = "name: 'tiny'\n" if "tiny" in (folder / "experiments/study.yaml").read_text() else ""
+    assert named
+    (folder / "experiments/other/study.yaml").write_text(named + "title: [broken\n")
+    refused(harness("check", cwd=folder), "study.yaml: name: got 'tiny', which experiments/other/study.yaml has")
 
 
 def train(folder: Path, packed: Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -186,6 +217,20 @@ def test_evaluation_refuses_other_images_and_broken_weights(tmp_path: Path, pack
     (tmp_path / "runs/x/config.json").write_text("{}")
     refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "config.json: not a run's config.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"data": {"source": "fashion-mnist-8k"}} | variant(colour=0))
+    own, given, paper = (
+        json.loads(harness("describe", *words, "--json", cwd=folder).stdout)["total"]["parameters"]
+        for words in (
+            ("experiments/study.yaml:variants.base",),
+            ("experiments/study.yaml:variants.base", "--channels", 1, "--classes", 10),
+            ("experiments/study.yaml:variants.base", "--channels", 3, "--classes", 1000),
+        )
+    )
+    assert own == given < paper
+    refused(harness("describe", "experiments/study.yaml", cwd=folder), "got a study", "study.yaml:variants.NAME")
 
 
 def test_describe_refuses_what_is_not_a_net(tmp_path: Path) -> None:

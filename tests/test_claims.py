@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -529,6 +530,19 @@ def test_variants_beside_are_shown_where_the_study_has_them() -> None:
     row = rows_of(study, runs | {"lrn-conv1": {s: full_run("lrn-conv1", s, 0.7) for s in range(5)}})["C12"]
     assert "Beside it: lrn-conv1 +0.7" in row.reason
     assert "Beside it" not in rows_of(study_of(), runs)["C12"].reason
+
+
+def test_no_text_of_the_file_is_cut_off_by_a_comment() -> None:
+    for number, line in enumerate(FILE.read_text().splitlines(), 1):
+        plain = re.sub(r"'[^']*'|\"[^\"]*\"", "", line)
+        assert not re.search(r":.* #", plain), f"{number}: {line}"
+
+
+def test_claims_are_found_in_any_case_and_a_study_stands_beside_them() -> None:
+    assert claims("c11").stdout == claims("C11").stdout
+    told = claims("experiments/claims-small/study.yaml", "C11").stdout
+    assert told.startswith("C11  ")
+    assert "The interval" in told
 
 
 # ---- the report

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import UserError
-from harness.report import sections, tables
+from harness.report import robust, sections, tables
 from harness.report.cells import Results, read_results
 from harness.report.designs import components, factorials
 from harness.report.effects import Effects, effects_of
@@ -497,3 +497,37 @@ def test_twelve_variants_and_twenty_seeds_take_a_part_of_the_studys_20_seconds_a
     assert len(rows) > 12 * 8
     assert seconds < 6
     assert peak < 3e8
+
+
+# ---- what verdicts rest on
+
+
+def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) -> None:
+    text = (
+        "name: five\ntitle: T\npurpose: P\ndata: {source: fashion-mnist-8k}\nseeds: [0, 1, 2, 3, 4]\n"
+        "variants:\n  base: &b {preset: [paper, small], width: 0.5, colour: 0, epochs: 2}\n"
+        "  no-lrn: {<<: *b, lrn: false}\n  one-gpu: {<<: *b, gpus: 1}\n  no-overlap: {<<: *b, overlap_pool: false}\n"
+        "  no-decay: {<<: *b, weight_decay: 0}\n"
+    )
+    study = make_study(tmp_path, text)
+
+    def told(noise: list[list[float]], effect: float) -> str:
+        for arm, name in enumerate(study.variants):
+            for seed in range(5):
+                folder = tmp_path / study.folder / "cells" / f"{name}-{seed}"
+                make_run(folder, study.variants[name], seed)
+                error = 20 + noise[seed][arm] + effect * (name == "no-lrn")
+                values = json.loads((folder / "metrics.json").read_text()) | {"test_top1": error}
+                (folder / "metrics.json").write_text(json.dumps(values))
+        return robust.text(study, read_results(study, None, tmp_path))
+
+    rng = np.random.default_rng(7)
+    alike = rng.normal(0, 0.3, (5, 5))
+    assert told(alike.tolist(), 0.0) == ""
+    assert told(alike.tolist(), 20.0) == ""  # both tests say so
+    sizes = [told(alike.tolist(), effect) for effect in np.arange(0.3, 1.5, 0.1)]
+    some = [text for text in sizes if text]
+    assert some
+    assert all("`no-lrn` would be inconclusive (adjusted p 0.0" in text for text in some)
+    apart = rng.normal(0, 0.3, (5, 5)) * np.array([1, 0.02, 1, 0.02, 30])
+    assert "**The arms' sds differ beyond chance**" in told(apart.tolist(), 0.0)

@@ -284,7 +284,7 @@ def test_the_answer_says_what_its_intervals_are_not(whole: tuple[Study, Candidat
     study, _, root = whole
     answer = (root / study.report).read_text().partition("## Answer\n\n")[2].partition("\n")[0]
     assert "The verdicts hold for all 7 comparisons together" in answer
-    assert "no more than 5 % of such studies" in answer
+    assert "about 5 % of such studies" in answer
     assert "The intervals hold at 95 % each." in answer
     assert "one data set, fashion-mnist-8k (3,500 images to train" in answer
 

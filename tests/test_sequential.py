@@ -368,13 +368,27 @@ def test_a_change_before_any_run_is_none(tmp_path: Path) -> None:
     assert said(study, tmp_path) == ("It was first written down before any run.", [])
 
 
-def test_earlier_runs_that_do_not_count_any_more_are_no_warning(tmp_path: Path) -> None:
+def test_designs_before_this_one_whose_runs_were_seen_are_said(tmp_path: Path) -> None:
     make_results(declare(tmp_path, TEXT), tmp_path)
     study = declare(tmp_path, TEXT.replace("epochs: 2", "epochs: 3"))
     make_results(study, tmp_path)
     text, warned = said(study, tmp_path)
     assert "**changed after 32 runs (none of them in this report)**" in text
-    assert warned == []
+    assert len(warned) == 1
+    assert warned[0].startswith("This design was declared after 32 runs of another (none in this report;")
+    report = render(study, None, tmp_path).read_text()
+    assert f"> **Careful.** {warned[0]}" in report.partition("## Variants")[0]
+
+
+def test_a_draft_takes_the_place_of_the_draft_before_it(tmp_path: Path) -> None:
+    for margin in ("0.6", "0.7", "0.5"):
+        study = declare(tmp_path, TEXT.replace("margin: 0.5", f"margin: {margin}"))
+    assert [entry.declaration for entry in declared.read(study, tmp_path)] == [study.declaration]
+    make_results(study, tmp_path)
+    for margin in ("0.6", "0.7"):
+        study = declare(tmp_path, TEXT.replace("margin: 0.5", f"margin: {margin}"))
+    seen = declared.read(study, tmp_path)
+    assert [(len(entry.runs), entry.statement["margin"]) for entry in seen] == [(0, 0.5), (32, 0.7)]
 
 
 def test_seeds_are_added_by_the_declared_looks_or_the_report_says_so(tmp_path: Path) -> None:
