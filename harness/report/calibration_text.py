@@ -78,7 +78,9 @@ def text(cells: Sequence[Cell], folder: str, residuals: Mapping[str, Floats], mo
         "",
         "## Beyond what is promised",
         "",
-        "Noise of kinds that the judgement above leaves out. Where one of them is to be feared, `paired_t` errs least:",
+        "Noise of kinds that the judgement above leaves out. In `runs-apart`, where all arms differ in scale, "
+        "`paired_t` still keeps to what is allowed; in noise that is skewed and of another size in one arm, no test "
+        "does:",
         "",
         *_beyond(cells),
         "",
