@@ -28,6 +28,7 @@ from harness.report.effects_section import effects_csv, effects_section
 from harness.report.numbers import estimate, ratio
 from harness.report.render import render, to_markdown
 from harness.settings.study import Study
+from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import LevelRatio, Ratio, Reached, level_ratio, log_ratio
 from harness.statistics.paired import compare
 
@@ -521,12 +522,19 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
                 (folder / "metrics.json").write_text(json.dumps(values))
         return robust.text(study, read_results(study, None, tmp_path))
 
-    rng = np.random.default_rng(7)
-    alike = rng.normal(0, 0.3, (5, 5))
-    assert told(alike.tolist(), 0.0) == ""
-    assert told(alike.tolist(), 20.0) == ""  # both tests say so
-    noises = [np.random.default_rng(seed).normal(0, 0.3, (5, 5)).tolist() for seed in range(4)]
-    some = [text for noise in noises for effect in (0.5, 0.7, 0.9) if (text := told(noise, effect))]
-    assert any("`no-lrn` would be inconclusive (adjusted p 0." in text for text in some)
-    apart = rng.normal(0, 0.3, (5, 5)) * np.array([1, 0.02, 1, 0.02, 30])
-    assert "**The arms' sds differ beyond chance**" in told(apart.tolist(), 0.0)
+    def verdicts(noise: list[list[float]], effect: float) -> list[str]:
+        arms = {
+            name: {s: 20 + row[arm] + effect * (name == "no-lrn") for s, row in enumerate(noise)}
+            for arm, name in enumerate(study.variants)
+        }
+        return [compare_all(arms, "base", Rules(test=test))["no-lrn"].verdict for test in ("block", "paired_t")]
+
+    noises = [np.random.default_rng(seed).normal(0, 0.3, (5, 5)).tolist() for seed in range(100)]
+    parted = [noise for noise in noises if verdicts(noise, 0.6) == ["helps", "inconclusive"]]
+    assert len(parted) > 3
+    text = told(parted[0], 0.6)
+    assert "`no-lrn` would get *inconclusive* (adjusted p 0." in text
+    assert "no-lrn" not in told(parted[0], 20.0)  # both tests say so
+    assert "scatter differently" not in "".join(told(noise, 0.0) for noise in noises[:8])
+    apart = np.array(noises[0]) * np.array([1, 0.02, 1, 0.02, 30])
+    assert "**The arms scatter differently** (sds of the residuals from " in told(apart.tolist(), 0.0)
