@@ -239,6 +239,17 @@ def test_a_fresh_clone_runs_nothing_and_shows_metrics_and_plots(built: Path, tmp
     assert (fresh / "reports/tiny.md").exists()
 
 
+def test_the_committed_reports_are_those_of_the_committed_code(tmp_path: Path) -> None:
+    """In a fresh clone nothing is to be run: not the runs, and no report either."""
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if status.returncode or status.stdout:
+        pytest.skip("the working tree is no commit")
+    call(tmp_path, "git", "clone", "-q", str(ROOT), "clone")
+    done = [str(path.relative_to(ROOT).with_suffix(".yaml")) for path in ROOT.glob("experiments/*/dvc.lock")]
+    assert len(done) >= 4
+    assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "--allow-missing", "dvc.yaml", *sorted(done))) == set()
+
+
 def test_cells_in_parallel_give_the_same_results_and_leave_nothing_to_do(built: Path, tmp_path: Path) -> None:
     folder = tmp_path / "parallel"
     call(tmp_path, "git", "clone", "-q", str(built), str(folder))

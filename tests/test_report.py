@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -518,6 +519,14 @@ def test_figures_are_small_sound_and_opaque(whole: tuple[Study, Candidate, Path]
         ET.fromstring(content)  # noqa: S314
         assert b"fill: #ffffff" in content
         assert b"dc:date" not in content
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent / "reports").glob("*.md")), ids=lambda path: path.stem
+)
+def test_a_heading_stands_apart_from_what_is_before_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert [line for before, line in pairwise(lines) if line.startswith("#") and before] == []
 
 
 def test_it_renders_in_seconds(whole: tuple[Study, Candidate, Path], tmp_path: Path) -> None:

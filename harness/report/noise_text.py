@@ -80,8 +80,9 @@ def _floor_row(source: Source) -> str:
 
 
 def _floor_legend(f: Floor) -> list[str]:
+    there = number(f.sd_on(4000), decimals((f.high - f.low) / 2))
     larger = (
-        f" On 4,000 images, as the default study has, the same runs would have an sd of about {number(f.sd_on(4000))}."
+        f" On 4,000 images, as the default study has, the same runs would have an sd of about {there}."
         if f.images != 4000
         else ""
     )
