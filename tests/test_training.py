@@ -168,10 +168,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-@pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_stopped_goes_on_to_the_same_bits(packed: Path, tmp_path: Path, told: signal.Signals) -> None:
+@pytest.fixture(scope="module")
+def whole(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = command(packed, folder / "whole", study_file(folder))
+    subprocess.run(words, cwd=folder, env=environment(), check=True)
+    return folder / "whole"
+
+
+@pytest.mark.parametrize(("told", "times"), [(signal.SIGKILL, 3), (signal.SIGTERM, 1), (signal.SIGINT, 1)])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
+    packed: Path, whole: Path, tmp_path: Path, told: signal.Signals, times: int
+) -> None:
     file = study_file(tmp_path)
-    subprocess.run(command(packed, tmp_path / "whole", file), cwd=tmp_path, env=environment(), check=True)
     out, stops = tmp_path / "stopped", 0
     while not out.exists():
         process = subprocess.Popen(
@@ -181,7 +191,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(packed: Path, tmp_path: 
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        if stops < 3:
+        if stops < times:
             # Wait for a checkpoint beyond the last one, so that each stop falls into the training.
             begin = newest(tmp_path)
             deadline = time.monotonic() + 60
@@ -192,9 +202,9 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(packed: Path, tmp_path: 
         process.communicate()
         if told != signal.SIGKILL and not out.exists():
             assert process.returncode == 130
-    assert stops == 3
-    assert hashes(out) == hashes(tmp_path / "whole")
-    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert stops == times
+    assert hashes(out) == hashes(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert json.loads((out / "provenance.json").read_text())["resumed"]
     assert not [p for p in (tmp_path / ".checkpoints").iterdir() if p.is_dir()], "a finished run keeps no checkpoint"
 
