@@ -72,9 +72,15 @@ def _interrupt(words: list[str], place: Path, rng: Random) -> None:
         board.clear()
         pid = fork(words, place, place / "log", board.watch)
         status = forks.arrive(pid, board, forks.CHECKPOINT, 3)
-        if status is None and strike(pid, board, forks.STEP, rng) is None and len(_files(place, "json")) == 2:
+        if status is None and strike(pid, board, forks.STEP, rng) is None and _both(place):
             return
         _clear(place)
+
+
+def _both(place: Path) -> bool:
+    """Two whole checkpoints and nothing else: a kill in the midst of a third leaves weights that have no state yet."""
+    states, weights = ([path.stem for path in _files(place, ending)] for ending in ("json", "safetensors"))
+    return len(states) == 2 and states == weights
 
 
 def _clear(place: Path) -> None:
