@@ -58,7 +58,7 @@ def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:
     found = []
     for hours in (1.0, 4.0):
         (line,) = detectable_lines(study, rows, hours)
-        size = re.search(r"pay for (\d+) seeds of 8 variants, which find a difference of ([\d.]+) points", line)
+        size = re.search(r"are enough for (\d+) seeds of 8 variants, which find a difference of ([\d.]+) points", line)
         assert size, line
         found.append((int(size[1]), float(size[2])))
     assert found[0][0] < found[1][0]

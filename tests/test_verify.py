@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_pipeline as pipeline
 from conftest import TINY, tiny
 from fake_study import make_run
 from ruamel.yaml import YAML
@@ -208,7 +207,7 @@ def test_the_report_is_made_again_and_shows_it(project: Path, check: Verify) -> 
     assert "to the bit (" not in path.read_text()
     cells = {file: content for file, content in snapshot(project).items() if "cells" in file.parts}
     _, said = check()
-    assert "verify: reports/tiny.md shows it" in said
+    assert "verify: wrote reports/tiny.md, which shows it" in said
     assert "1 of 2 to the bit (" in path.read_text()
     assert "1 of 2 to the bit (" in to_html(path.read_text(), path.parent)
     assert cells.items() <= snapshot(project).items()
@@ -701,27 +700,3 @@ def test_an_environment_is_compared_with_a_runs(project: Path, tmp_path: Path) -
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(UserError, match="neither an exported environment"):
         read_environment(tmp_path / "list.json")
-
-
-def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(tmp_path: Path) -> None:
-    folder = tmp_path / "project"
-    shutil.copytree(ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in pipeline.FILES:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, folder / file)
-    (folder / "experiments").mkdir()
-    pipeline.write(folder / "experiments/study.yaml", pipeline.STUDY | {"seeds": [0]})
-    pipeline.write(folder / "params.yaml", TINY | {"epochs": 1, "seed": 0})
-    pipeline.call(folder, "git", "init", "-q", "-b", "main")
-    pipeline.commit(folder)
-    pipeline.call(folder, "dvc", "repro")
-    pipeline.commit(folder)
-    before = snapshot(folder / "reports")
-    pipeline.call(folder, "python", "-m", "harness", "verify", "reports/tiny.md", "base", "--quick", "1")
-    after = snapshot(folder / "reports")
-    changed = {path.relative_to(folder).as_posix() for path in after if after[path] != before.get(path)}
-    assert changed == {"reports/tiny.md", "reports/tiny/verified.json"}
-    assert b"1 of 1 over the first 1 step" in after[folder / "reports/tiny.md"]
-    assert pipeline.ran(pipeline.call(folder, "dvc", "repro")) == pipeline.AFTER
-    assert snapshot(folder / "reports") == after
-    assert pipeline.ran(pipeline.call(folder, "dvc", "repro")) == set()
