@@ -13,11 +13,11 @@ ROOT = Path(__file__).parent.parent
 
 TRIED = {
     "runs": {
-        "determinism": {"determinism": 8, "other numerics": 8},
+        "determinism": {"determinism": 6, "other numerics": 6},
         "operators": {"operators": 50},
-        "kills": {"kill -9": 48, "after kills": 8},
-        "signals": {"signals and locks": 16},
-        "disk": {"full disk": 6, "damaged checkpoint": 36},
+        "kills": {"kill -9": 36, "after kills": 6},
+        "signals": {"signals and locks": 12},
+        "disk": {"full disk": 6, "damaged checkpoint": 27},
     },
     "stages": {
         "stages": {"kill -9 in other stages": 6, "full disk": 4},
