@@ -103,13 +103,20 @@ def main() -> int:
     """Run the trials and write what came of them; exit status 1 where something was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--sample", action="store_true", help="some variants and a few trials of each sort")
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="these alone")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        help="these alone; in a report that is there the others stay",
+    )
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="these variants alone")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of reliability.md and .csv")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and damages that are drawn")
     given = parser.parse_args()
     preload()
     tally, found, begin = Tally(), report.Found(), time.monotonic()
+    before = report.read(given.out) if set(given.only) < set(KINDS) else None
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         rng = Random(given.seed)  # noqa: S311 - moments, no secrets
         variants = {n: s for n, s in declared(given.sample).items() if not given.variants or n in given.variants}
@@ -120,7 +127,7 @@ def main() -> int:
             cpu = sum(os.times()[:4])
             print(f"{kind}: {time.monotonic() - start:.0f} s, {tally.lost} lost so far", flush=True)
             # After each kind, so that what has been found by then is there if the next is stopped.
-            report.write(given.out, tally, found, given.seed, time.monotonic() - begin, cpu)
+            report.write(given.out, tally, found, given.seed, time.monotonic() - begin, cpu, before)
     for row in tally.rows():
         if row["lost"]:
             print(f"LOST {row['kind']}: {row['what']}: {row['lost']} of {row['tried']}: {row['note']}", file=sys.stderr)

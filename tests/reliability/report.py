@@ -1,5 +1,6 @@
 """The report on all that was tried: reliability.md, and reliability.csv."""
 
+import csv
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from harness.files import write_csv, write_text
 from harness.provenance import machine, versions
 from tests.reliability.numerics import Distance
-from tests.reliability.tally import COLUMNS, Tally
+from tests.reliability.tally import COLUMNS, Count, Tally
 
 
 @dataclass
@@ -47,8 +48,38 @@ KINDS = {
 }
 
 
-def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float, cpu: float) -> None:
-    """Write reliability.md and reliability.csv into `folder`; `seconds` and `cpu`: how long all of it took."""
+@dataclass
+class Before:
+    """A report that is there: its counts, the line on where it was made, and its sections by kind."""
+
+    tally: Tally
+    made: str
+    sections: dict[str, str]
+
+
+def read(folder: Path) -> Before | None:
+    """The report in `folder`, of which some kinds are tried again; None where there is none."""
+    table, text = folder / "reliability.csv", folder / "reliability.md"
+    if not table.exists() or not text.exists():
+        return None
+    tally = Tally()
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            tally.counts[row["kind"], row["what"]] = Count(int(row["tried"]), int(row["lost"]), row["note"])
+    head, *parts = text.read_text().split("\n## ")
+    named = (part.partition("\n") for part in parts)
+    return Before(tally, head.strip().splitlines()[-1], {f"{n[0].lower()}{n[1:]}": body for n, _, body in named})
+
+
+def write(
+    folder: Path, tally: Tally, found: Found, seed: int, seconds: float, cpu: float, before: Before | None = None
+) -> None:
+    """Write reliability.md and reliability.csv into `folder`; `seconds` and `cpu`: how long all of it took.
+
+    `before`: a report in which the kinds of `tally` are replaced, and the others stay.
+    """
+    again = list(dict.fromkeys(kind for kind, _ in tally.counts))
+    tally = tally.over(before.tally) if before else tally
     rows = tally.rows()
     write_csv(folder / "reliability.csv", rows, COLUMNS)
     where, made = machine(torch.device("cpu"), 1), versions()
@@ -65,7 +96,12 @@ def write(folder: Path, tally: Tally, found: Found, seed: int, seconds: float, c
         f"{where['cpu']}, {where['instructions']}, {where['os']}, Python {made['python']}, torch {made['torch']}; "
         f"{seconds / 60:.0f} minutes, of one core's time {cpu / 60:.0f}; moments and damages drawn with seed {seed}.",
     ]
+    if before:
+        lines[-1] = f"{before.made} Again since, in {seconds / 60:.1f} minutes: {', '.join(again)}."
     for kind in dict.fromkeys(kind for kind, _ in tally.counts):
+        if before and kind in before.sections and kind not in again:
+            lines += ["", f"## {kind[0].upper()}{kind[1:]}", before.sections[kind].rstrip("\n")]
+            continue
         lines += ["", f"## {kind[0].upper()}{kind[1:]}", "", KINDS.get(kind, ""), ""]
         lines += ["| what | tried | survived | lost | |", "|:--|--:|--:|--:|:--|"]
         for row in rows:

@@ -30,6 +30,10 @@ class Tally:
             count.lost += times
             count.failures.append(why)
 
+    def over(self, kept: "Tally") -> "Tally":
+        """These counts laid over those of a run before: what was tried again replaces what was counted then."""
+        return Tally({key: self.counts.get(key, kept.counts.get(key, Count())) for key in [*kept.counts, *self.counts]})
+
     def rows(self) -> list[dict[str, object]]:
         """Rows of reliability.csv; the note of a row with losses begins with the first of them."""
         kinds = list(dict.fromkeys(kind for kind, _ in self.counts))
