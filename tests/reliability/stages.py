@@ -143,12 +143,16 @@ def publishing(tally: Tally, folder: Path, rng: Random, times: int) -> None:
     seconds, want, tables = time.monotonic() - begin, shown(first), (first / "mlflow.db").stat().st_size
     for number in range(times):
         place = folder / f"{number}"
-        shutil.copytree(folder, place, ignore=lambda path, names: [n for n in names if n.isdigit() or n == "first"])
+        _copy(folder, place)
         what = ("making of MLflow's tables", "publication to MLflow")[number % 2]
         if number % 2:
             # Spread over the whole of it; a second time, as chance has it.
-            while not killed(words, place, seconds * (number + rng.random()) / times):
-                pass
+            moment = seconds * (number + rng.random()) / times
+            while not killed(words, place, moment):
+                # It was done before: from the start again, and killed earlier.
+                shutil.rmtree(place)
+                _copy(folder, place)
+                moment *= 0.8
             died = 1 + killed(words, place, seconds * rng.random())
         else:
             died = _killed_at(words, place, int(tables * (number + rng.random()) / times))
@@ -157,6 +161,11 @@ def publishing(tally: Tally, folder: Path, rng: Random, times: int) -> None:
         why = why or ("the store differs" if shown(place) != want else "")
         if died:
             tally.add(KIND, what, not why, why, times=died, note=PUBLISHED)
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """The study and its results, without a store."""
+    shutil.copytree(folder, place, ignore=lambda path, names: [n for n in names if n.isdigit() or n == "first"])
 
 
 def _killed_at(words: list[str], place: Path, size: int) -> int:
