@@ -1,13 +1,15 @@
 """Seeds and budgets are planned from the noise that the finished runs show."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from fake_study import STUDY, make_results, make_study
 
+from harness.progress import clock
 from harness.report.cells import read_results
-from harness.report.planning import detectable_lines, seeds_lines
+from harness.report.planning import detectable_lines, recorded_lines, seeds_lines
 from harness.report.tables import variant_rows
 from harness.settings.study import Study
 
@@ -50,6 +52,19 @@ def test_smaller_effects_and_more_power_need_more_seeds(planned: tuple[Study, Pa
     wide, narrow, sure = (lines_of(planned, *asked)[1:-1] for asked in ((1.0, 0.8), (0.3, 0.8), (0.3, 0.95)))
     for one, two, three in zip(wide, narrow, sure, strict=True):
         assert seeds_of(one)[0] < seeds_of(two)[0] < seeds_of(three)[0]
+
+
+def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) -> None:
+    study, root = planned
+    rows = variant_rows(study, read_results(study, None, root))
+    (line,) = recorded_lines(rows)
+    taken = sum(
+        json.loads((root / cell.results / "provenance.json").read_text())["wall_seconds"] for cell in study.cells
+    )
+    runs = len(study.cells)
+    assert line.startswith(f"recorded: {runs} of {runs} runs have finished; ")
+    assert f"{runs} runs take {clock(taken)} of training" in line
+    assert recorded_lines(variant_rows(study, read_results(study, None, root / "elsewhere"))) == []
 
 
 def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:

@@ -1,5 +1,6 @@
 """What the README names is there."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def test_every_study_that_is_named_is_declared() -> None:
     named = re.findall(r"`([a-z0-9-]+)`", README.partition("| study |")[2].partition("\n\n")[0])
     declared = {path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")}
     assert set(named) - {"components"} == declared
+
+
+def test_the_trials_that_it_counts_are_those_of_the_report() -> None:
+    with (ROOT / "reports/reliability.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["lost"] == "0" for row in rows)
+    assert f"{sum(int(row['tried']) for row in rows):,} trials" in (ROOT / "README.md").read_text()

@@ -19,7 +19,7 @@ from harness.settings.load import load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
 from harness.settings.schema import MACHINE, DataSettings, Settings
-from harness.settings.study import differences
+from harness.settings.study import StudyFile, differences
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "experiments/study.yaml"
@@ -34,6 +34,12 @@ def test_every_setting_says_what_it_is_and_what_it_may_be() -> None:
         assert f"  {name} = " in listing
         assert field.description in listing
     assert all(field.description for field in DataSettings.model_fields.values())
+    for kind in (DataSettings, StudyFile):
+        for name, field in kind.model_fields.items():
+            if name == "data":  # its own keys stand there
+                continue
+            assert f"  {name} " in listing
+            assert str(field.description) in listing
 
 
 def test_both_baselines_are_presets() -> None:

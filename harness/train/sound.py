@@ -14,9 +14,11 @@ class SoundCheckpoints(Checkpoints):
     Beside `Checkpoints` and not in it, since that is part of the code that every recorded run was made by.
     """
 
+    _deep: frozenset[int] = frozenset()
+
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """As `Checkpoints.load`."""
-        self._deep = {number for number in super()._numbers() if self._is_deep(number)}
+        self._deep = frozenset(number for number in super()._numbers() if self._is_deep(number))
         return super().load()
 
     def _is_deep(self, number: int) -> bool:
@@ -31,4 +33,4 @@ class SoundCheckpoints(Checkpoints):
         return False
 
     def _numbers(self) -> list[int]:
-        return [number for number in super()._numbers() if number not in getattr(self, "_deep", ())]
+        return [number for number in super()._numbers() if number not in self._deep]
