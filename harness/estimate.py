@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.cost import known_images
+from harness.grammar import product
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import clock
@@ -22,7 +23,7 @@ def outlook(study: Study, jobs: int) -> list[str]:
     numerics = configure(base)
     images, channels, classes = known_images(study)
     head = (
-        f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} cells"
+        f"{study.name}: {product(len(study.variants), len(study.seeds), 'cell')}"
         f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}"
     )
     threads = f", {base.threads} thread(s) a cell" if numerics.device.type == "cpu" else ""

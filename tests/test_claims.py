@@ -484,7 +484,11 @@ def test_a_claim_on_overfitting_is_not_tested_on_a_net_that_does_not() -> None:
     assert "does not overfit" in row.reason
     assert "15.0 % training" in row.reason
     assert row.estimates[0].value is not None  # measured and shown, without a verdict
-    assert "Regime: no-dropout" in rows_of(study_of(), runs)["C19"].reason
+    both = rows_of(study_of(), runs)["C19"].reason
+    assert "Regime: no-dropout" in both
+    assert "it overfits, and so does base (" in both
+    held = {s: replace(run, metrics=run.metrics | {"train_top1": 15.0}) for s, run in runs["base"].items()}
+    assert "it overfits, and base does not (15.0 % and" in rows_of(study_of(), runs | {"base": held})["C19"].reason
 
 
 def test_what_is_not_there_is_said() -> None:

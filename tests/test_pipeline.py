@@ -274,7 +274,7 @@ def test_cells_in_parallel_give_the_same_results_and_leave_nothing_to_do(built: 
     shutil.rmtree(folder / "reports")
     (folder / "dvc.lock").unlink()
     said = call(folder, "python", "-m", "harness", "run", "-j", "2")
-    assert "2 variants x 1 seeds = 2 cells" in said
+    assert "2 variants x 1 seed = 2 cells" in said
     assert ran(call(folder, "dvc", "repro")) == set()
     for cell in sorted((built / "reports/tiny/cells").iterdir()):
         other = folder / "reports/tiny/cells" / cell.name
@@ -346,7 +346,7 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", status=2)
     assert "cells.yaml: is missing; run: harness plan experiments/extra/study.yaml --write" in said
     said = call(project, "python", "-m", "harness", "plan", "experiments/extra/study.yaml", "--write")
-    assert "4 variants x 1 seeds = 4 runs" in said
+    assert "4 variants x 1 seed = 4 runs" in said
     said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", "-j", "2")
     assert "4 cells to run, 2 at once" in said
     # Half of the cells are those of the other study, and were not trained again.

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from fake_study import STUDY, make_results, make_study
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.progress import clock
 from harness.report.cells import read_results
 from harness.report.planning import detectable_lines, recorded_lines, seeds_lines
@@ -65,6 +68,15 @@ def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) ->
     assert line.startswith(f"recorded: {runs} of {runs} runs have finished; ")
     assert f"{runs} runs take {clock(taken)} of training" in line
     assert recorded_lines(variant_rows(study, read_results(study, None, root / "elsewhere"))) == []
+
+
+def test_doctor_says_how_many_cells_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(tmp_path)
+    make_results(study, tmp_path)
+    shutil.rmtree(tmp_path / study.cells[0].results)
+    monkeypatch.chdir(tmp_path)
+    last = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()[-1]
+    assert last == f"done: {len(study.cells) - 1} of {len(study.cells)} cells have their results"
 
 
 def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.claims import schema, statistics
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, Region, every_run, judge, weakest
+from harness.grammar import counted
 from harness.settings.study import Study
 from harness.statistics.comparison import Comparison
 from harness.statistics.judging import PROMISED
@@ -37,6 +38,29 @@ class Found:
     weakest: Estimate | None = None
     text: str = ""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """Mean differences of variants to one of them."""
+
+    study: Study
+    comparisons: Mapping[str, Comparison]
+    runs: Mapping[str, Runs]
+    against: str
+    confidence: float
+
+    def of(self, metric: str, variant: str) -> Estimate:
+        row = _own(self.study, self.comparisons, self.against, metric).get(variant)
+        if row is not None and row.se is not None:
+            return statistics.of_comparison(row, self.confidence, variant)
+        value = _value(metric)
+        return statistics.paired(self.runs[variant], self.runs[self.against], value, self.confidence, variant)
+
+
+def _own(study: Study, comparisons: Mapping[str, Comparison], against: str, metric: str) -> Mapping[str, Comparison]:
+    """The study's own comparisons, where they are the same difference: a number has one interval in a report."""
+    return comparisons if (metric, against) == (study.file.metric, study.baseline) else {}
 
 
 def measure(
@@ -79,25 +103,15 @@ def _numbers(
     each = statistics.adjusted(study.file.confidence, len(test.variants))
     match test:
         case schema.DifferenceTest():
-            name = test.metric or study.file.metric
-            value = _value(name)
-            # The study's own comparison, where it is the same: a number has one interval in a report.
-            own = comparisons if test.against == study.baseline else {}
-            same = own if name == study.file.metric else {}
-            parts = [_difference(same, runs, test.against, value, each, v, v) for v in test.variants]
-            there = [v for v in test.beside if runs.get(v)]
-            beside = [_difference(same, runs, test.against, value, each, v, v) for v in there]
+            metric = test.metric or study.file.metric
+            less = _Differences(study, comparisons, runs, test.against, each)
             notes: list[str] = []
-            if name == "gap":
+            if metric == "gap":
                 # A wider gap is no harm by itself: what the test error does stands beside it.
-                error, told = _value("test_top1"), own if study.file.metric == "test_top1" else {}
-                notes += _listed(
-                    [
-                        _difference(told, runs, test.against, error, each, v, f"test error of {v} less {test.against}")
-                        for v in test.variants
-                    ]
-                )
-            return parts, notes + _listed(beside)
+                errors = [less.of("test_top1", v) for v in test.variants]
+                notes += _listed([replace(e, name=f"test error of {e.name} less {test.against}") for e in errors])
+            beside = [less.of(metric, v) for v in test.beside if runs.get(v)]
+            return [less.of(metric, v) for v in test.variants], notes + _listed(beside)
         case schema.SameRunTest():
             first, second = test.metrics
             parts = [statistics.same_run(runs[v], first, second, each, v) for v in test.variants]
@@ -142,21 +156,6 @@ def _early(epochs: int) -> Callable[[statistics.Run], float]:
     return lambda run: statistics.early_loss(run, epochs)
 
 
-def _difference(
-    same: Mapping[str, Comparison],
-    runs: Mapping[str, Runs],
-    against: str,
-    value: Callable[[statistics.Run], float],
-    confidence: float,
-    variant: str,
-    name: str,
-) -> Estimate:
-    """A mean difference, from the study's own comparison where `same` has it."""
-    if variant in same and same[variant].se is not None:
-        return statistics.of_comparison(same[variant], confidence, name)
-    return statistics.paired(runs[variant], runs[against], value, confidence, name)
-
-
 def _limits(
     test: schema.DifferenceTest, study: Study, parts: Sequence[Estimate], comparisons: Mapping[str, Comparison]
 ) -> list[str]:
@@ -164,15 +163,15 @@ def _limits(
     notes = []
     few = min(part.n for part in parts)
     if few < PROMISED:
-        notes.append(f"{few} seeds: with fewer than {PROMISED} no error rate is promised")
-    if (test.metric or study.file.metric, test.against) == (study.file.metric, study.baseline):
-        for name in test.variants:
-            row = comparisons.get(name)
-            if row and row.in_family and row.adjusted is not None and row.verdict == "inconclusive":
-                notes.append(
-                    f"That is {name} by itself; as one of {row.comparisons} comparisons it is inconclusive "
-                    f"(adjusted p {row.adjusted:.2g})"
-                )
+        notes.append(f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised")
+    own = _own(study, comparisons, test.against, test.metric or study.file.metric)
+    for name in test.variants:
+        row = own.get(name)
+        if row and row.in_family and row.adjusted is not None and row.verdict == "inconclusive":
+            notes.append(
+                f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
+                f"(adjusted p {row.adjusted:.2g})"
+            )
     return notes
 
 
@@ -206,8 +205,8 @@ def _arms(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> tuple[dict[s
             hours = sum(run.provenance.wall_seconds for name in grid for run in runs[name].values()) / 3600
             count = sum(len(runs[name]) for name in grid)
             notes.append(
-                f"{arm} is {best}, least validation error ({errors[best]:.1f} %) of {len(grid)}: {count} runs, "
-                f"{hours:.1f} h of training"
+                f"{arm} is {best}, least validation error ({errors[best]:.1f} %) of {len(grid)}: "
+                f"{counted(count, 'run')}, {hours:.1f} h of training"
             )
     return arms, notes
 
@@ -256,7 +255,7 @@ def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -
     judged = judge(steps, Region(low=0))
     estimate = Estimate("order", found.share, None, None, found.n, "of the resamples")
     means = ", ".join(f"{name} {_signed(mean)}" for name, mean in found.means.items())
-    held = f"{100 * found.share:.0f} % of {test.resamples:,} resamples of {found.n} seeds"
+    held = f"{100 * found.share:.0f} % of {test.resamples:,} resamples of {counted(found.n, 'seed')}"
     text = f"the order holds in {held}; tau {_signed(found.tau)}"
     notes = (f"Mean differences in the claimed order: {means}", *_listed(steps, "Step by step"))
     return Found(judged, (estimate,), estimate, text, notes)
@@ -270,34 +269,6 @@ def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float
     mean = _mean([statistics.chroma_difference(run) for run in runs[name].values()])
     note = f"Mean difference of the columns' share of colour: {mean:.3f}"
     return Found(judged, (estimate,), estimate, f"{held} of {n} runs, p at most {test.alpha:g}", (note,))
-
-
-def in_regime(found: Found, test: schema.Test, runs: Mapping[str, Runs]) -> Found:
-    """A verdict on overfitting, and whether the net does: it fits its training images far better than the test's."""
-    name = test.variants[0]
-    training, other = (
-        _mean([statistics.metric(run, error) for run in runs[name].values()]) for error in ("train_top1", "test_top1")
-    )
-    fitted = test.fitted if isinstance(test, schema.DifferenceTest) else 0.5
-    words = f"Regime: {name} has {training:.1f} % training and {other:.1f} % test error"
-    if training <= fitted * other:
-        return replace(found, notes=(f"{words}: it overfits{_so_does(test, runs, fitted)}", *found.notes))
-    judged = Judged("not testable here", "the net does not overfit here")
-    limit = f"{words}; overfitting is taken to begin where the first is at most {fitted:g} times the second"
-    return replace(found, judged=judged, notes=(limit, *found.notes))
-
-
-def _so_does(test: schema.Test, runs: Mapping[str, Runs], fitted: float) -> str:
-    """That the net which it is compared with overfits too, less or more: then the gap alone tells them apart."""
-    if not isinstance(test, schema.DifferenceTest):
-        return ""
-    errors = [
-        _mean([statistics.metric(run, error) for run in runs[test.against].values()])
-        for error in ("train_top1", "test_top1")
-    ]
-    if not errors[0] <= fitted * errors[1]:
-        return f", and {test.against} does not ({errors[0]:.1f} % and {errors[1]:.1f} %)"
-    return f", and so does {test.against} ({errors[0]:.1f} % and {errors[1]:.1f} %): the claim is on by how much"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ import typer
 from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate
 from harness.cli.stages import check, report
 from harness.errors import UserError
+from harness.grammar import counted
 
 if TYPE_CHECKING:
     from harness.settings.study import Study
@@ -39,7 +40,7 @@ def run(
     pipeline = load_study(study).pipeline
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
     cells = pool.waiting(pipeline)
-    say(f"run: {len(cells)} cells to run, {jobs} at once" if cells else "run: every cell is up to date")
+    say(f"run: {counted(len(cells), 'cell')} to run, {jobs} at once" if cells else "run: every cell is up to date")
     failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu], pipeline) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.

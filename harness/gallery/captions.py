@@ -4,6 +4,7 @@ import numpy as np
 
 from harness.gallery.arrays import Augmentations, Confusion, Gallery, Kernels, Neighbours, Predictions, Response
 from harness.gallery.draw import shown_classes
+from harness.grammar import counted
 from harness.settings.schema import Settings
 
 
@@ -84,7 +85,7 @@ def augmentations(found: Augmentations, class_names: list[str], settings: Settin
         parts.append("with colour noise (RGB: the grey levels that it added)")
     return (
         f"One training image ({class_names[found.label]}), drawn at random, and what the net saw of it in its first "
-        f"{len(found.epochs)} epochs: {', '.join(parts)}."
+        f"{counted(len(found.epochs), 'epoch')}: {', '.join(parts)}."
     )
 
 

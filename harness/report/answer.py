@@ -1,9 +1,10 @@
 """The answer of a study in one paragraph, made from its verdicts: a direction is named only where one of them is."""
 
+from harness.grammar import counted, verb
 from harness.report.markdown import code, joined
 from harness.report.numbers import number, places_of, value
 from harness.report.tables import VariantRow, rules
-from harness.report.words import METRICS, confidence, count, difference_text, error_text, verb
+from harness.report.words import METRICS, confidence, difference_text, error_text
 from harness.settings.study import Study
 from harness.statistics.judging import PROMISED
 
@@ -53,10 +54,10 @@ def _decided(rows: list[VariantRow], compared: int, base: VariantRow, study: Stu
         return f"No run of the baseline {code(base.variant)} has finished: nothing can be compared yet."
     error = f"the {METRICS[study.file.metric]} against the baseline {code(base.variant)} ({error_text(base)} %)"
     if not rows:
-        return f"Of {count(compared, 'variant')}, none is found to change {error}."
+        return f"Of {counted(compared, 'variant')}, none is found to change {error}."
     rows = sorted(rows, key=lambda row: -abs(row.difference.mean or 0))
     effects = joined([_effect(row, first=row is rows[0], study=study) for row in rows])
-    return f"Of {count(compared, 'variant')}, {len(rows)} {verb(len(rows), 'change')} {error}: {effects}."
+    return f"Of {counted(compared, 'variant')}, {len(rows)} {verb(len(rows), 'change')} {error}: {effects}."
 
 
 def _effect(row: VariantRow, first: bool, study: Study) -> str:
@@ -102,8 +103,8 @@ def _undecided(rows: list[VariantRow], compared: int) -> str:
     )
     if alone:
         text += (
-            f" (Taken alone, the interval of {joined(alone)} excludes zero; among {count(compared, 'comparison')} that "
-            "is not enough.)"
+            f" (Taken alone, the interval of {joined(alone)} excludes zero; among "
+            f"{counted(compared, 'comparison')} that is not enough.)"
         )
     return text
 
@@ -135,7 +136,7 @@ def _limits(rows: list[VariantRow], compared: int, study: Study, images: str) ->
     sentences = []
     few = min((row.comparison.difference.n for row in rows if row.comparison), default=0)
     if rows and few < PROMISED:
-        sentences.append(f"With {few} seeds, fewer than {PROMISED}, no error rate is promised.")
+        sentences.append(f"With {counted(few, 'seed')}, fewer than {PROMISED}, no error rate is promised.")
     elif rows and compared > 1:
         sentences.append(
             f"The verdicts hold for all {compared} comparisons together: if no variant changed anything, about "

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from harness.grammar import counted
 from harness.report.cells import Results
 from harness.report.looks import standing
 from harness.report.markdown import code, joined
@@ -60,7 +61,7 @@ def _runs(runs: list[str], there: set[str]) -> str:
     """`40 runs, none of which is in this report`."""
     still = len(there & set(runs))
     which = "all of them" if still == len(runs) else f"{still} of them" if still else "none of them"
-    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} ({which} in this report)"
+    return f"{counted(len(runs), 'run')} ({which} in this report)"
 
 
 def _change(change: Change, there: set[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from harness.grammar import counted
 from harness.report.effects import Effects, FactorialEffects, TimeToLevel, VariantEffects
 from harness.report.markdown import code, joined, unbroken
 from harness.report.numbers import NOTHING, estimate, mean_sd, number, p_value, ratio
@@ -52,7 +53,7 @@ def _ranks(found: Effects) -> str:
     seeds, arms = len(found.ranking.seeds), len(found.ranking.ranks)
     if not seeds:
         return "No seed has a run of every variant, hence no ranks."
-    over = f"over {seeds} {'seed' if seeds == 1 else 'seeds'} that all {arms} variants have"
+    over = f"over {counted(seeds, 'seed')} that all {arms} variants have"
     if found.ranking.p is None:
         return f"Ranks are {over}; Friedman's test needs three variants, two seeds and some difference."
     return f"Ranks are {over}; Friedman's test that the variants rank alike: p {p_value(found.ranking.p)}."

@@ -2,6 +2,7 @@
 
 from statistics import median
 
+from harness.grammar import counted, verb
 from harness.progress import clock
 from harness.report.tables import VariantRow
 from harness.settings.study import Study
@@ -20,7 +21,7 @@ def recorded_lines(rows: list[VariantRow]) -> list[str]:
     timed = sum(row.declared for row in rows if row.seconds)
     return [
         f"recorded: {finished} of {sum(row.declared for row in rows)} runs have finished; by their mean times "
-        f"{timed} runs take {clock(seconds)} of training, one after another"
+        f"{counted(timed, 'run')} {verb(timed, 'take')} {clock(seconds)} of training, one after another"
     ]
 
 
@@ -35,7 +36,7 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
         return [f"seeds: no variant has {PILOT} finished pairs that differ; run the study with a few seeds first"]
     alpha = round(1 - study.file.confidence, 12)
     shared = study.file.test in ("block", "moderated")
-    lines = [f"seeds for a difference of {effect:g} points with power {power:g}, {len(pilot)} comparisons:"]
+    lines = [f"seeds for a difference of {effect:g} points with power {power:g}, {counted(len(pilot), 'comparison')}:"]
     needed = []
     for row in pilot:
         assert row.difference.sd is not None  # noqa: S101 - chosen so
@@ -47,7 +48,8 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
     if most:
         seconds = sum(row.seconds for row in rows if row.seconds) * most
         lines.append(
-            f"  all of them: {most} seeds, {most * len(study.variants)} runs, {clock(seconds)} of training in all"
+            f"  all of them: {counted(most, 'seed')}, {counted(most * len(study.variants), 'run')}, "
+            f"{clock(seconds)} of training in all"
         )
     return lines
 
@@ -59,8 +61,9 @@ def detectable_lines(study: Study, rows: list[VariantRow], hours: float) -> list
     if len(times) < len(rows) or not found:
         return ["budget: not every variant has a finished run to take its time and noise from; run a few seeds first"]
     seeds = int(3600 * hours / sum(times))
+    enough = f"budget: {hours:g} h are enough for {counted(seeds, 'seed')} of {counted(len(rows), 'variant')}"
     if seeds < PILOT:
-        return [f"budget: {hours:g} h are enough for {seeds} seeds of {len(rows)} variants; {PILOT} are the least"]
+        return [f"{enough}; {PILOT} are the least"]
     alpha = round(1 - study.file.confidence, 12)
     sizes = [
         detectable_at(seeds, c.difference.n, c.se, c.df, alpha, c.comparisons, c.pooled)
@@ -68,10 +71,10 @@ def detectable_lines(study: Study, rows: list[VariantRow], hours: float) -> list
         if c.se is not None and c.df is not None
     ]
     return [
-        f"budget: {hours:g} h are enough for {seeds} seeds of {len(rows)} variants, which find a difference of "
+        f"{enough}, which find a difference of "
         f"{median(sizes):.2f} points (from {min(sizes):.2f} to {max(sizes):.2f}) with a power of 80 %"
     ]
 
 
 def _seeds(count: int | None) -> str:
-    return f"{count} seeds" if count else "more than can be afforded"
+    return counted(count, "seed") if count else "more than can be afforded"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.grammar import counted
 from harness.net.layout import Row, layout
 from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
 from harness.report.cells import Result, Results, Run
@@ -208,7 +209,7 @@ def _layers(proof: Proof) -> str:
         return NOTHING
     affected = _union(pair.affected for pair in proof.pairs)
     equal = [name for name in _union(pair.equal_layers for pair in proof.pairs) if name not in affected]
-    return f"{len(equal)} layer{'' if len(equal) == 1 else 's'}" + (
+    return counted(len(equal), "layer") + (
         f"; the switch affects {joined([code(name) for name in affected])}" if affected else ""
     )
 

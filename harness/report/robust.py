@@ -53,7 +53,7 @@ def _declaring(study: Study, test: str) -> Study:
 
 
 def _apart(study: Study, results: Results) -> str:
-    """Where the arms' scales are further apart than the calibration's noise of real runs."""
+    """That the arms' residuals differ in scale more than chance would have it, where Bartlett's test finds so."""
     errors = compared_errors(study, results)
     seeds = sorted(set.intersection(*(set(arm) for arm in errors.values()))) if errors else []
     table = np.array([[arm[seed] for arm in errors.values()] for seed in seeds])

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
 from harness.files import hash_json, read_json
+from harness.grammar import counted
 from harness.report.cells import Hashes, Result
 from harness.report.markdown import code, joined, plain
 from harness.settings.parse import parse
@@ -94,8 +95,7 @@ def verified_text(study: Study, cells: list[Result], root: Path) -> str:
 def _least(some: list[Verification]) -> str:
     """How far the shortest of several verifications went."""
     least = min(some, key=lambda one: (one.epochs, one.steps))
-    count, what = (least.steps, "step") if least.steps else (least.epochs, "epoch")
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return counted(least.steps, "step") if least.steps else counted(least.epochs, "epoch")
 
 
 def _parting(one: Verification) -> str:

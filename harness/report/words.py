@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from harness.grammar import counted, verb
 from harness.report.candidate import INPUTS, Twin
 from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
@@ -38,7 +39,7 @@ def method(study: Study, rows: list[VariantRow]) -> str:
     alpha = own[0].alpha if own else declared.alpha
     sentences = [
         f"Test: `{declared.test}` ({TEST_NAMES[declared.test]}), alpha {alpha:.3g}, adjusted over "
-        f"{count(sum(c.in_family for c in own), 'comparison')}."
+        f"{counted(sum(c.in_family for c in own), 'comparison')}."
     ]
     there = [row for row in rows if row.comparison and row.comparison.se]
     if declared.test == "block" and there:
@@ -101,16 +102,6 @@ def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
     alpha = next((row.comparison.alpha for row in rows if row.comparison), 1 - study.file.confidence)
     places = max(2, 1 - math.floor(math.log10(100 * alpha)))
     return f"{100 * (1 - alpha):.{places}f}".rstrip("0").rstrip(".") + " %"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def verb(n: int, base: str) -> str:
-    """`1 changes`, `2 change`."""
-    return f"{base}s" if n == 1 else base
 
 
 def error_text(row: VariantRow) -> str:

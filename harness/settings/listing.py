@@ -2,6 +2,7 @@
 
 from pydantic.fields import FieldInfo
 
+from harness.grammar import product
 from harness.settings.parse import allowed
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Declared, Settings
@@ -57,7 +58,7 @@ def _study_keys() -> list[tuple[type[Declared], str, FieldInfo]]:
 def list_variants(study: Study) -> str:
     """A study's variants, each with what differs from the baseline."""
     width = max(map(len, study.variants))
-    lines = [f"{study.name}: {len(study.variants)} variants x {len(study.seeds)} seeds = {len(study.cells)} runs"]
+    lines = [f"{study.name}: {product(len(study.variants), len(study.seeds), 'run')}"]
     for name in study.variants:
         changed = ", ".join(f"{k}: {_show(a)} -> {_show(b)}" for k, (a, b) in study.differences(name).items())
         lines.append(f"  {name:<{width}}  {'the baseline' if name == study.baseline else changed or 'nothing differs'}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import read_json, read_yaml
+from harness.grammar import product
 from harness.settings.parse import parse
 from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
@@ -97,7 +98,7 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path}: looks: got {file.looks}; allowed: two or more numbers of seeds, rising")
     if file.looks and len(file.seeds) not in file.looks:
         raise UserError(
-            f"{path}: looks: got {file.looks}, but {len(file.seeds)} seeds are named; allowed: as many as one look has"
+            f"{path}: looks: got {file.looks}, but the seeds are {len(file.seeds)}; allowed: as many as one look has"
         )
     for name in file.ensembles:
         if not set(name.split("+")) <= set(variants):
@@ -107,8 +108,7 @@ def load_study(path: Path) -> Study:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
     if len(variants) * len(file.seeds) > file.limit:
         raise UserError(
-            f"{path}: limit: got {len(variants)} variants x {len(file.seeds)} seeds = "
-            f"{len(variants) * len(file.seeds)} runs; allowed: at most {file.limit}"
+            f"{path}: limit: got {product(len(variants), len(file.seeds), 'run')}; allowed: at most {file.limit}"
         )
     return Study(
         path,

@@ -4,6 +4,7 @@ A simulated study is a table seeds x arms of noise. What a seed does to all arms
 every model. The unit is the noise's standard deviation in an arm (of the arms that are not made larger).
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -227,15 +228,20 @@ def _test(method: str) -> Test:
 # ---- what follows from it
 
 
-def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cell]:
-    """Cells in which a test errs more than it may, from `least_seeds` seeds on and within what is promised.
+def most_errors(studies: int) -> float:
+    """Share of studies that may err: alpha and what is allowed.
 
     A cell of fewer than MAIN studies is given twice what its share is less certain by.
     """
+    return ALPHA + ALLOWED + 2 * math.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, 1 / math.sqrt(studies) - 1 / math.sqrt(MAIN))
+
+
+def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cell]:
+    """Cells in which a test errs more than it may, from `least_seeds` seeds on and within what is promised."""
 
     def errs(cell: Cell) -> bool:
-        slack = 2 * np.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, cell.studies**-0.5 - MAIN**-0.5)
-        return bool(cell.family_error > ALPHA + ALLOWED + slack or cell.coverage < 1 - ALPHA - ALLOWED - slack)
+        most = most_errors(cell.studies)
+        return cell.family_error > most or cell.coverage < 1 - most
 
     return [
         cell

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.statistics.block import Estimates
-from harness.statistics.calibrate import ALLOWED, ALPHA, BEYOND, COMPARISONS, MAIN, MARGIN, NOISES, REAL, Floats, draw
+from harness.statistics.calibrate import ALPHA, BEYOND, COMPARISONS, MARGIN, NOISES, REAL, Floats, draw, most_errors
 from harness.statistics.judging import DEFAULT, Judged, Test, bounds, estimates, judge
 from harness.statistics.sequential import nominal
 
@@ -110,16 +110,12 @@ def _held(found: Estimates, alpha: float) -> NDArray[np.bool_]:
 
 
 def misses_of_looks(cells: Sequence[LookCell]) -> list[LookCell]:
-    """Cells that err more than they may, within what is promised; equivalence is judged at the margin.
-
-    A cell of fewer than MAIN studies is given twice what its share is less certain by.
-    """
+    """Cells that err more than they may, within what is promised; equivalence is judged at the margin."""
 
     def errs(cell: LookCell) -> bool:
-        slack = 2 * np.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, cell.studies**-0.5 - MAIN**-0.5)
-        most = ALPHA + ALLOWED + slack
+        most = most_errors(cell.studies)
         if cell.effect == MARGIN:
-            return bool(cell.equivalent > most)
-        return cell.effect == 0 and bool(cell.family_error > most or cell.coverage < 1 - most)
+            return cell.equivalent > most
+        return cell.effect == 0 and (cell.family_error > most or cell.coverage < 1 - most)
 
     return [cell for cell in cells if cell.noise not in BEYOND and errs(cell)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.files import hash_file, hash_json
+from harness.grammar import counted
 from harness.report.cells import CANDIDATE, Result, Results, Run, read_results
 from harness.report.markdown import code
 from harness.report.numbers import interval, mean_sd, number, places_of
@@ -53,7 +54,7 @@ class Published:
     def __str__(self) -> str:
         if self.down:
             return f"not published: {self.uri} does not answer; `harness publish` publishes later"
-        return f"published: {len(self.runs)} runs ({self.new} new) at {self.uri}"
+        return f"published: {counted(len(self.runs), 'run')} ({self.new} new) at {self.uri}"
 
 
 def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Published:

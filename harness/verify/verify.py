@@ -14,6 +14,7 @@ from harness.data.pack import pack
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
 from harness.files import write_json
+from harness.grammar import counted
 from harness.progress import say
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
@@ -45,7 +46,7 @@ def verify(
             say(f"{target.key}: {said}")
     records = {target.key: read_record(root / target.results) for target in there}
     images = _images(study, root)
-    runs = f"{len(records)} run{'' if len(records) == 1 else 's'}"
+    runs = counted(len(records), "run")
     say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
     agreed, failed, written = True, list[str](), False
     for key, outcome in _made(records, images, root, jobs, steps, here, threads):
