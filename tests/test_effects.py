@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import UserError
-from harness.report import robust, sections, tables
+from harness.report import robust, sections
 from harness.report.cells import Results, read_results
 from harness.report.designs import components, factorials
 from harness.report.effects import Effects, effects_of
 from harness.report.effects_section import effects_csv, effects_section
+from harness.report.findings import Findings
 from harness.report.numbers import estimate, ratio
 from harness.report.render import render, to_markdown
 from harness.settings.study import Study
@@ -389,8 +390,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def text_of(study: Study, root: Path) -> str:
     """The report's text, without its figures."""
-    results = read_results(study, None, root)
-    return to_markdown(sections.context(study, tables.variant_rows(study, results), None, results, root))
+    return to_markdown(sections.context(Findings(study, read_results(study, None, root), None, root)))
 
 
 def section(text: str) -> str:

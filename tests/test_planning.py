@@ -1,12 +1,14 @@
 """Seeds and budgets are planned from the noise that the finished runs show."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from fake_study import STUDY, make_results, make_study
+from scipy import stats
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -15,6 +17,8 @@ from harness.report.cells import read_results
 from harness.report.planning import detectable_lines, recorded_lines, seeds_lines
 from harness.report.tables import variant_rows
 from harness.settings.study import Study
+from harness.statistics.family import critical_value
+from harness.statistics.power import power
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,9 @@ def lines_of(planned: tuple[Study, Path], effect: float, power: float = 0.8) -> 
 
 
 def seeds_of(line: str) -> tuple[int, int]:
-    found = re.search(r": (\d+) seeds, at most (\d+) seeds", line)
+    found = re.search(r": ([\d,]+) seeds, at most ([\d,]+) seeds", line)
     assert found, line
-    return int(found[1]), int(found[2])
+    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
 
 
 def test_the_seeds_of_a_plan_have_the_power_that_was_asked_for(planned: tuple[Study, Path]) -> None:
@@ -55,6 +59,31 @@ def test_smaller_effects_and_more_power_need_more_seeds(planned: tuple[Study, Pa
     wide, narrow, sure = (lines_of(planned, *asked)[1:-1] for asked in ((1.0, 0.8), (0.3, 0.8), (0.3, 0.95)))
     for one, two, three in zip(wide, narrow, sure, strict=True):
         assert seeds_of(one)[0] < seeds_of(two)[0] < seeds_of(three)[0]
+
+
+def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    make_results(study, tmp_path)
+    for seed in (1, 3):  # one arm that scatters more leaves the pool
+        path = tmp_path / study.folder / "cells" / f"no-dropout-{seed}" / "metrics.json"
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps(values | {"test_top1": values["test_top1"] + 4 * (seed - 2)}))
+    rows = {row.variant: row for row in variant_rows(study, read_results(study, None, tmp_path))}
+    lines = {line.split(":")[0].strip(): line for line in seeds_lines(study, list(rows.values()), 0.5, 0.8)}
+    assert {row.comparison.pooled for row in rows.values() if row.comparison} == {True, False}
+    for variant, row in rows.items():
+        c = row.comparison
+        if c is None or c.se is None or c.design is None:
+            continue
+        assert f"(sd {c.se * math.sqrt(c.difference.n):.2f}, at most" in lines[variant], "that of the verdict"
+        few, _ = seeds_of(lines[variant])
+        df = round(c.design.freedom * (few - 1)) if c.pooled else few - 1
+        critical = critical_value(0.05, 7, df) if c.pooled else float(stats.t.isf(0.05 / 14, df))
+        assert power(0.5, c.design.sd / math.sqrt(few), df, critical) >= 0.8, variant
+
+
+def test_seeds_that_nobody_can_afford_are_not_summed_up(planned: tuple[Study, Path]) -> None:
+    assert lines_of(planned, 0.0001)[-1].endswith("all of them: more than can be afforded")
 
 
 def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) -> None:

@@ -120,7 +120,7 @@ def test_an_honest_study_is_proven_on_every_seed(fake: tuple[Study, Path]) -> No
     assert [proof.variant for proof in found] == [name for name in study.variants if name != study.baseline]
     assert {proof.verdict for proof in found} == {"proven"}
     assert {len(proof.pairs) for proof in found} == {len(study.seeds)}
-    assert proof_warnings(study, read_results(study, None, root)) == []
+    assert proof_warnings(found) == []
 
 
 def test_an_undeclared_change_of_settings_in_the_baseline_fails_every_row(fake: tuple[Study, Path]) -> None:
@@ -162,9 +162,9 @@ def test_whatever_else_differs_fails_the_row_and_is_named(
     assert failure.startswith(why)
     assert one(study, root, "no-overlap").verdict == "proven"
     results = read_results(study, None, root)
-    row = next(row for row in proof_rows(study, results, root) if row[0] == "`no-lrn`")
+    row = next(row for row in proof_rows(proofs(study, results), study, results, root) if row[0] == "`no-lrn`")
     assert row[1].startswith("**fails** on 1 of 5: ")
-    (warning,) = proof_warnings(study, results)
+    (warning,) = proof_warnings(proofs(study, results))
     assert "`no-lrn`" in warning
 
 
@@ -211,7 +211,8 @@ def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None
     assert [(row["variant"], row["seed"], row["why"]) for row in rows if row["verdict"] != "proven"] == [
         ("no-lrn", "2", "batch order differs")
     ]
-    assert len(proof_csv(study, read_results(study, None, root))) == len(rows)
+    results = read_results(study, None, root)
+    assert len(proof_csv(proofs(study, results), study, results)) == len(rows)
 
 
 # ---- rows that were not made alike, that no commit holds, and what made a number

@@ -25,8 +25,8 @@ from markdown_it import MarkdownIt
 from harness.errors import UserError
 from harness.report import figures, sections, tables
 from harness.report.answer import answer
-from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
+from harness.report.findings import Findings
 from harness.report.markdown import code, plain
 from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
 from harness.report.render import render, to_markdown
@@ -72,10 +72,7 @@ def pair(tmp_path: Path) -> Study:
 
 def text_of(study: Study, candidate: Candidate | None, root: Path) -> str:
     """The report's text, without its figures."""
-    results = read_results(study, candidate, root)
-    rows = tables.variant_rows(study, results)
-    own = candidate_row(study, candidate, results)
-    return to_markdown(sections.context(study, rows, own, results, root))
+    return to_markdown(sections.context(Findings(study, read_results(study, candidate, root), candidate, root)))
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -202,9 +199,34 @@ def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pai
 
 
 def test_the_scale_is_told_unless_it_is_the_papers(tmp_path: Path) -> None:
-    paper = SMALL.replace("preset: [paper, small], width: 0.5, colour: 0, epochs: 5", "preset: paper")
-    assert "**Scale.**" in text_of(make_study(tmp_path, SMALL), None, tmp_path)
+    small = text_of(make_study(tmp_path, SMALL), None, tmp_path)
+    assert "here: crops of 24 pixels, 16-32-48-48-32 kernels and 256-256 fully connected units, 5 epochs over" in small
+    assert "paper's: crops of 224 pixels, 96-256-384-384-256 kernels and 4096-4096 fully connected units" in small
+    grey = SMALL.replace("preset: [paper, small], width: 0.5, colour: 0, epochs: 5", "preset: paper")
+    assert "**Scale.**" in text_of(make_study(tmp_path, grey), None, tmp_path), "its net, and not its images"
+    paper = grey.replace("data: {source: fashion-mnist-8k}", "data: {source: imagenet, root: images}")
     assert "**Scale.**" not in text_of(make_study(tmp_path, paper), None, tmp_path)
+    short = paper.replace("preset: paper", "preset: paper, epochs: 2")
+    assert "**Scale.**" in text_of(make_study(tmp_path, short), None, tmp_path)
+
+
+def test_a_variant_of_several_settings_speaks_of_none_of_them_alone(tmp_path: Path) -> None:
+    text = SMALL.replace("{<<: *base, activation: tanh}", "{<<: *base, activation: tanh, lr: 0.03}")
+    text = text.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]")
+    study = make_study(tmp_path, text + "  no-dropout: {<<: *base, dropout: 0}\n")
+    make_results(study, tmp_path)
+    said = text_of(study, None, tmp_path)
+    assert "Changed in several settings at once: `tanh` (2). Its difference is that of all of them together" in said
+    answered = said.partition("## Answer")[2].partition("## Variants")[0]
+    assert "`tanh` raises it by" in answered
+    assert "what the baseline has hurts where `no-dropout` changes it." in answered, "tanh is not one thing it has"
+
+
+def test_the_range_of_times_stands_beside_their_mean(tmp_path: Path, pair: Study) -> None:
+    for seed, seconds in enumerate((10.0, 20.0, 60.0)):
+        edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "provenance.json", wall_seconds=seconds)
+    rows = variant_table(text_of(pair, None, tmp_path))
+    assert rows["`tanh`"][-1] == "30 s (10 s to 60 s)"
 
 
 def test_runs_of_other_versions_or_threads_are_listed(tmp_path: Path, pair: Study) -> None:

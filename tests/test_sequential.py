@@ -23,9 +23,14 @@ from harness.settings.load import load_study
 from harness.settings.study import Study
 from harness.statistics.calibrate_looks import EFFECTS, LookCell, misses_of_looks, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.sequential import LEAST, boundaries, crossing, nominal, spent
+from harness.statistics.sequential import LEAST, crossing, nominal, spent
 
 # ---- boundaries
+
+
+def boundaries(looks: tuple[int, ...], alpha: float) -> list[float]:
+    """Bounds of |z| of one comparison at each look."""
+    return [float(stats.norm.isf(each / 2)) for each in nominal(looks, alpha)]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +287,7 @@ def test_a_diverged_run_has_ended(tmp_path: Path) -> None:
         ("[3, 5, 8]", "[8]", "looks: got [8]; allowed: two or more"),
         ("[3, 5, 8]", "[5, 3, 8]", "looks: got [5, 3, 8]; allowed: two or more numbers of seeds, rising"),
         ("[3, 5, 8]", "[3, 3, 8]", "looks: got [3, 3, 8]"),
-        ("[3, 5, 8]", "[3, 5, 9]", "but 8 seeds are named"),
+        ("[3, 5, 8]", "[3, 5, 9]", "and 8 seeds; allowed: as many seeds as one look has"),
         ("[3, 5, 8]", "[1, 8]", "looks"),
         ("[3, 5, 8]", "[3.5, 8]", "looks"),
         ("[3, 5, 8]", "early", "looks"),
@@ -325,9 +330,34 @@ def test_a_declaration_that_came_after_runs_says_so(tmp_path: Path) -> None:
     study = make_study(tmp_path, TEXT)
     make_results(study, tmp_path)
     declared.record(study, tmp_path)
-    assert (
-        said(study, tmp_path)[0] == "It was first written down when 32 runs (all of them in this report) had been made."
+    text, warned = said(study, tmp_path)
+    assert text == "It was first written down when 32 runs (all of them in this report) had been made."
+    assert warned == [f"{text} Alpha does not cover what was chosen after they were seen."]
+
+
+def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Path) -> None:
+    other = make_study(tmp_path, TEXT.replace("name: components", "name: other"))
+    make_results(other, tmp_path)
+    study = declare(tmp_path, TEXT.replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[6, 7, 8]").replace("[3, 5, 8]", "[2, 3]"))
+    make_results(study, tmp_path)
+    record = tmp_path / study.folder / "cells" / "base-6" / "provenance.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"reused_from": "runs/other/base-6"}))
+    text, warned = said(study, tmp_path)
+    first = (
+        "It was first written down when 8 runs (all of them in this report) of other studies whose settings and seeds "
+        "are its own had been made."
     )
+    assert text.startswith(first)
+    assert "Of its 12 runs, some are those of other studies with equal settings and seeds: 1 of `other`." in text
+    assert warned == [f"{first} Alpha does not cover what was chosen after they were seen."]
+
+
+def test_a_design_that_was_dropped_before_the_first_declaration_is_said(tmp_path: Path) -> None:
+    make_results(make_study(tmp_path, TEXT.replace("epochs: 2", "epochs: 3")), tmp_path)
+    study = declare(tmp_path, TEXT)
+    make_results(study, tmp_path)
+    (warned,) = said(study, tmp_path)[1]
+    assert warned.startswith("This design was declared after 32 runs of another (none in this report): alpha covers")
 
 
 @pytest.mark.parametrize(

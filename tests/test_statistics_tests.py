@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics import block, family, power
+from harness.statistics.power import Design
 from harness.statistics.signflip import DRAWS, sign_flip, sign_flip_equivalence, sign_flip_p, signed_ranks
 
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
@@ -280,14 +281,14 @@ def test_the_detectable_effect_has_the_power_that_it_says() -> None:
 @pytest.mark.parametrize("effect", [0.4, 0.9, 2.0])
 def test_the_seeds_needed_are_those_of_statsmodels(effect: float) -> None:
     theirs = math.ceil(TTestPower().solve_power(effect, alpha=0.05, power=0.8))
-    assert power.seeds_needed(effect, 1.0) == theirs
-    more = power.seeds_needed(effect, 1.0, comparisons=7)
-    shared = power.seeds_needed(effect, 1.0, comparisons=7, shared=True)
+    assert power.seeds_needed(effect, Design(1.0)) == theirs
+    more = power.seeds_needed(effect, Design(1.0, 7))
+    shared = power.seeds_needed(effect, Design(1.0, 7, 7.0, True))
     assert more is not None
     assert shared is not None
     assert theirs <= shared <= more
-    assert power.seeds_needed(1e-4, 1.0) is None
-    assert power.seeds_needed(1.0, 0.0) == 2
+    assert power.seeds_needed(1e-4, Design(1.0)) is None
+    assert power.seeds_needed(1.0, Design(0.0)) == 2
 
 
 def test_the_pilots_sd_has_an_upper_bound_that_holds_as_often_as_it_says() -> None:
@@ -301,7 +302,8 @@ def test_the_pilots_sd_has_an_upper_bound_that_holds_as_often_as_it_says() -> No
 def test_what_other_seeds_could_find_is_what_this_study_can_at_its_own(shared: bool) -> None:
     df = 28 if shared else 4
     critical = family.critical_value(0.05, 7, df) if shared else float(stats.t.isf(0.05 / 14, df))
-    at = [power.detectable_at(seeds, 5, 0.3, df, 0.05, 7, shared) for seeds in (3, 5, 8, 20)]
+    design = Design(0.3 * math.sqrt(5), 7, df / 4, shared)
+    at = [power.detectable_at(design, seeds, 0.05) for seeds in (3, 5, 8, 20)]
     assert at[1] == pytest.approx(power.detectable(0.3, df, critical))
     assert at == sorted(at, reverse=True)
 

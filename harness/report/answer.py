@@ -73,7 +73,9 @@ def _effect(row: VariantRow, first: bool, study: Study) -> str:
 
 
 def _helping(rows: list[VariantRow]) -> str:
-    sides = {side: [code(row.variant) for row in rows if _verdict(row) == side] for side in ("helps", "hurts")}
+    # A variant that changes several settings at once says nothing of one thing that the baseline has.
+    alone = [row for row in rows if len(row.changes) == 1]
+    sides = {side: [code(row.variant) for row in alone if _verdict(row) == side] for side in ("helps", "hurts")}
     parts = [f"{side} where {joined(names)} {'changes' if len(names) == 1 else 'change'} it"
              for side, names in sides.items() if names]  # fmt: skip
     return f"So what the baseline has {' and '.join(parts)}." if parts else ""

@@ -1,11 +1,9 @@
 """The candidate beside the declared study: a difference without an interval, and whether it is one of the cells."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import hash_file
+from harness.predictions import same_predictions
 from harness.report.cells import Result, Results, Run
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences
@@ -76,24 +74,4 @@ def _twin(study: Study, settings: Settings, seed: int, results: Results) -> Twin
 def _equal(one: Run, other: Run) -> dict[str, bool]:
     a, b = one.hashes.model_dump(), other.hashes.model_dump()
     equal = {name: a[name] == b[name] for name in (*INPUTS, *OUTCOMES) if name in a}
-    return equal | {"predictions": _same_table(one.folder.predictions, other.folder.predictions)}
-
-
-def _same_table(one: Path, other: Path) -> bool:
-    for path in (one, other):
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; evaluate the run again")
-    if hash_file(one) == hash_file(other):
-        return True
-    # Other versions of the library may write the same table in other bytes.
-    return bool(_table(one).equals(_table(other)))
-
-
-def _table(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a table of predictions: {error}; evaluate the run again") from error
+    return equal | {"predictions": same_predictions(one.folder.predictions, other.folder.predictions)}

@@ -13,8 +13,8 @@ from harness.errors import UserError
 from harness.files import read_json
 from harness.record import RunFolder
 from harness.settings.parse import parse
-from harness.settings.schema import MACHINE, Settings
-from harness.settings.study import Study
+from harness.settings.schema import Settings
+from harness.settings.study import Study, unequal
 
 CANDIDATE = "candidate"
 """The candidate's name in tables and figures."""
@@ -32,13 +32,13 @@ TIMES = ("seconds", "time")
 """Columns of history.csv that say when: seconds an epoch took, and UNIX time at its end."""
 
 
-class _Stored(BaseModel):
+class Stored(BaseModel):
     """What is read of a stored file; other keys may stand beside it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Images(_Stored):
+class Images(Stored):
     """The images that a run saw. `counts`: images a part; `left_out`: images that could not be read."""
 
     name: str
@@ -48,14 +48,14 @@ class Images(_Stored):
     left_out: int
 
 
-class _Config(_Stored):
+class _Config(Stored):
     fingerprint: str
     seed: int
     data: dict[str, Any]
     settings: dict[str, Any]
 
 
-class Hashes(_Stored):
+class Hashes(Stored):
     """Hashes of what went into a run and of what came out."""
 
     data: str
@@ -67,7 +67,7 @@ class Hashes(_Stored):
     weights: str
 
 
-class Provenance(_Stored):
+class Provenance(Stored):
     """Where a run comes from, and what it took. Times in seconds."""
 
     fingerprint: str
@@ -78,6 +78,7 @@ class Provenance(_Stored):
     versions: dict[str, str | None]
     packages: str
     dvc_stage: str | None = None
+    reused_from: str | None = None
     started: float = Field(allow_inf_nan=False)
     wall_seconds: float = Field(allow_inf_nan=False)
     parameters: int
@@ -150,25 +151,12 @@ def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Pat
     return Results(cells, own, early)
 
 
-def equal_settings(declared: Settings, stored: dict[str, Any]) -> list[str]:
-    """Settings in which a stored run is not the declared one: none, when they are equal.
-
-    Where it is computed does not count, as in the fingerprint; `classes` may be left to the data.
-    """
-    values = declared.model_dump()
-    ignored = {*MACHINE, *(["classes"] if declared.classes is None else [])}
-    absent = object()
-    return sorted(
-        key for key in (values.keys() | stored.keys()) - ignored if values.get(key, absent) != stored.get(key, absent)
-    )
-
-
 def _result(path: Path, variant: str, seed: int, declared: Settings, metric: str) -> Result:
     folder = RunFolder(path)
     if not path.is_dir() or not any(path.iterdir()):
         return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
     run = _read_run(folder)
-    differing = equal_settings(declared, run.settings)
+    differing = unequal(declared, run.settings)
     if run.seed != seed:
         differing.append("seed")
     if differing:

@@ -56,11 +56,6 @@ def varied(study: Study) -> list[str]:
     return [name for name in Settings.model_fields if name not in held]
 
 
-def off_scale(study: Study) -> bool:
-    """Whether some variant is not at the paper's scale: its geometry at full width."""
-    return any(s.geometry != "imagenet" or s.width != 1 or s.fc_width != 4096 for s in study.variants.values())
-
-
 @dataclass(frozen=True)
 class Condition:
     """Something that the runs should share. `groups`: each value found -> the runs that have it.

@@ -1,5 +1,7 @@
 """What the report says of the declaration: whether it was written down before the runs, and what changed since."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from harness.grammar import counted
@@ -21,6 +23,7 @@ def text(study: Study, results: Results, seen: list[Entry]) -> str:
     there = _there(results)
     sentences = [_first(seen[0], there) if seen else UNWRITTEN]
     sentences += [_change(change, there) for change in changes(seen)]
+    sentences += filter(None, [_taken_over(results)])
     now = standing(study, results)
     if now.judged and now.look is None and len(now.ended) < len(now.seeds):
         sentences.append(
@@ -33,16 +36,22 @@ def text(study: Study, results: Results, seen: list[Entry]) -> str:
 
 
 def warnings(results: Results, seen: list[Entry]) -> list[str]:
-    """What came after runs, other than what a declared rule allows: changes, and designs before this one."""
+    """What came after runs, other than what a declared rule allows: changes, designs before this one, shared runs."""
     there = _there(results)
     after = [change for change in changes(seen) if change.runs and not change.by_rule]
     found = [_change(change, there) for change in after if there & set(change.runs)]
-    if earlier := [change for change in after if not there & set(change.runs)]:
-        counts = joined([str(len(change.runs)) for change in earlier])
+    if seen and (seen[0].shared or there & set(seen[0].runs)):
+        found.insert(0, f"{_first(seen[0], there)} Alpha does not cover what was chosen after they were seen.")
+    earlier = [change.runs for change in after if not there & set(change.runs)]
+    changed = "; what changed stands under *What was held fixed*" if earlier else ""
+    if seen and seen[0].runs and not there & set(seen[0].runs):
+        earlier.insert(0, seen[0].runs)
+    if earlier:
+        counts = joined([str(len(runs)) for runs in earlier])
         found.append(
             f"This design was declared after {counts} {'run' if counts == '1' else 'runs'} of "
-            f"{'another' if len(earlier) == 1 else f'{len(earlier)} others'} (none in this report; what changed stands "
-            "under *What was held fixed*): alpha covers this one alone, not the choice of it."
+            f"{'another' if len(earlier) == 1 else f'{len(earlier)} others'} (none in this report{changed}): alpha "
+            "covers this one alone, not the choice of it."
         )
     return found
 
@@ -52,9 +61,22 @@ def _there(results: Results) -> set[str]:
 
 
 def _first(entry: Entry, there: set[str]) -> str:
-    if not entry.runs:
+    if not entry.runs and not entry.shared:
         return "It was first written down before any run."
-    return f"It was first written down when {_runs(entry.runs, there)} had been made."
+    made = [_runs(entry.runs, there)] if entry.runs else []
+    if entry.shared:
+        made.append(f"{_runs(entry.shared, there)} of other studies whose settings and seeds are its own")
+    return f"It was first written down when {' and '.join(made)} had been made."
+
+
+def _taken_over(results: Results) -> str:
+    """How many of the runs are those of other studies: equal ones are trained once."""
+    own = [cell.run.provenance for cell in results.cells if cell.run and cell.status in ("finished", "diverged")]
+    studies = Counter(Path(one.reused_from).parent.name for one in own if one.reused_from)
+    if not studies:
+        return ""
+    parts = joined([f"{count} of `{name}`" for name, count in studies.items()])
+    return f"Of its {counted(len(own), 'run')}, some are those of other studies with equal settings and seeds: {parts}."
 
 
 def _runs(runs: list[str], there: set[str]) -> str:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.errors import UserError
+from harness.predictions import read_predictions
 from harness.report.cells import Results, Run
 from harness.report.markdown import code
 from harness.report.numbers import NOTHING, decimals, number, p_value
@@ -63,13 +61,7 @@ def evidence_rows(study: Study, results: Results) -> list[EvidenceRow]:
 
 def wrong_answers(run: Run) -> NDArray[np.bool_]:
     """Which test images a finished run gets wrong, in the images' order. Raises `UserError` for a broken table."""
-    path = run.folder.predictions
-    try:
-        table = pq.read_table(path, columns=["index", "correct"])
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; evaluate the run again") from error
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise UserError(f"{path}: not a table of predictions: {error}; evaluate the run again") from error
+    table = read_predictions(run.folder.predictions, ["index", "correct"])
     order = np.argsort(table["index"].to_numpy(), kind="stable")
     return np.asarray(~table["correct"].to_numpy().astype(bool)[order])
 

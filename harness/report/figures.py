@@ -147,11 +147,8 @@ def power(rows: list[VariantRow]) -> bytes:
         figure = Figure(figsize=(7.6, 2.9), layout="constrained")
         axes = figure.subplots()
         for (name, c, n), colour in zip(lines, sns.color_palette("colorblind", max(len(lines), 1)), strict=False):
-            found = [
-                detectable_at(count, n, c.se or 0.0, c.df or 1, c.alpha, max(c.comparisons, 1), c.pooled)
-                for count in counts
-            ]
-            axes.plot(counts, found, color=colour, linewidth=1.3, label=name)
+            found = [detectable_at(c.design, count, c.alpha) for count in counts] if c.design else []
+            axes.plot(counts[: len(found)], found, color=colour, linewidth=1.3, label=name)
             if c.detectable is not None:
                 axes.plot(n, c.detectable, "o", color=colour, markersize=4.5)
         axes.set_xlabel("seeds")

@@ -3,40 +3,36 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.errors import UserError
 from harness.files import read_json
-from harness.report.cells import Results
+from harness.report.cells import Results, Stored
 from harness.report.markdown import code, plain
 from harness.settings.parse import parse
 from harness.settings.study import Study
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Run(_Stored):
+class _Run(Stored):
     key: str
     seed: int
     fingerprint: str
     images: str
 
 
-class _Picture(_Stored):
+class _Picture(Stored):
     name: str
     file: str = Field(pattern=r"^[a-z0-9-]+\.(png|svg)$")
     title: str
     caption: str
 
 
-class _LeftOut(_Stored):
+class _LeftOut(Stored):
     name: str
     why: str
 
 
-class _Index(_Stored):
+class _Index(Stored):
     run: _Run
     note: str
     pictures: list[_Picture]

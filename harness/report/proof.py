@@ -27,7 +27,7 @@ MOVES_DRAWS = frozenset(
 )  # fmt: skip
 """Settings that declare to change the augmentation stream: what is drawn, or for how many images and steps."""
 
-MOVES_CONDITION = {"device": {"device"}, "threads": {"threads"}, "device name": {"device"}}
+MOVES_CONDITION = {"device": {"device"}, "threads": {"threads"}}
 """Conditions of a run that a setting may change, and which."""
 
 Verdict = Literal["proven", "fails", "open"]
@@ -172,12 +172,12 @@ def _drawn(row: Row) -> Row:
 # ---- as rows of the report and of a CSV
 
 
-def proof_rows(study: Study, results: Results, root: Path) -> list[list[str]]:
+def proof_rows(found: Iterable[Proof], study: Study, results: Results, root: Path) -> list[list[str]]:
     """Rows of the report's table, the baseline's first: its runs have nothing to differ from, but may be verified."""
     rows = [
         [code(study.baseline), "the baseline", *[NOTHING] * 3, verified_text(study, results.of(study.baseline), root)]
     ]
-    for proof in proofs(study, results):
+    for proof in found:
         rows.append(
             [
                 code(proof.variant),
@@ -218,9 +218,9 @@ def _union(lists: Iterable[list[str]]) -> list[str]:
     return list(dict.fromkeys(name for one in lists for name in one))
 
 
-def proof_warnings(study: Study, results: Results) -> list[str]:
+def proof_warnings(found: Iterable[Proof]) -> list[str]:
     """A line where a variant's proof fails: what its difference says is then not about its switch alone."""
-    failing = [code(proof.variant) for proof in proofs(study, results) if proof.verdict == "fails"]
+    failing = [code(proof.variant) for proof in found if proof.verdict == "fails"]
     if not failing:
         return []
     return [
@@ -235,11 +235,11 @@ PROOF_COLUMNS = [
 ]  # fmt: skip
 
 
-def proof_csv(study: Study, results: Results) -> list[dict[str, Any]]:
+def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run beside the baseline's; lists are joined by `; `."""
     runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}
     table: list[dict[str, Any]] = []
-    for proof in proofs(study, results):
+    for proof in found:
         changes = {key: f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in study.differences(proof.variant).items()}
         declared = "; ".join(changes.values())
         table += [

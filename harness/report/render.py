@@ -6,10 +6,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
-from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections, tables
-from harness.report.candidate import candidate_row
+from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections
 from harness.report.cells import read_results
-from harness.report.looks import check_early, standing
+from harness.report.findings import Findings
+from harness.report.looks import check_early
 from harness.report.markdown import code, plain
 from harness.report.rerun import MADE_BY, carried
 from harness.report.words import METRICS
@@ -28,37 +28,34 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     results = read_results(study, candidate, root, early)
     if early:
         check_early(study, results)
-    now = standing(study, results)
-    rows = tables.variant_rows(study, results)
-    own = candidate_row(study, candidate, results)
+    found = Findings(study, results, candidate, root)
+    own = found.candidate
     curves = csv_rows.curves_csv(results)
     folder = root / study.folder
-    made = carried(study, results, root, csv_rows.variants_csv(rows, own, now))
+    made = carried(study, results, root, csv_rows.variants_csv(found.rows, own, found.standing))
     write_csv(folder / "variants.csv", made, [*csv_rows.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "cells.csv", csv_rows.cells_csv(results), csv_rows.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, csv_rows.CURVE_COLUMNS)
-    write_csv(folder / "proof.csv", proof.proof_csv(study, results), proof.PROOF_COLUMNS)
-    claims = [] if now.interim else ledger.ledger_rows(study, results, root)
+    write_csv(folder / "proof.csv", proof.proof_csv(found.proofs, study, results), proof.PROOF_COLUMNS)
     if study.file.claims:
-        write_csv(folder / "ledger.csv", ledger.ledger_csv(claims), ledger.LEDGER_COLUMNS)
+        write_csv(folder / "ledger.csv", ledger.ledger_csv(found.claims), ledger.LEDGER_COLUMNS)
     names = list(study.variants)
     write_bytes(
-        folder / "forest.svg", figures.forest(rows, own.difference if own else None, METRICS[study.file.metric])
+        folder / "forest.svg", figures.forest(found.rows, own.difference if own else None, METRICS[study.file.metric])
     )
-    said = sections.context(study, rows, own, results, root)
-    images = evidence.evidence_csv(said["evidence_rows"], study.file.confidence)
+    images = evidence.evidence_csv(found.evidence, study.file.confidence)
     write_csv(folder / "images.csv", carried(study, results, root, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
-    others = effects_section.effects_csv(said["effects_found"], study, root)
+    others = effects_section.effects_csv(found.effects, study, root)
     write_csv(folder / "effects.csv", others, effects_section.EFFECT_COLUMNS)
-    write_bytes(folder / "seeds.svg", figures.seeds(rows, METRICS[study.file.metric]))
-    write_bytes(folder / "power.svg", figures.power(rows))
+    write_bytes(folder / "seeds.svg", figures.seeds(found.rows, METRICS[study.file.metric]))
+    write_bytes(folder / "power.svg", figures.power(found.rows))
     for name, column, label in (
         ("curves-error", "validation_top1", "validation error in %"),
         ("curves-loss", "train_loss", "training loss"),
     ):
         write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
     path = root / study.report
-    write_text(path, to_markdown(said))
+    write_text(path, to_markdown(sections.context(found)))
     return path
 
 

@@ -8,17 +8,16 @@ from typing import Any
 from harness.progress import clock
 from harness.report import candidate_section, conditions, declared, ledger, looks, proof, robust, words
 from harness.report.answer import answer
-from harness.report.candidate import Candidate
 from harness.report.cells import CANDIDATE, Result, Results
-from harness.report.effects import effects_of
 from harness.report.effects_section import effects_section
-from harness.report.evidence import evidence_rows, evidence_section
+from harness.report.evidence import evidence_section
+from harness.report.findings import Findings
 from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
+from harness.report.scale import scale
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
-from harness.settings.declared import read as read_declared
 from harness.settings.study import Study
 from harness.statistics.paired import Summary
 
@@ -36,18 +35,14 @@ OTHER = {"test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %"}
 """Head of the column of the test error that is not the study's metric."""
 
 
-def context(
-    study: Study, rows: list[VariantRow], candidate: Candidate | None, results: Results, root: Path
-) -> dict[str, Any]:
+def context(found: Findings) -> dict[str, Any]:
     """Everything that the template names."""
-    now, seen = looks.standing(study, results), read_declared(study, root)
-    found = conditions.conditions(results)
+    study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
+    now = found.standing
     marked = conditions.uncommitted(results)
-    images = evidence_rows(study, results)
     run = candidate.result.run if candidate and candidate.result.status == "finished" else None
     single = errors_of([run]) if run else {}
     names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
-    effects = effects_of(study, results)
     used = conditions.images(results)
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
     shown = candidate is not None and candidate.result.status != "missing"
@@ -58,15 +53,16 @@ def context(
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
         "interim": now.interim,
         "answer": " ".join(filter(None, (now.text(study), answer(study, rows, which) if now.judged else ""))),
-        "scale": words.scale(study.variants[study.baseline]) if conditions.off_scale(study) else "",
+        "scale": scale(study, which),
         "warnings": [
-            *_warnings(found),
-            *proof.proof_warnings(study, results),
+            *_warnings(found.conditions),
+            *proof.proof_warnings(found.proofs),
             *_uncommitted(marked),
-            *declared.warnings(results, seen),
+            *_together(rows),
+            *declared.warnings(results, found.declarations),
         ],
-        "declared": declared.text(study, results, seen),
-        "proofs": proof.proof_rows(study, results, root),
+        "declared": declared.text(study, results, found.declarations),
+        "proofs": proof.proof_rows(found.proofs, study, results, root),
         "gallery": gallery(study, results, root),
         "confidence": words.confidence(study),
         "row_confidence": words.confidence(study, rows),
@@ -80,11 +76,9 @@ def context(
             for cell in [*results.cells, *([candidate.result] if candidate and shown else [])]
             if cell.status != "finished"
         ],
-        "claims": ledger.section([] if now.interim else ledger.ledger_rows(study, results, root)),
-        "evidence_rows": images,
-        "evidence": evidence_section(images),
-        "effects_found": effects,
-        "effects": effects_section(effects, study, root),
+        "claims": ledger.section(found.claims),
+        "evidence": evidence_section(found.evidence),
+        "effects": effects_section(found.effects, study, root),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
@@ -94,8 +88,8 @@ def context(
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
         "images": [_images(run.images) for run in used],
-        "conditions": [_condition(one) for one in found if one.groups.keys() - {conditions.NONE}],
-        "rerun": _rerun(found),
+        "conditions": [_condition(one) for one in found.conditions if one.groups.keys() - {conditions.NONE}],
+        "rerun": _rerun(found.conditions),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
         + ([candidate_section.commands(candidate)] if candidate and shown else []),
     }
@@ -121,6 +115,17 @@ def _uncommitted(marked: dict[str, list[Result]]) -> list[str]:
     ]
 
 
+def _together(rows: Iterable[VariantRow]) -> list[str]:
+    several = [row for row in rows if len(row.changes) > 1]
+    if not several:
+        return []
+    named = joined([f"{code(row.variant)} ({len(row.changes)})" for row in several])
+    return [
+        f"Changed in several settings at once: {named}. {'Its' if len(several) == 1 else 'Each'} difference is that of "
+        "all of them together, and no verdict on one of them alone; the table names them."
+    ]
+
+
 def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
     d = row.difference
     other = row.errors.get(other_crop(row.metric))
@@ -140,8 +145,16 @@ def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
         f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
         number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
         f"{row.parameters:,}" if row.parameters else NOTHING,
-        unbroken(clock(row.seconds)) if row.seconds is not None else NOTHING,
+        _time(row.times),
     ]
+
+
+def _time(seconds: tuple[float, ...]) -> str:
+    """`49 s (4 s to 88 s)`: what else the machine did is in it, so the range is shown."""
+    if not seconds:
+        return NOTHING
+    least, mean, most = (clock(one) for one in (min(seconds), sum(seconds) / len(seconds), max(seconds)))
+    return unbroken(mean if least == most else f"{mean} ({least} to {most})")
 
 
 def _method(study: Study, rows: list[VariantRow], results: Results, judged: bool) -> list[str]:

@@ -31,8 +31,8 @@ class VariantRow:
 
     `changes`: setting -> (baseline's, variant's). `errors`: each of ERRORS over the finished seeds, where every one of
     them has it, and `gap`, test less training error; the study's `metric` is among them. `difference`: over complete
-    pairs, with the interval of the declared test. `comparison`: all of that test; None for the baseline. `seconds`:
-    mean wall time.
+    pairs, with the interval of the declared test. `comparison`: all of that test; None for the baseline. `times`:
+    wall times in seconds, a finished run each.
     """
 
     variant: str
@@ -47,12 +47,17 @@ class VariantRow:
     comparison: Comparison | None
     published: Published | None
     parameters: int | None
-    seconds: float | None
+    times: tuple[float, ...]
     test_images: int | None
 
     @property
     def error(self) -> Summary:
         return self.errors.get(self.metric, summarise([]))
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean wall time of a run."""
+        return sum(self.times) / len(self.times) if self.times else None
 
     @property
     def floor(self) -> float | None:
@@ -140,7 +145,7 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
         comparison,
         study.published.get(variant),
         first.provenance.parameters if first else None,
-        summarise(run.provenance.wall_seconds for run in runs.values()).mean,
+        tuple(run.provenance.wall_seconds for run in runs.values()),
         first.images.counts.get("test") if first else None,
     )
 

@@ -9,7 +9,6 @@ from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import decimals, number, p_value, places_of, value
 from harness.report.tables import VariantRow, rules
-from harness.settings.schema import Settings
 from harness.settings.study import Study
 
 METRICS = {
@@ -82,19 +81,6 @@ def method(study: Study, rows: list[VariantRow]) -> str:
             "sign-flip test."
         )
     return " ".join(sentences)
-
-
-def scale(settings: Settings) -> str:
-    """How far a net and its training are from the paper's."""
-    own = (
-        f"geometry {settings.geometry} with crops of {settings.crop} pixels, convolutions at {value(settings.width)} "
-        f"times the paper's width, {settings.fc_width} units in fc6 and fc7, {settings.epochs} epochs"
-    )
-    return (
-        f"**Scale.** The baseline here has {own}. The paper's net has crops of 224 pixels, 4096 units, about 90 epochs "
-        "over 1.2 million images. What a component does at this scale is no verdict on what it does at the paper's; "
-        "the paper's differences stand beside ours for comparison."
-    )
 
 
 def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:

@@ -4,6 +4,7 @@ The file stands beside the study's and is kept in git. A declaration that was wr
 made to fit the results; one that came later says so, and what it changed.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,17 +15,25 @@ from pydantic import Field, JsonValue
 from harness.files import read_json, write_json
 from harness.settings.parse import parse
 from harness.settings.schema import Declared
-from harness.settings.study import Study
+from harness.settings.study import Study, unequal
 
 SHORT = 12
 """Letters of a fingerprint that the file keeps."""
 
+CONFIG = "*/config.json"
+"""A run's settings, below the folder of its study's runs."""
+
 
 class Entry(Declared):
-    """A declaration as it was first seen. `runs`: of the study's runs that there were then, the fingerprints, short."""
+    """A declaration as it was first seen.
+
+    `runs`: of the study's runs that there were then, the fingerprints, short. `shared`: of other studies' runs that
+    have the settings, the seed and the source of images of one of its cells, and so are taken over when it runs.
+    """
 
     declaration: str = Field(description="hash of the statement")
     runs: list[str] = Field(description="runs of the study that were there when it was first seen")
+    shared: list[str] = Field([], description="runs of other studies that were there and are among its cells")
     statement: dict[str, JsonValue] = Field(description="seeds, rules of the verdicts, images, settings")
 
 
@@ -70,22 +79,39 @@ def record(study: Study, root: Path) -> bool:
     seen = read(study, root)
     if seen and seen[-1].declaration == study.declaration:
         return False
-    new = Entry(declaration=study.declaration, runs=_runs(study, root), statement=study.statement)
-    if seen and seen[-1].runs == new.runs:
+    runs = _runs(study, root)
+    shared = sorted(set(_shared(study, root)) - set(runs))
+    new = Entry(declaration=study.declaration, runs=runs, shared=shared, statement=study.statement)
+    if seen and (seen[-1].runs, seen[-1].shared) == (new.runs, new.shared):
         seen.pop()
-    write_json(root / path_of(study), {"declarations": [entry.model_dump() for entry in [*seen, new]]})
+    write_json(
+        root / path_of(study), {"declarations": [entry.model_dump(exclude_defaults=True) for entry in [*seen, new]]}
+    )
     return True
 
 
 def _runs(study: Study, root: Path) -> list[str]:
     """Fingerprints of the study's runs, evaluated or not."""
-    found = set()
-    for folder in (root / "runs" / study.name, root / study.folder / "cells"):
-        for path in folder.glob("*/config.json"):
-            values = read_json(path)
-            if isinstance(values, dict) and isinstance(values.get("fingerprint"), str):
-                found.add(values["fingerprint"][:SHORT])
-    return sorted(found)
+    folders = (root / "runs" / study.name, root / study.folder / "cells")
+    return sorted({config["fingerprint"][:SHORT] for folder in folders for config in _configs(folder.glob(CONFIG))})
+
+
+def _shared(study: Study, root: Path) -> Iterator[str]:
+    """Fingerprints of other studies' runs that are a cell of this one: settings, seed and source of the images."""
+    for config in _configs([*root.glob(f"runs/*/{CONFIG}"), *root.glob(f"reports/*/cells/{CONFIG}")]):
+        settings, data = config.get("settings"), config.get("data")
+        if not isinstance(settings, dict) or not isinstance(data, dict):
+            continue
+        same = config.get("seed") in study.seeds and data.get("name") == study.data.source
+        if same and any(not unequal(declared, settings) for declared in study.variants.values()):
+            yield config["fingerprint"][:SHORT]
+
+
+def _configs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        values = read_json(path)
+        if isinstance(values, dict) and isinstance(values.get("fingerprint"), str):
+            yield values
 
 
 def changes(seen: list[Entry]) -> list[Change]:

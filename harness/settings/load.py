@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import read_json, read_yaml
-from harness.grammar import product
+from harness.grammar import counted, product
 from harness.settings.parse import parse
 from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
@@ -98,7 +98,8 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path}: looks: got {file.looks}; allowed: two or more numbers of seeds, rising")
     if file.looks and len(file.seeds) not in file.looks:
         raise UserError(
-            f"{path}: looks: got {file.looks}, but the seeds are {len(file.seeds)}; allowed: as many as one look has"
+            f"{path}: looks: got {file.looks} and {counted(len(file.seeds), 'seed')}; "
+            "allowed: as many seeds as one look has"
         )
     for name in file.ensembles:
         if not set(name.split("+")) <= set(variants):

@@ -1,7 +1,8 @@
 """Named starting points. A preset is a set of settings; a run names one or more, later ones win, its own keys win last.
 
 `paper` is the net that the paper's text describes, `as_run` is run #145 of its authors, the net that gave the paper's
-numbers. Where they differ the settings carry the labels A1 to A16 of experiments/claims.yaml.
+numbers. They are held against each other in sixteen places, the labels A1 to A16 of experiments/claims.yaml; in three
+of them nothing differs that is a setting.
 """
 
 from typing import Any

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.files import hash_json
-from harness.settings.schema import DataSettings, Declared, Settings
+from harness.settings.schema import MACHINE, DataSettings, Declared, Settings
 
 DEFAULT = Path("experiments/study.yaml")
 """The default study: that of dvc.yaml at the root."""
@@ -190,3 +190,16 @@ def differences(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:
     """Settings in which two runs differ: name -> (one's, other's)."""
     a, b = one.model_dump(), other.model_dump()
     return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+
+
+def unequal(declared: Settings, stored: dict[str, Any]) -> list[str]:
+    """Settings in which a stored run is not the declared one: none, when they are equal.
+
+    Where it is computed does not count, as in the fingerprint; `classes` may be left to the data.
+    """
+    values = declared.model_dump()
+    ignored = {*MACHINE, *(["classes"] if declared.classes is None else [])}
+    absent = object()
+    return sorted(
+        key for key in (values.keys() | stored.keys()) - ignored if values.get(key, absent) != stored.get(key, absent)
+    )

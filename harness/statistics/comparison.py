@@ -11,7 +11,7 @@ from harness.statistics import family
 from harness.statistics.block import Estimates
 from harness.statistics.judging import DEFAULT, TESTS, Floats, Test, adjust, bounds, estimates, judged
 from harness.statistics.paired import NO_SPREAD, Difference
-from harness.statistics.power import detectable, unpaired_seeds
+from harness.statistics.power import Design, detectable_at, unpaired_seeds
 from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, signed_ranks
 from harness.statistics.verdict import VERDICTS, Verdict
 
@@ -42,12 +42,11 @@ class Comparison:
 
     `difference`: over complete pairs of finite values; its interval is the model's, of confidence 1 - alpha, for this
     comparison alone. `adjusted`, `adjusted_equivalent`: over the family; None outside it. `pooled`: whether the
-    standard error is shared. `detectable`: the smallest difference that this design finds with a power of .8, after
-    adjustment. `standardised`: mean / sd of the paired differences. `correlation`: of the paired values, which pairing
-    made use of; `unpaired`: runs an arm that an unpaired comparison needs for the same precision. `diverged`: pairs
-    with an infinite value; they enter the sign-flip test with the worst rank and nothing else. `flip_adjusted`: its p
-    after Holm. `lean`: sign of the sum of signed ranks over all pairs, infinite ones too: where runs diverged, a
-    verdict needs the mean on the same side, and nothing is equivalent.
+    standard error is shared. `standardised`: mean / sd of the paired differences. `correlation`: of the paired values,
+    which pairing made use of; `unpaired`: runs an arm that an unpaired comparison needs for the same precision.
+    `diverged`: pairs with an infinite value; they enter the sign-flip test with the worst rank and nothing else.
+    `flip_adjusted`: its p after Holm. `lean`: sign of the sum of signed ranks over all pairs, infinite ones too: where
+    runs diverged, a verdict needs the mean on the same side, and nothing is equivalent.
     """
 
     difference: Difference
@@ -64,7 +63,6 @@ class Comparison:
     p_equivalent: float | None
     adjusted_equivalent: float | None
     verdict: Verdict
-    detectable: float | None
     standardised: float | None
     correlation: float | None
     unpaired: int | None
@@ -72,6 +70,21 @@ class Comparison:
     lean: int
     flip: SignFlip
     flip_adjusted: float | None
+
+    @property
+    def design(self) -> Design | None:
+        """The same comparison with other numbers of seeds; None without a standard error."""
+        n = self.difference.n
+        if not self.se or not self.df or n < 2:
+            return None
+        return Design(self.se * math.sqrt(n), self.comparisons, self.df / (n - 1), self.pooled)
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest difference that this design finds with a power of .8, after adjustment; none by signs alone."""
+        if self.test == "sign_flip" or self.design is None:
+            return None
+        return detectable_at(self.design, self.difference.n, self.alpha, POWER)
 
 
 def compare_all(
@@ -179,20 +192,11 @@ def _alone(
         Difference(tuple(seeds), tuple(d.tolist()), mean, sd, low, high, confidence),
         rules.test, rules.alpha, rules.margin, False, comparisons, se, df, bool(found.pooled[place]),
         None, None, None, None, "inconclusive",
-        None if rules.test == "sign_flip" else _detectable(se, df, bool(found.pooled[place]), rules.alpha, comparisons),
         mean / sd if mean is not None and sd else None,
         float(np.corrcoef(a, b)[0, 1]) if n > 2 and varies else None,
         unpaired_seeds(n, spread[0], spread[1], sd) if sd else None,
         len(both) - n, int(np.sign(signed_ranks(with_infinite).sum())), flip, None,
     )  # fmt: skip
-
-
-def _detectable(se: float | None, df: int | None, shared: bool, alpha: float, comparisons: int) -> float | None:
-    if not se or not df:
-        return None
-    k = max(comparisons, 1)
-    critical = family.critical_value(alpha, k, df) if shared and k > 1 else float(family.quantile(df, 1 - alpha / k))
-    return detectable(se, df, critical, POWER)
 
 
 def _sd(d: Floats, a: Floats, b: Floats) -> float:

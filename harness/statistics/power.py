@@ -1,10 +1,11 @@
 """What a design can detect: the smallest effect at a given power, and the seeds that an effect needs."""
 
 import math
+from dataclasses import dataclass
 
 from scipy import optimize, stats
 
-from harness.statistics.block import LEAST_COMPARISONS, LEAST_SEEDS
+from harness.statistics.block import LEAST_SEEDS
 from harness.statistics.family import critical_value
 
 MOST_SEEDS = 10_000
@@ -29,22 +30,46 @@ def detectable(se: float, df: int, critical: float, wanted: float = 0.8) -> floa
     return se * float(optimize.brentq(lambda x: power(x, 1.0, df, critical) - wanted, 1e-9, top, xtol=1e-8))
 
 
-def seeds_needed(
-    effect: float, sd: float, alpha: float = 0.05, wanted: float = 0.8, comparisons: int = 1, shared: bool = False
-) -> int | None:
-    """Seeds with which a paired difference of `effect` is found with probability `wanted`; None: above MOST_SEEDS.
+@dataclass(frozen=True)
+class Design:
+    """How a comparison is made, at whatever number of seeds.
 
-    `sd`: of the paired differences. `shared`: one residual for all comparisons, with Dunnett's critical value (the
-    model `block`); else each by itself, with alpha / comparisons.
+    `sd`: of the paired differences as the test takes it, its standard error times the root of the pairs. `comparisons`:
+    in the family. `freedom`: degrees of freedom that a seed beyond the first adds. `shared`: whether they are those of
+    a residual that arms share.
     """
+
+    sd: float
+    comparisons: int = 1
+    freedom: float = 1.0
+    shared: bool = False
+
+    def at(self, seeds: int, alpha: float) -> tuple[float, int, float]:
+        """Standard error, degrees of freedom and critical |t| with so many seeds.
+
+        Below LEAST_SEEDS no residual is shared; where one is, the critical value is Dunnett's, else Bonferroni's.
+        """
+        shared = self.shared and seeds >= LEAST_SEEDS
+        df = max(1, round(self.freedom * (seeds - 1))) if shared or not self.shared else seeds - 1
+        k = max(self.comparisons, 1)
+        critical = critical_value(alpha, k, df) if shared and k > 1 else float(stats.t.isf(alpha / (2 * k), df))
+        return self.sd / math.sqrt(seeds), df, critical
+
+
+def detectable_at(design: Design, seeds: int, alpha: float, wanted: float = 0.8) -> float:
+    """The smallest difference that a design finds with so many seeds, with probability `wanted`."""
+    return detectable(*design.at(seeds, alpha), wanted)
+
+
+def seeds_needed(effect: float, design: Design, alpha: float = 0.05, wanted: float = 0.8) -> int | None:
+    """Seeds with which a paired difference of `effect` is found with probability `wanted`; None: above MOST_SEEDS."""
     if not effect or not math.isfinite(effect):
         raise ValueError(f"effect: got {effect}; allowed: a finite number other than 0")
 
     def enough(n: int) -> bool:
-        df, critical = design(n, alpha, comparisons, shared)
-        return power(effect, sd / math.sqrt(n), df, critical) >= wanted
+        return power(effect, *design.at(n, alpha)) >= wanted
 
-    if sd <= 0:
+    if design.sd <= 0:
         return 2
     low, high = 1, 2
     while not enough(high):
@@ -55,32 +80,6 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def design(n: int, alpha: float, comparisons: int, shared: bool) -> tuple[int, float]:
-    """Degrees of freedom and critical |t| of one comparison among `comparisons`, with n seeds.
-
-    `shared`: by one residual, where there are as many seeds and comparisons as `block` asks for.
-    """
-    if shared and comparisons >= LEAST_COMPARISONS and n >= LEAST_SEEDS:
-        df = (n - 1) * comparisons
-        return df, critical_value(alpha, comparisons, df)
-    return n - 1, float(stats.t.isf(alpha / (2 * comparisons), n - 1))
-
-
-def detectable_at(seeds: int, n: int, se: float, df: int, alpha: float, comparisons: int, shared: bool) -> float:
-    """What `detectable` would be with other seeds: `se` and `df` are those of n pairs; noise and family stay.
-
-    Degrees of freedom grow with the seeds less one; below LEAST_SEEDS a shared residual is none.
-    """
-    alone = not shared or seeds < LEAST_SEEDS
-    freedom = seeds - 1 if shared and alone else max(1, round(df * (seeds - 1) / (n - 1)))
-    critical = (
-        float(stats.t.isf(alpha / (2 * comparisons), freedom))
-        if alone or comparisons < 2
-        else critical_value(alpha, comparisons, freedom)
-    )
-    return detectable(se * math.sqrt(n / seeds), freedom, critical)
 
 
 def sd_bound(sd: float, df: int, confidence: float = 0.8) -> float:

@@ -54,12 +54,6 @@ def nominal(looks: tuple[int, ...], alpha: float, comparisons: int = 1) -> tuple
     return tuple(float(max(LEAST, min(alpha, comparisons * 2 * special.ndtr(-z)))) for z in bounds)
 
 
-def boundaries(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
-    """The same for one comparison, as bounds of |z| at each look. Raises `ValueError`."""
-    shares = _shares(looks)
-    return tuple(_bounds(shares, np.diff(spent(shares, alpha), prepend=0.0)).tolist())
-
-
 def crossing(bounds: Sequence[float], shares: Sequence[float]) -> Floats:
     """Chance of each look that |z| exceeds its bound there for the first time, when nothing differs.
 

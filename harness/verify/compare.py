@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.predictions import same_predictions
 from harness.report.cells import TIMES
 from harness.verify.records import Record
 
@@ -180,25 +181,9 @@ def _metrics(record: Record, made: Made) -> dict[str, tuple[Any, Any]]:
         f"{METRIC}{name}": (record.metrics[name], made.metrics[name]) for name in record.metrics if name in made.metrics
     }
     if record.predictions and made.predictions:
-        pairs["predictions"] = ("as recorded", _tables(record.predictions, made.predictions))
+        same = same_predictions(record.predictions, made.predictions)
+        pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
     return pairs
-
-
-def _tables(recorded: Path, found: Path) -> str:
-    """`as recorded`, or how many rows of a table of predictions are others."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from harness.errors import UserError
-
-    if recorded.read_bytes() == found.read_bytes():
-        return "as recorded"
-    try:
-        one = pq.read_table(recorded)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{recorded}: not a table of predictions: {error}; evaluate the run again") from error
-    # Other versions of the library may write the same table in other bytes.
-    return "as recorded" if one.equals(pq.read_table(found)) else "another table"
 
 
 def likely_cause(

@@ -1,7 +1,6 @@
 """A run made again: from the commit that its record names, in a working tree of its own, or by the present code."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -176,9 +175,3 @@ def git(root: Path, *words: str) -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def as_text(value: Any) -> str:
-    """A value for a message, short."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 24 else f"{text[:12]}"

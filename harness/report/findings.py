@@ -1,0 +1,70 @@
+"""All that a report tells, computed once: its text and its tables are made from this and from nothing else."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness.claims.ledger import Row
+from harness.report import conditions, effects, evidence, ledger, looks, proof, tables
+from harness.report.candidate import Candidate, candidate_row
+from harness.report.cells import Results
+from harness.settings import declared
+from harness.settings.schema import Settings
+from harness.settings.study import Study
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the results of a study come to. Each part raises `UserError` for a result that is broken.
+
+    `given`: the candidate's settings and seed, where one is declared. `root`: below it lies everything that is read.
+    """
+
+    study: Study
+    results: Results
+    given: tuple[Settings, int] | None
+    root: Path
+
+    @cached_property
+    def standing(self) -> looks.Standing:
+        """Where the study stands: whether there are verdicts yet."""
+        return looks.standing(self.study, self.results)
+
+    @cached_property
+    def rows(self) -> list[tables.VariantRow]:
+        """The variants against the baseline."""
+        return tables.variant_rows(self.study, self.results)
+
+    @cached_property
+    def candidate(self) -> Candidate | None:
+        return candidate_row(self.study, self.given, self.results)
+
+    @cached_property
+    def evidence(self) -> list[evidence.EvidenceRow]:
+        """The answers image by image."""
+        return evidence.evidence_rows(self.study, self.results)
+
+    @cached_property
+    def effects(self) -> effects.Effects:
+        """What stands beside the compared error: ranks, gaps, times, designs."""
+        return effects.effects_of(self.study, self.results)
+
+    @cached_property
+    def claims(self) -> list[Row]:
+        """The paper's claims; they are judged when the study is done."""
+        return [] if self.standing.interim else ledger.ledger_rows(self.study, self.results, self.root)
+
+    @cached_property
+    def proofs(self) -> list[proof.Proof]:
+        """That only the switch changed."""
+        return proof.proofs(self.study, self.results)
+
+    @cached_property
+    def conditions(self) -> list[conditions.Condition]:
+        """What the runs should share."""
+        return conditions.conditions(self.results)
+
+    @cached_property
+    def declarations(self) -> list[declared.Entry]:
+        """The study's declarations, first to last."""
+        return declared.read(self.study, self.root)
