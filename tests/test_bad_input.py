@@ -219,6 +219,19 @@ def test_evaluation_refuses_other_images_and_broken_weights(tmp_path: Path, pack
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-j", "8", "--gpus", "0,1"], "run: -j: got 8, but --gpus names 2; allowed: at most one cell a GPU"),
+        (["--gpus", "0,,1"], "run: --gpus: got '0,,1'; allowed: GPUs with commas between them, as 0,1"),
+    ],
+)
+def test_gpus_that_cannot_be_shared_out_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    folder = project(tmp_path)
+    refused(harness("run", *words, cwd=folder), said)
+    assert not (folder / "experiments/resolved").exists()
+
+
 def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:
     folder = project(tmp_path, {"data": {"source": "fashion-mnist-8k"}} | variant(colour=0))
     own, given, paper = (

@@ -13,6 +13,7 @@ from harness.cost import cost, totals
 from harness.errors import UserError
 from harness.files import read_yaml
 from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
+from harness.pool import seed_by_seed, workers
 from harness.record import NUMERIC_CODE, RunFolder
 from harness.settings.check import write_resolved
 from harness.settings.load import load_run, load_study, resolve
@@ -245,6 +246,22 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
     paper = totals(resolve({"preset": "paper"}, "t"), 3, 1000)
     assert paper["macs"] == 724_406_816
+
+
+def test_cells_run_seed_by_seed_in_the_order_of_the_study(tmp_path: Path) -> None:
+    study = load_study(study_file(tmp_path, seeds=[2, 10], plan=[{"kind": "one_factor", "factors": ["c", "a"]}]))
+    every = ["base-2", "c-2", "a-2", "base-10", "c-10", "a-10"]
+    assert seed_by_seed({cell.key for cell in study.cells} | {"candidate"}, study) == [*every, "candidate"]
+    assert seed_by_seed({"a-10", "a-2", "base-10"}, study) == ["a-2", "base-10", "a-10"]
+
+
+def test_as_many_cells_run_at_once_as_gpus_are_named() -> None:
+    assert workers(None, "") == (1, [])
+    assert workers(3, "") == (3, [])
+    assert workers(None, "0,1, 2,3") == (4, ["0", "1", "2", "3"])
+    assert workers(1, "0,1") == (1, ["0", "1"])
+    with pytest.raises(UserError, match="-j: got 3, but --gpus names 2"):
+        workers(3, "0,1")
 
 
 def test_the_default_study_is_the_root_s() -> None:

@@ -21,8 +21,12 @@ PANEL = "Studies"
 @app.command(rich_help_panel=PANEL)
 def run(
     study: StudyFile = STUDY,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
-    gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, help="Cells at once; by default one, or one a GPU named.")
+    ] = None,
+    gpus: Annotated[
+        str, typer.Option(help="GPUs to share out, one a cell, as 0,1; by default every cell sees all.")
+    ] = "",
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
@@ -32,16 +36,18 @@ def run(
     from harness.progress import say
     from harness.settings.load import load_study
 
+    count, named = pool.workers(jobs, gpus)
     check(study)
     provenance.check_clean(require_clean, study)
     if require_clean is False:
         os.environ[provenance.ALLOW_DIRTY] = "1"
-    doctor(study, jobs)
-    pipeline = load_study(study).pipeline
+    doctor(study, count)
+    checked = load_study(study)
+    pipeline = checked.pipeline
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
-    cells = pool.waiting(pipeline)
-    say(f"run: {counted(len(cells), 'cell')} to run, {jobs} at once" if cells else "run: every cell is up to date")
-    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu], pipeline) if cells else []
+    cells = pool.seed_by_seed(pool.waiting(pipeline), checked)
+    say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")
+    failed = pool.run_cells(cells, count, named, pipeline) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
         report(study)
