@@ -96,6 +96,10 @@ def variant(**settings: Any) -> dict[str, Any]:
         ({"variants": [1]}, ["study.yaml: variants: got [1]", "allowed: a mapping"]),
         ({"data": {"source": "synthetic", "size": 20}}, ["variants.base: crop: got 24, but the images are 20 x 20"]),
         ({"data": {"source": "fashion-mnist-8k"}}, ["variants.base: colour: got 0.1", "grey", "allowed: 0"]),
+        ({"extends": "../params.yaml"}, ["study.yaml: extends: dvc.yaml at", "allowed: in a study's folder"]),
+        ({"factors": {"a": {}}, "plan": [{"kind": "one_factor"}]}, ["study.yaml: plan: dvc.yaml at the root does not"]),
+        ({"ensembles": ["base"]}, ["study.yaml: ensembles: dvc.yaml at", "as experiments/NAME/study.yaml"]),
+        ({"claims": "experiments/claims.yaml"}, ["study.yaml: claims: dvc.yaml at the root does not read it"]),
     ],
 )  # fmt: skip
 def test_a_study_that_cannot_run_is_refused_by_check(tmp_path: Path, study: dict[str, Any], parts: list[str]) -> None:

@@ -19,11 +19,13 @@ def check(study: StudyFile = STUDY) -> None:
     """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
     from harness.claims.schema import claims_of
     from harness.pipeline import check_pipeline
-    from harness.settings.check import check_candidate, check_study, write_resolved
+    from harness.settings.check import check_candidate, check_default, check_study, write_resolved
     from harness.settings.declared import record
     from harness.settings.load import load_study
 
     checked = load_study(study)
+    if checked.is_default:
+        check_default(checked)
     for line in check_study(checked):
         print(f"warning: {line}")
     claims_of(checked, Path("."))

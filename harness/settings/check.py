@@ -104,6 +104,19 @@ def _small_crops(study: Study) -> list[str]:
     ]
 
 
+def check_default(study: Study) -> None:
+    """Refuse in the default study what dvc.yaml at the root does not read: DVC would never run it. Raises `UserError`.
+
+    That file is written by hand, and takes `name`, `seeds`, `baseline` and `variants` from the study's own.
+    """
+    for key in ("extends", "plan", "ensembles", "claims"):
+        if getattr(study.file, key):
+            raise UserError(
+                f"{study.path}: {key}: dvc.yaml at the root does not read it; allowed: in a study's folder, as "
+                f"{DEFAULT.parent}/NAME/{DEFAULT.name}"
+            )
+
+
 def check_candidate(path: Path, study: Study) -> Settings:
     """Check params.yaml against the study's images, and return its settings. Raises `UserError`."""
     settings, _ = load_candidate(path)
