@@ -133,6 +133,24 @@ def test_a_study_lays_its_settings_over_those_of_the_one_it_extends(tmp_path: Pa
     assert study.variants["e"] == tiny(epochs=1, lr=0.5)
 
 
+def test_what_the_paper_says_of_a_variant_is_inherited_by_a_study_that_has_it(tmp_path: Path) -> None:
+    said = {name: {"top1": top1, "where": "3"} for name, top1 in (("a", 1.4), ("b", 0.4))}
+    study_file(tmp_path, published=said)
+    child = {"name": "c", "extends": "../study.yaml", "factors": {"e": {"lr": 0.5}}}
+
+    def published(**keys: Any) -> dict[str, float]:
+        values = {"title": "t", "purpose": "p", "plan": [{"kind": "one_factor", "factors": ["b", "e"]}]}
+        (tmp_path / "child").mkdir(exist_ok=True)
+        (tmp_path / "child/study.yaml").write_text(json.dumps(child | values | keys))
+        return {name: entry.top1 for name, entry in load_study(tmp_path / "child/study.yaml").published.items()}
+
+    assert published() == {"b": 0.4}
+    assert published(published={}) == {}
+    assert published(published={"e": {"top1": 2, "where": "4"}}) == {"e": 2}
+    with pytest.raises(UserError, match=r"published\.a: no such variant; allowed: base, b, e"):
+        published(published=said)
+
+
 def test_a_variant_with_a_preset_starts_from_it_alone(tmp_path: Path) -> None:
     study = load_study(study_file(tmp_path, variants={"own": {"preset": "paper"}, "over": {"lr": 0.5}}))
     assert study.variants["own"] == resolve({"preset": "paper"}, "t")

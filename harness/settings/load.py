@@ -77,7 +77,8 @@ def load_data(path: Path) -> DataSettings:
 
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
-    file = parse(StudyFile, _extended(path), str(path))
+    values, own = _extended(path)
+    file = parse(StudyFile, values, str(path))
     data = parse(DataSettings, file.data, f"{path}: data")
     for seed in file.seeds:
         if file.seeds.count(seed) > 1:
@@ -103,7 +104,9 @@ def load_study(path: Path) -> Study:
     for name in file.ensembles:
         if not set(name.split("+")) <= set(variants):
             raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
-    for name in file.published:
+    # What the paper says of a variant that this study lacks was said of the study that it extends.
+    published = {name: said for name, said in file.published.items() if "published" in own or name in variants}
+    for name in published:
         if name not in variants:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
     if len(variants) * len(file.seeds) > file.limit:
@@ -115,7 +118,7 @@ def load_study(path: Path) -> Study:
         file,
         data,
         {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
-        {name: parse(Published, values, f"{path}: published.{name}") for name, values in file.published.items()},
+        {name: parse(Published, values, f"{path}: published.{name}") for name, values in published.items()},
     )
 
 
@@ -148,9 +151,10 @@ def _lineage(path: Path) -> list[tuple[Path, Any]]:
         found.append((next_file, read_yaml(next_file)))
 
 
-def _extended(path: Path) -> Any:
-    """The content of a study file over that of the studies that it extends."""
+def _extended(path: Path) -> tuple[Any, Any]:
+    """The content of a study file over that of the studies that it extends, and its own alone."""
     (file, whole), *nearer = reversed(_lineage(path))
+    own = whole
     for child, values in nearer:
         if not isinstance(whole, dict):
             raise UserError(f"{child}: extends: {file} is not a study's file")
@@ -160,8 +164,8 @@ def _extended(path: Path) -> Any:
             for key in LAID_OVER
             if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
         }
-        file, whole = child, taken | values | laid
-    return whole
+        file, whole, own = child, taken | values | laid, values
+    return whole, own
 
 
 def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
