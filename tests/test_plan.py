@@ -16,7 +16,7 @@ from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pi
 from harness.pool import seed_by_seed, workers
 from harness.record import NUMERIC_CODE, RunFolder
 from harness.settings.check import write_resolved
-from harness.settings.load import load_run, load_study, resolve
+from harness.settings.load import find_study, load_run, load_study, resolve, study_of
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
 from harness.settings.study import DEFAULT
@@ -264,6 +264,33 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
     paper = totals(resolve({"preset": "paper"}, "t"), 3, 1000)
     assert paper["macs"] == 724_406_816
+
+
+@pytest.mark.parametrize(
+    ("names", "file"),
+    [
+        (["noise", "experiments/noise", "reports/noise.md", "reports/noise", "./reports/noise.md"], "noise/study.yaml"),
+        (["components", "experiments", "reports/components.md", "experiments/study.yaml"], "study.yaml"),
+        (["choices", "experiments/choices.yaml"], "choices.yaml"),
+    ],
+)
+def test_a_study_is_named_by_its_name_folder_file_or_report(
+    names: list[str], file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in names:
+        assert find_study(Path(name)) == Path("experiments") / file
+        assert study_of(f"{name}:variants.x") == Path("experiments") / file
+
+
+def test_a_file_comes_before_a_name_and_a_name_of_two_studies_is_refused(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / "experiments" / place).mkdir(parents=True)
+        (tmp_path / "experiments" / place / "study.yaml").write_text("name: same\n")
+    with pytest.raises(UserError, match=r"same: the name of 2 studies; allowed: .*one/study\.yaml, .*two/study\.yaml"):
+        find_study(Path("same"), tmp_path)
+    (tmp_path / "same").write_text("name: file\n")
+    assert find_study(Path("same"), tmp_path) == tmp_path / "same"
 
 
 def test_cells_run_seed_by_seed_in_the_order_of_the_study(tmp_path: Path) -> None:
