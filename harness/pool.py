@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from harness.errors import UserError
 from harness.progress import progress, say
+from harness.settings.study import Cell, Study
 
 LOGS = Path(".dvc/tmp/cells")
 STAGES = ("train", "eval", "train-candidate", "eval-candidate")
@@ -75,10 +76,34 @@ def upstream(pipeline: Path = ROOT) -> list[str]:
     return sorted(stage for stage in stages if cell_of(stage) is None)
 
 
-def waiting(pipeline: Path = ROOT) -> list[str]:
+def waiting(pipeline: Path = ROOT) -> set[str]:
     """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them."""
     found = json.loads(dvc("status", "--json", *_targets(pipeline)))
-    return sorted({cell for stage in found if (cell := cell_of(stage)) is not None})
+    return {cell for stage in found if (cell := cell_of(stage)) is not None}
+
+
+def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
+    """Cells in the order in which they are to run: all variants of the study's first seed, then of the next.
+
+    A machine that becomes slower then slows the variants alike, and whole seeds are complete for a look. The candidate
+    comes last.
+    """
+    order = [Cell(study.name, variant, seed).key for seed in study.seeds for variant in study.variants]
+    return sorted(cells, key=[*order, CANDIDATE].index)
+
+
+def workers(jobs: int | None, gpus: str) -> tuple[int, list[str]]:
+    """Cells at once, and the GPUs that are shared out among them, from `-j` and `--gpus`: a GPU each by default.
+
+    Raises `UserError` for more cells than GPUs.
+    """
+    named = [gpu.strip() for gpu in gpus.split(",")] if gpus else []
+    if not all(named):
+        raise UserError(f"run: --gpus: got {gpus!r}; allowed: GPUs with commas between them, as 0,1")
+    count = jobs or len(named) or 1
+    if named and count > len(named):
+        raise UserError(f"run: -j: got {count}, but --gpus names {len(named)}; allowed: at most one cell a GPU")
+    return count, named
 
 
 @dataclass

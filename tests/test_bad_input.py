@@ -12,6 +12,9 @@ import pytest
 from conftest import TINY
 from ruamel.yaml import YAML
 
+from harness.files import write_json
+from harness.settings.load import load_study
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -96,6 +99,10 @@ def variant(**settings: Any) -> dict[str, Any]:
         ({"variants": [1]}, ["study.yaml: variants: got [1]", "allowed: a mapping"]),
         ({"data": {"source": "synthetic", "size": 20}}, ["variants.base: crop: got 24, but the images are 20 x 20"]),
         ({"data": {"source": "fashion-mnist-8k"}}, ["variants.base: colour: got 0.1", "grey", "allowed: 0"]),
+        ({"extends": "../params.yaml"}, ["study.yaml: extends: dvc.yaml at", "allowed: in a study's folder"]),
+        ({"factors": {"a": {}}, "plan": [{"kind": "one_factor"}]}, ["study.yaml: plan: dvc.yaml at the root does not"]),
+        ({"ensembles": ["base"]}, ["study.yaml: ensembles: dvc.yaml at", "as experiments/NAME/study.yaml"]),
+        ({"claims": "experiments/claims.yaml"}, ["study.yaml: claims: dvc.yaml at the root does not read it"]),
     ],
 )  # fmt: skip
 def test_a_study_that_cannot_run_is_refused_by_check(tmp_path: Path, study: dict[str, Any], parts: list[str]) -> None:
@@ -217,6 +224,61 @@ def test_evaluation_refuses_other_images_and_broken_weights(tmp_path: Path, pack
     (tmp_path / "runs/x/config.json").write_text("{}")
     refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "config.json: not a run's config.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_data_sees_the_images_of_its_own_study(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    grey = {"name": "other", "data": {"source": "fashion-mnist-8k"}}
+    write(folder / "experiments/other/study.yaml", STUDY | grey | variant(colour=0))
+    settings = load_study(folder / "experiments/other/study.yaml").variants["base"].model_dump()
+    for place in ("experiments/other/resolved/base", "experiments/resolved/candidate", "elsewhere/base"):
+        write_json(folder / f"{place}.json", settings)
+
+    def said(spec: str) -> str:
+        done = harness("train", spec, "--seed", 0, "--out", "x", cwd=folder)
+        refused(done)
+        return done.stderr
+
+    for spec in ("experiments/other/resolved/base.json", "experiments/other/study.yaml:variants.base"):
+        assert "data/other: not packed yet" in said(spec)
+    assert "data/other: not packed yet" in said("other:variants.base")
+    for spec in ("params.yaml", "experiments/resolved/candidate.json", "experiments/study.yaml:variants.base"):
+        assert "data/tiny: not packed yet" in said(spec)
+    assert "elsewhere/base.json: --data: missing, and it belongs to no study" in said("elsewhere/base.json")
+    assert not (folder / "x").exists()
+
+    def parameters(*words: object) -> int:
+        total: int = json.loads(harness("describe", *words, "--json", cwd=folder).stdout)["total"]["parameters"]
+        return total
+
+    for spec in ("experiments/other/resolved/base.json", "other:variants.base"):
+        assert parameters(spec) == parameters(spec, "--channels", 1, "--classes", 10)
+    for spec, classes in (("experiments/resolved/candidate.json", 10), ("elsewhere/base.json", 1000)):
+        assert parameters(spec) == parameters(spec, "--channels", 3, "--classes", classes)
+
+
+def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "experiments/draft").mkdir()
+    (folder / "experiments/draft/study.yaml").write_text("name: draft\ntitle: [broken\n")
+    for command in ("check", "data", "run", "doctor", "plan", "report", "gallery", "ensemble", "publish", "ui"):
+        refused(harness(command, "tidy", cwd=folder), "tidy: no study of that name; allowed: draft, tiny, or a study's")
+    refused(harness("variants", "reports/tidy.md", cwd=folder), "reports/tidy.md: no study of that name")
+    refused(harness("plan", "draft", cwd=folder), "experiments/draft/study.yaml: not valid YAML")
+    assert harness("variants", "tiny", "--names", cwd=folder).stdout == "base\nno-lrn\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-j", "8", "--gpus", "0,1"], "run: -j: got 8, but --gpus names 2; allowed: at most one cell a GPU"),
+        (["--gpus", "0,,1"], "run: --gpus: got '0,,1'; allowed: GPUs with commas between them, as 0,1"),
+    ],
+)
+def test_gpus_that_cannot_be_shared_out_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    folder = project(tmp_path)
+    refused(harness("run", *words, cwd=folder), said)
+    assert not (folder / "experiments/resolved").exists()
 
 
 def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:

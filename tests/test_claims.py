@@ -725,6 +725,7 @@ def test_the_command_prints_a_study_s_verdicts(reported: tuple[Study, Path]) -> 
     lines = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in lines[:1]] == ["C26  contradicts"]
     assert lines[1].startswith("C12  ")
+    assert claims("c26", "C12", "components", cwd=reported[1]).stdout == done.stdout
 
 
 def test_the_command_lists_claims_and_refuses_an_unknown_one() -> None:
@@ -736,6 +737,8 @@ def test_the_command_lists_claims_and_refuses_an_unknown_one() -> None:
     wrong = claims("C99")
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
     assert "got 'C99'" in wrong.stderr
+    assert "C26, " in wrong.stderr
+    assert "or a study: as-run, " in wrong.stderr
 
 
 def test_an_arm_with_a_grid_is_the_variant_of_least_validation_error() -> None:

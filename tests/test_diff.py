@@ -282,6 +282,7 @@ def broken(root: Path, file: str, text: str) -> None:
         (["HEAD", "HEAD\nHEAD"], "diff: got"),
         (["experiments", "HEAD"], "experiments: variants.csv: no such file"),
         (["HEAD", "HEAD", "--study", "no.yaml"], "no.yaml: no such file"),
+        (["HEAD", "HEAD", "--study", "none"], "none: no study of that name; allowed: components, or a study's file"),
         (["reports/components", "HEAD"], "reports/components: its tables are not a report's"),
     ],
 )

@@ -337,7 +337,7 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     assert "cells.yaml: is missing; run: harness plan experiments/extra/study.yaml --write" in said
     said = call(project, "python", "-m", "harness", "plan", "experiments/extra/study.yaml", "--write")
     assert "3 variants x 1 seed = 3 runs" in said
-    said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", "-j", "2")
+    said = call(project, "python", "-m", "harness", "run", "extra", "--gpus", "0,1")
     assert "3 cells to run, 2 at once" in said
     # Cells that are those of the other study were not trained again.
     logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/cells").glob("extra-*.log")}

@@ -13,9 +13,10 @@ from harness.cost import cost, totals
 from harness.errors import UserError
 from harness.files import read_yaml
 from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
+from harness.pool import seed_by_seed, workers
 from harness.record import NUMERIC_CODE, RunFolder
 from harness.settings.check import write_resolved
-from harness.settings.load import load_run, load_study, resolve
+from harness.settings.load import find_study, load_run, load_study, resolve, study_of
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
 from harness.settings.study import DEFAULT
@@ -132,6 +133,24 @@ def test_a_study_lays_its_settings_over_those_of_the_one_it_extends(tmp_path: Pa
     assert study.variants["e"] == tiny(epochs=1, lr=0.5)
 
 
+def test_what_the_paper_says_of_a_variant_is_inherited_by_a_study_that_has_it(tmp_path: Path) -> None:
+    said = {name: {"top1": top1, "where": "3"} for name, top1 in (("a", 1.4), ("b", 0.4))}
+    study_file(tmp_path, published=said)
+    child = {"name": "c", "extends": "../study.yaml", "factors": {"e": {"lr": 0.5}}}
+
+    def published(**keys: Any) -> dict[str, float]:
+        values = {"title": "t", "purpose": "p", "plan": [{"kind": "one_factor", "factors": ["b", "e"]}]}
+        (tmp_path / "child").mkdir(exist_ok=True)
+        (tmp_path / "child/study.yaml").write_text(json.dumps(child | values | keys))
+        return {name: entry.top1 for name, entry in load_study(tmp_path / "child/study.yaml").published.items()}
+
+    assert published() == {"b": 0.4}
+    assert published(published={}) == {}
+    assert published(published={"e": {"top1": 2, "where": "4"}}) == {"e": 2}
+    with pytest.raises(UserError, match=r"published\.a: no such variant; allowed: base, b, e"):
+        published(published=said)
+
+
 def test_a_variant_with_a_preset_starts_from_it_alone(tmp_path: Path) -> None:
     study = load_study(study_file(tmp_path, variants={"own": {"preset": "paper"}, "over": {"lr": 0.5}}))
     assert study.variants["own"] == resolve({"preset": "paper"}, "t")
@@ -245,6 +264,49 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
     paper = totals(resolve({"preset": "paper"}, "t"), 3, 1000)
     assert paper["macs"] == 724_406_816
+
+
+@pytest.mark.parametrize(
+    ("names", "file"),
+    [
+        (["noise", "experiments/noise", "reports/noise.md", "reports/noise", "./reports/noise.md"], "noise/study.yaml"),
+        (["components", "experiments", "reports/components.md", "experiments/study.yaml"], "study.yaml"),
+        (["choices", "experiments/choices.yaml"], "choices.yaml"),
+    ],
+)
+def test_a_study_is_named_by_its_name_folder_file_or_report(
+    names: list[str], file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in names:
+        assert find_study(Path(name)) == Path("experiments") / file
+        assert study_of(f"{name}:variants.x") == Path("experiments") / file
+
+
+def test_a_file_comes_before_a_name_and_a_name_of_two_studies_is_refused(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / "experiments" / place).mkdir(parents=True)
+        (tmp_path / "experiments" / place / "study.yaml").write_text("name: same\n")
+    with pytest.raises(UserError, match=r"same: the name of 2 studies; allowed: .*one/study\.yaml, .*two/study\.yaml"):
+        find_study(Path("same"), tmp_path)
+    (tmp_path / "same").write_text("name: file\n")
+    assert find_study(Path("same"), tmp_path) == tmp_path / "same"
+
+
+def test_cells_run_seed_by_seed_in_the_order_of_the_study(tmp_path: Path) -> None:
+    study = load_study(study_file(tmp_path, seeds=[2, 10], plan=[{"kind": "one_factor", "factors": ["c", "a"]}]))
+    every = ["base-2", "c-2", "a-2", "base-10", "c-10", "a-10"]
+    assert seed_by_seed({cell.key for cell in study.cells} | {"candidate"}, study) == [*every, "candidate"]
+    assert seed_by_seed({"a-10", "a-2", "base-10"}, study) == ["a-2", "base-10", "a-10"]
+
+
+def test_as_many_cells_run_at_once_as_gpus_are_named() -> None:
+    assert workers(None, "") == (1, [])
+    assert workers(3, "") == (3, [])
+    assert workers(None, "0,1, 2,3") == (4, ["0", "1", "2", "3"])
+    assert workers(1, "0,1") == (1, ["0", "1"])
+    with pytest.raises(UserError, match="-j: got 3, but --gpus names 2"):
+        workers(3, "0,1")
 
 
 def test_the_default_study_is_the_root_s() -> None:

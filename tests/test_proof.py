@@ -402,6 +402,10 @@ def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_chang
     record = json.loads((repository / "runs/tiny/base-0/provenance.json").read_text())
     assert record["dirty"] == provenance.source()["dirty"]
     assert re.fullmatch("[0-9a-f]{64}", record["dirty"])
+    # The candidate is what code is tried with before it is committed; its images are the default study's.
+    tried = CliRunner().invoke(app, ["train", "params.yaml", "--seed", "0", "--out", "runs/candidate"])
+    assert tried.exit_code == 0, tried.output
+    assert json.loads((repository / "runs/candidate/provenance.json").read_text())["dirty"] == record["dirty"]
 
 
 FOLDER_STUDY: dict[str, Any] = {

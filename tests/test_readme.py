@@ -2,12 +2,14 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.settings.load import load_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +31,17 @@ def test_every_study_that_is_named_is_declared() -> None:
     named = re.findall(r"`([a-z0-9-]+)`", README.partition("| study |")[2].partition("\n\n")[0])
     declared = {path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")}
     assert set(named) - {"components"} == declared
+
+
+def test_the_study_that_it_writes_out_is_one_beside_the_default_study(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(extends:.*?)```", README, re.DOTALL)
+    shutil.copy(ROOT / "experiments/study.yaml", tmp_path)
+    (tmp_path / "rates").mkdir()
+    (tmp_path / "rates/study.yaml").write_text(text)
+    study, default = load_study(tmp_path / "rates/study.yaml"), load_study(tmp_path / "study.yaml")
+    assert list(study.variants) == ["base", "no-lrn", "slow", "no-lrn_slow"]
+    assert study.variants["base"] == default.variants["base"]
+    assert study.published == {"no-lrn": default.published["no-lrn"]}
 
 
 def test_the_trials_that_it_counts_are_those_of_the_report() -> None:

@@ -34,11 +34,10 @@ from harness.data import libraries
 from harness.data.libraries import load, unpack
 from harness.errors import UserError
 from harness.report.page import to_html
-from harness.settings.load import load_candidate, load_study
+from harness.settings.load import find_study, load_candidate, load_study
 from harness.tracking import server
 from harness.tracking.publish import publish
 from harness.tracking.store import shown, tracking_uri, without_secrets
-from harness.verify.rows import find_study
 
 ROOT = Path(__file__).parent.parent
 CODE = sorted((ROOT / "harness").rglob("*.py"))

@@ -25,11 +25,11 @@ from harness.report.cells import read_results
 from harness.report.page import to_html
 from harness.report.render import render
 from harness.report.verified import read_verified, verified_text
-from harness.settings.load import load_candidate, load_study
+from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
 from harness.verify.environment import differences, environment, read_environment
 from harness.verify.records import Record, hash_losses, read_record
-from harness.verify.rows import find_study, targets
+from harness.verify.rows import targets
 from harness.verify.verify import content_hash, lines, verify
 
 pytestmark = pytest.mark.slow
@@ -119,7 +119,7 @@ def check(project: Path, capfd: pytest.CaptureFixture[str]) -> Verify:
     """Verify in the project: whether all came out as recorded, and what was printed."""
 
     def go(row: str | None = "base", seed: int | None = 0, **options: Any) -> tuple[bool, str]:
-        study = find_study(Path("reports/tiny.md"), Path("."))
+        study = load_study(find_study(Path("reports/tiny.md")))
         chosen = targets(study, row, seed, row is None)
         values = {"jobs": 1, "steps": None, "here": False, "threads": None} | options
         capfd.readouterr()
@@ -372,7 +372,7 @@ def test_another_number_of_threads_parts_at_a_step_and_is_named_as_the_cause(
     if not len(parted):
         pytest.skip("on this processor two threads sum as one does")
     first = int(parted[0])
-    study = find_study(Path("experiments/wide"), Path("."))
+    study = load_study(find_study(Path("experiments/wide")))
     capfd.readouterr()
     chosen = targets(study, "on-1", 0, False)
     assert not verify(study, chosen, Path("."), jobs=1, steps=first + 1, here=True, threads=2)
@@ -633,7 +633,7 @@ def test_a_mistake_is_told_in_one_line(
     project: Path, target: str, row: str | None, seed: int | None, everything: bool, said: str
 ) -> None:
     def go() -> None:
-        study = find_study(Path(target), Path("."))
+        study = load_study(find_study(Path(target)))
         chosen = targets(study, row, seed, everything)
         verify(study, chosen, Path("."), jobs=1, steps=1, here=False, threads=None)
 

@@ -23,7 +23,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-StudyFile = Annotated[Path, typer.Argument(help="The study's file.")]
+
+def find_study(given: Path | None) -> Path | None:
+    """The file of the study that was named on the command line; nothing where none was."""
+    from harness.settings.load import find_study as find
+
+    return find(given) if given else None
+
+
+STUDY_HELP = "The study: its name, folder, file or report."
+StudyFile = Annotated[Path, typer.Argument(help=STUDY_HELP, metavar="STUDY", callback=find_study)]
 RequireClean = Annotated[
     bool | None,
     typer.Option(

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import STUDY, app
+from harness.cli.app import STUDY, StudyFile, app, find_study
 
 PANEL = "Proofs"
 
 
 @app.command(rich_help_panel=PANEL)
 def verify(
-    target: Annotated[Path, typer.Argument(metavar="REPORT_OR_STUDY", help="reports/NAME.md, or a study's file.")],
+    study: StudyFile,
     row: Annotated[str | None, typer.Argument(help="A variant, or candidate.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its run with this seed; without it, every seed.")] = None,
     quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, so many.")] = None,
@@ -24,12 +24,13 @@ def verify(
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
 ) -> None:
     """Make runs of a report again and compare them with their records to the bit; exit status 1 where they differ."""
-    from harness.verify.rows import find_study, targets
+    from harness.settings.load import load_study
+    from harness.verify.rows import targets
     from harness.verify.verify import verify as verify_runs
 
-    study = find_study(target, Path("."))
-    chosen = targets(study, row, seed, everything)
-    if not verify_runs(study, chosen, Path("."), jobs=jobs, steps=quick, here=here, threads=threads):
+    checked = load_study(study)
+    chosen = targets(checked, row, seed, everything)
+    if not verify_runs(checked, chosen, Path("."), jobs=jobs, steps=quick, here=here, threads=threads):
         raise typer.Exit(1)
 
 
@@ -66,7 +67,10 @@ def env_compare(other: Annotated[Path, typer.Argument(help="An exported file, or
 def diff(
     old: Annotated[str, typer.Argument(metavar="A", help="A report's folder, or a git revision with its report.")],
     new: Annotated[str, typer.Argument(metavar="B", help="The same, newer.")],
-    study: Annotated[Path, typer.Option(help="The study's file: which report of a revision is read.")] = STUDY,
+    study: Annotated[
+        Path,
+        typer.Option(help="The study whose report of a revision is read.", metavar="STUDY", callback=find_study),
+    ] = STUDY,
     csv: Annotated[Path | None, typer.Option(help="Write the rows into this file as well.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write all of it into this file as well.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,

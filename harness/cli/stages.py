@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CANDIDATE, CANDIDATE_NAME, STUDY, RequireClean, StudyFile, app, candidate
+from harness.cli.app import CANDIDATE, CANDIDATE_NAME, STUDY, RequireClean, StudyFile, app, candidate, find_study
 from harness.errors import UserError
 
 PANEL = "Stages of the pipeline"
@@ -19,11 +19,13 @@ def check(study: StudyFile = STUDY) -> None:
     """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
     from harness.claims.schema import claims_of
     from harness.pipeline import check_pipeline
-    from harness.settings.check import check_candidate, check_study, write_resolved
+    from harness.settings.check import check_candidate, check_default, check_study, write_resolved
     from harness.settings.declared import record
     from harness.settings.load import load_study
 
     checked = load_study(study)
+    if checked.is_default:
+        check_default(checked)
     for line in check_study(checked):
         print(f"warning: {line}")
     claims_of(checked, Path("."))
@@ -37,7 +39,14 @@ def check(study: StudyFile = STUDY) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def data(
-    study: Annotated[Path, typer.Argument(help="The study's file, or the resolved settings of its images.")] = STUDY,
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="The study: its name, folder, file or report; or the resolved settings of its images.",
+            metavar="STUDY",
+            callback=find_study,
+        ),
+    ] = STUDY,
     out: Annotated[Path | None, typer.Option(help="Folder of the packed images.")] = None,
 ) -> None:
     """Decode and pack a study's images."""
@@ -55,7 +64,9 @@ def data(
 
 @app.command(rich_help_panel=PANEL)
 def train(
-    settings: Annotated[str, typer.Argument(help="params.yaml, or a study's file and variant: FILE:variants.NAME.")],
+    settings: Annotated[
+        str, typer.Argument(help="params.yaml, STUDY:variants.NAME, or STUDY_FOLDER/resolved/NAME.json.")
+    ],
     seed: Annotated[int, typer.Option(min=0, help="The run's seed.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
@@ -65,15 +76,19 @@ def train(
 ) -> None:
     """Train one run, or go on with it where it was interrupted."""
     from harness.provenance import check_clean
-    from harness.settings.load import load_run, load_study
+    from harness.settings.load import load_run, load_study, study_of
     from harness.train.loop import Interrupted
     from harness.train.run import train as train_run
 
     resolved = load_run(settings)
-    file, _, key = settings.partition(":")
-    check_clean(require_clean, _study_of(file, key))
+    study = study_of(settings)
+    # The candidate is what code is tried with before it is committed.
+    tried = Path(settings).name in (CANDIDATE.name, f"{CANDIDATE_NAME}.json")
+    check_clean(require_clean, None if tried else study)
     if data is None:
-        data = load_study(Path(file) if key else STUDY).packed
+        if study is None:
+            raise UserError(f"{settings}: --data: missing, and it belongs to no study; name the folder of its images")
+        data = load_study(study).packed
     command = f"python -m harness train {settings} --seed {seed} --out {out} --data {data}"
     try:
         train_run(resolved, seed, data, out, checkpoint_seconds, command, reuse)
@@ -82,20 +97,13 @@ def train(
         sys.exit(130)
 
 
-def _study_of(file: str, key: str) -> Path | None:
-    """The study's file that a run's settings come from: FILE:variants.NAME, or STUDY/resolved/NAME.json."""
-    path = Path(file)
-    if key:
-        return path
-    resolved = path.parent.name == "resolved" and path.stem != CANDIDATE_NAME
-    return path.parent.parent / STUDY.name if resolved else None
-
-
 @app.command("eval", rich_help_panel=PANEL)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     out: Annotated[Path, typer.Argument(help="Folder of its results.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the packed images; by default the default study's.")
+    ] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
     from harness.evaluate import evaluate as evaluate_run

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate
+from harness.cli.app import STUDY, STUDY_HELP, RequireClean, StudyFile, app, candidate, find_study
 from harness.cli.stages import check, report
 from harness.errors import UserError
 from harness.grammar import counted
-
-if TYPE_CHECKING:
-    from harness.settings.study import Study
 
 PANEL = "Studies"
 
@@ -21,8 +18,12 @@ PANEL = "Studies"
 @app.command(rich_help_panel=PANEL)
 def run(
     study: StudyFile = STUDY,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1,
-    gpus: Annotated[str, typer.Option(help="GPUs to share out, as 0,1; by default every cell sees all.")] = "",
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, help="Cells at once; by default one, or one a GPU named.")
+    ] = None,
+    gpus: Annotated[
+        str, typer.Option(help="GPUs to share out, one a cell, as 0,1; by default every cell sees all.")
+    ] = "",
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
@@ -32,16 +33,18 @@ def run(
     from harness.progress import say
     from harness.settings.load import load_study
 
+    count, named = pool.workers(jobs, gpus)
     check(study)
     provenance.check_clean(require_clean, study)
     if require_clean is False:
         os.environ[provenance.ALLOW_DIRTY] = "1"
-    doctor(study, jobs)
-    pipeline = load_study(study).pipeline
+    doctor(study, count)
+    checked = load_study(study)
+    pipeline = checked.pipeline
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
-    cells = pool.waiting(pipeline)
-    say(f"run: {counted(len(cells), 'cell')} to run, {jobs} at once" if cells else "run: every cell is up to date")
-    failed = pool.run_cells(cells, jobs, [gpu for gpu in gpus.split(",") if gpu], pipeline) if cells else []
+    cells = pool.seed_by_seed(pool.waiting(pipeline), checked)
+    say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")
+    failed = pool.run_cells(cells, count, named, pipeline) if cells else []
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
         report(study)
@@ -132,7 +135,10 @@ def ui(
 
 @app.command(rich_help_panel=PANEL)
 def variants(
-    study: Annotated[Path | None, typer.Argument(help="A study's file: its variants instead.")] = None,
+    study: Annotated[
+        Path | None,
+        typer.Argument(help=f"{STUDY_HELP} Its variants instead.", metavar="STUDY", callback=find_study),
+    ] = None,
     names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
 ) -> None:
     """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
@@ -149,7 +155,10 @@ def variants(
 @app.command(rich_help_panel=PANEL)
 def describe(
     settings: Annotated[
-        str, typer.Argument(help="params.yaml, or FILE:variants.NAME; without it the options alone.")
+        str,
+        typer.Argument(
+            help="params.yaml, STUDY:variants.NAME, or STUDY_FOLDER/resolved/NAME.json; without it the options alone."
+        ),
     ] = "",
     preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
     geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
@@ -169,7 +178,7 @@ def describe(
     from harness.net.draw import draw
     from harness.net.layout import layout
     from harness.settings.check import SOURCES
-    from harness.settings.load import load_run, resolve
+    from harness.settings.load import load_run, load_study, resolve, study_of
     from harness.settings.schema import CROPS
 
     given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
@@ -179,7 +188,8 @@ def describe(
     if settings and own:
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
     resolved = load_run(settings) if settings else resolve(own, "describe")
-    own_channels, _, own_classes = SOURCES[_study_of_run(settings).data.source] if settings else (3, 0, None)
+    study = study_of(settings)
+    own_channels, _, own_classes = SOURCES[load_study(study).data.source] if study else (3, 0, None)
     channels, classes = channels or own_channels, classes or resolved.classes or own_classes
     rows = layout(resolved, channels, classes)
     if svg:
@@ -187,19 +197,14 @@ def describe(
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 
-def _study_of_run(spec: str) -> Study:
-    """The study whose images a run sees: that of FILE:variants.NAME, else the default one."""
-    from harness.settings.load import load_study
-
-    file, _, key = spec.partition(":")
-    return load_study(Path(file) if key else STUDY)
-
-
 @app.command(rich_help_panel=PANEL)
 def claims(
-    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study's file; without it, all.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
     study: Annotated[
-        Path | None, typer.Option(help="A study's file: its verdicts from the results that are there.")
+        Path | None,
+        typer.Option(
+            help="A study: its verdicts from the results that are there.", metavar="STUDY", callback=find_study
+        ),
     ] = None,
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
@@ -208,18 +213,20 @@ def claims(
     from harness.claims.schema import load_claims
     from harness.report.cells import read_results
     from harness.report.ledger import verdicts
-    from harness.settings.load import load_study
+    from harness.settings.load import declared_names, load_study
 
     known = load_claims(file)
     upper = {name.upper(): name for name in known}
     wanted = []
     for given in ids or []:
-        if given.endswith((".yaml", ".yml")):
-            study = Path(given)
-        elif given.upper() in upper:
+        if given.upper() in upper:
             wanted.append(upper[given.upper()])
-        else:
-            raise UserError(f"claims: got {given!r}; allowed: a study's file, {', '.join(known)}")
+            continue
+        try:
+            study = find_study(Path(given))
+        except UserError as error:
+            studies = ", ".join(sorted(declared_names().values()))
+            raise UserError(f"claims: got {given!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
     chosen = {name: known[name] for name in wanted or known}
     if study is None:
         print(list_claims(chosen))

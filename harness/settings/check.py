@@ -1,11 +1,10 @@
 """What can be known to be wrong before anything runs, beyond each file by itself."""
 
-import re
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.files import write_json
-from harness.settings.load import load_candidate
+from harness.settings.load import declared_names, load_candidate
 from harness.settings.schema import DataSettings, Declared, Settings
 from harness.settings.study import DEFAULT, Study
 
@@ -70,12 +69,8 @@ def check_study(study: Study) -> list[str]:
 
 def _check_name(study: Study) -> None:
     """A name is taken once: it names folders of runs and reports."""
-    for path in sorted(DEFAULT.parent.rglob(DEFAULT.name)):
-        if path.resolve() == study.path.resolve():
-            continue
-        # Not read as YAML: a draft beside this one may be broken.
-        named = re.search(r"^name:[ \t]*(\S+)", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        if named and named[1].strip("'\"") == study.name:
+    for path, name in declared_names().items():
+        if name == study.name and path.resolve() != study.path.resolve():
             raise UserError(f"{study.path}: name: got {study.name!r}, which {path} has; each name is allowed once")
 
 
@@ -102,6 +97,19 @@ def _small_crops(study: Study) -> list[str]:
         f"{study.path}: data.size: crops of {crop} see {100 * crop**2 / side**2:.1f} % of images of {side} x {side}; "
         f"set data.size to some pixels more than {crop}"
     ]
+
+
+def check_default(study: Study) -> None:
+    """Refuse in the default study what dvc.yaml at the root does not read: DVC would never run it. Raises `UserError`.
+
+    That file is written by hand, and takes `name`, `seeds`, `baseline` and `variants` from the study's own.
+    """
+    for key in ("extends", "plan", "ensembles", "claims"):
+        if getattr(study.file, key):
+            raise UserError(
+                f"{study.path}: {key}: dvc.yaml at the root does not read it; allowed: in a study's folder, as "
+                f"{DEFAULT.parent}/NAME/{DEFAULT.name}"
+            )
 
 
 def check_candidate(path: Path, study: Study) -> Settings:

@@ -1,6 +1,7 @@
-"""Reading settings and studies: presets resolved, what a study extends laid under it, its plan expanded and checked."""
+"""Finding and reading settings and studies: presets resolved, what a study extends laid under it, its plan expanded."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from harness.settings.parse import parse
 from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import NAME, Published, Study, StudyFile
+from harness.settings.study import CANDIDATE, DEFAULT, NAME, RESOLVED, Published, Study, StudyFile
 
 
 def resolve(values: Any, where: str) -> Settings:
@@ -49,9 +50,9 @@ def load_candidate(path: Path) -> tuple[Settings, int]:
 
 
 def load_run(spec: str) -> Settings:
-    """Settings named on the command line: `FILE.json` (resolved), `FILE` (the candidate's) or `FILE:variants.NAME`.
+    """Settings named on the command line: `FILE.json` (resolved), `FILE` (the candidate's) or `STUDY:variants.NAME`.
 
-    Raises `UserError`.
+    STUDY is whatever `find_study` takes. Raises `UserError`.
     """
     file, _, key = spec.partition(":")
     if not key:
@@ -61,7 +62,7 @@ def load_run(spec: str) -> Settings:
         if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
             raise UserError(f"{file}: got a study; allowed: one of its runs, as {file}:variants.NAME")
         return load_candidate(Path(file))[0]
-    study = load_study(Path(file))
+    study = load_study(find_study(Path(file)))
     group, _, name = key.partition(".")
     if group != "variants" or name not in study.variants:
         raise UserError(
@@ -70,14 +71,72 @@ def load_run(spec: str) -> Settings:
     return study.variants[name]
 
 
+def study_of(spec: str) -> Path | None:
+    """The file of the study whose images a run sees, the run named as for `load_run`; None where it belongs to none.
+
+    `STUDY:variants.NAME` belongs to STUDY, `resolved/NAME.json` to the study beside that folder, and params.yaml to the
+    default study of its folder. Raises `UserError` for a STUDY that is not there.
+    """
+    file, _, key = spec.partition(":")
+    path = Path(file)
+    if key:
+        return find_study(path)
+    if path.suffix == ".json" and path.parent.name == RESOLVED:
+        study = path.parent.parent / DEFAULT.name
+    elif path.name == CANDIDATE.name:
+        study = path.parent / DEFAULT
+    else:
+        return None
+    return study if os.path.isfile(study) else None
+
+
 def load_data(path: Path) -> DataSettings:
     """Resolved settings of a study's images. Raises `UserError`."""
     return parse(DataSettings, read_json(path), str(path))
 
 
+def find_study(target: Path, root: Path = Path(".")) -> Path:
+    """The file of the study that `target` names: the file itself, its folder, its name, its report or report's folder.
+
+    What is a file, or is called like one, is taken as it is. Raises `UserError` with the studies that there are.
+    """
+    path = root / target
+    if target.suffix in (".yaml", ".yml", ".json") or (os.path.isfile(path) and target.suffix != ".md"):
+        return path
+    if os.path.isfile(path / DEFAULT.name):
+        return path / DEFAULT.name
+    name = target.stem if target.suffix == ".md" else target.name
+    known = declared_names(root)
+    plain = root / DEFAULT.parent / f"{name}.yaml"
+    if os.path.isfile(plain) and declared_name(plain) == name:
+        known[plain] = name
+    # Elsewhere a folder of that name is another thing.
+    here = path.parent.resolve() in (root.resolve(), (root / "reports").resolve())
+    found = [file for file, declared in known.items() if declared == name and here]
+    if len(found) > 1:
+        raise UserError(f"{target}: the name of {len(found)} studies; allowed: {', '.join(map(str, found))}")
+    if not found:
+        names = ", ".join(sorted(known.values())) or "none is declared"
+        raise UserError(f"{target}: no study of that name; allowed: {names}, or a study's file, folder or report")
+    return found[0]
+
+
+def declared_names(root: Path = Path(".")) -> dict[Path, str]:
+    """The files of the studies below experiments/, each with its name; those without one are left out."""
+    files = sorted((root / DEFAULT.parent).rglob(DEFAULT.name))
+    return {file: name for file in files if file.is_file() and (name := declared_name(file))}
+
+
+def declared_name(file: Path) -> str | None:
+    """The name that a study's file gives. Not read as YAML: a draft may be broken."""
+    found = re.search(r"^name:[ \t]*(\S+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return found[1].strip("'\"") if found else None
+
+
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
-    file = parse(StudyFile, _extended(path), str(path))
+    values, own = _extended(path)
+    file = parse(StudyFile, values, str(path))
     data = parse(DataSettings, file.data, f"{path}: data")
     for seed in file.seeds:
         if file.seeds.count(seed) > 1:
@@ -104,7 +163,9 @@ def load_study(path: Path) -> Study:
     for name in file.ensembles:
         if not set(name.split("+")) <= set(variants):
             raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
-    for name in file.published:
+    # What the paper says of a variant that this study lacks was said of the study that it extends.
+    published = {name: said for name, said in file.published.items() if "published" in own or name in variants}
+    for name in published:
         if name not in variants:
             raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
     if len(variants) * len(file.seeds) > file.limit:
@@ -116,7 +177,7 @@ def load_study(path: Path) -> Study:
         file,
         data,
         {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
-        {name: parse(Published, values, f"{path}: published.{name}") for name, values in file.published.items()},
+        {name: parse(Published, values, f"{path}: published.{name}") for name, values in published.items()},
     )
 
 
@@ -149,9 +210,10 @@ def _lineage(path: Path) -> list[tuple[Path, Any]]:
         found.append((next_file, read_yaml(next_file)))
 
 
-def _extended(path: Path) -> Any:
-    """The content of a study file over that of the studies that it extends."""
+def _extended(path: Path) -> tuple[Any, Any]:
+    """The content of a study file over that of the studies that it extends, and its own alone."""
     (file, whole), *nearer = reversed(_lineage(path))
+    own = whole
     for child, values in nearer:
         if not isinstance(whole, dict):
             raise UserError(f"{child}: extends: {file} is not a study's file")
@@ -161,8 +223,8 @@ def _extended(path: Path) -> Any:
             for key in LAID_OVER
             if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
         }
-        file, whole = child, taken | values | laid
-    return whole
+        file, whole, own = child, taken | values | laid, values
+    return whole, own
 
 
 def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -14,6 +14,12 @@ from harness.settings.schema import MACHINE, DataSettings, Declared, Settings
 DEFAULT = Path("experiments/study.yaml")
 """The default study: that of dvc.yaml at the root."""
 
+CANDIDATE = Path("params.yaml")
+"""The candidate, which runs beside the default study."""
+
+RESOLVED = "resolved"
+"""Folder beside a study's file that has the resolved settings of its runs."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
 
@@ -135,7 +141,7 @@ class Study:
     @property
     def resolved(self) -> Path:
         """Folder of the resolved settings of every variant, relative to the repository: what the runs depend on."""
-        return self.path.parent / "resolved"
+        return self.path.parent / RESOLVED
 
     @property
     def pipeline(self) -> Path:

@@ -1,11 +1,10 @@
-"""Which runs are to be verified: from a report, a study and a row to the declared cells."""
+"""Which runs are to be verified: from a study and a row to the declared cells."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.report.cells import CANDIDATE
-from harness.settings.load import load_study
 from harness.settings.study import Study
 
 
@@ -15,22 +14,6 @@ class Target:
 
     key: str
     results: Path
-
-
-def find_study(target: Path, root: Path) -> Study:
-    """The study that `target` names: its file, its folder, its report or its report's folder. Raises `UserError`."""
-    if target.suffix in (".yaml", ".yml"):
-        return load_study(root / target)
-    if (root / target / "study.yaml").is_file():
-        return load_study(root / target / "study.yaml")
-    name = target.stem if target.suffix == ".md" else target.name
-    folder = root / "experiments"
-    for path in (folder / name / "study.yaml", folder / f"{name}.yaml", folder / "study.yaml"):
-        if path.is_file() and (study := load_study(path)).name == name:
-            return study
-    raise UserError(
-        f"{target}: no study of that name; allowed: a study's file, its folder below experiments/, or reports/NAME.md"
-    )
 
 
 def targets(study: Study, row: str | None, seed: int | None, everything: bool) -> list[Target]:
