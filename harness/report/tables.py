@@ -11,6 +11,7 @@ from harness.report.numbers import binomial_sd
 from harness.settings.study import Published, Study, top_of
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.paired import Difference, Summary, compare, summarise
+from harness.statistics.verdict import Verdict
 
 ERRORS = (
     "test_top1",
@@ -53,6 +54,15 @@ class VariantRow:
     @property
     def error(self) -> Summary:
         return self.errors.get(self.metric, summarise([]))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the declared test says; None where it says nothing: of the baseline, outside the family, without a pair.
+
+        A study whose verdicts are withheld has no family.
+        """
+        c = self.comparison
+        return c.verdict if c and c.in_family and self.difference.n else None
 
     @property
     def paper(self) -> float | None:
