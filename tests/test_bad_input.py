@@ -81,6 +81,12 @@ def variant(**settings: Any) -> dict[str, Any]:
         ({"confidence": 95}, ["study.yaml: confidence: got 95", "< 1"]),
         ({"publishd": {}}, ["study.yaml: unknown setting 'publishd'", "published"]),
         ({"published": {"no-lnr": {"top1": 1.4, "where": "3.3"}}}, ["published.no-lnr: no such variant"]),
+        ({"published": {"no-lrn": {"where": "3.3"}}}, ["published.no-lrn: top1, top5: got neither", "a number"]),
+        ({"published": {"no-lrn": {"top5": "1.2", "where": "3.3"}}}, ["published.no-lrn: top5: got '1.2'", "a number"]),
+        (
+            {"metric": "test_top5", "data": {"source": "folder", "root": "images"}, **variant(classes=7)},
+            ["study.yaml: metric: got test_top5, but the images have 7 classes", "allowed: a top-1 error"],
+        ),
         (variant(lnr=False), ["study.yaml: variants.base: unknown setting 'lnr'", "lrn"]),
         (variant(lrn="off"), ["study.yaml: variants.base: lrn: got 'off'", "true or false"]),
         (variant(lrn=1), ["study.yaml: variants.base: lrn: got 1", "true or false"]),

@@ -526,6 +526,18 @@ def test_the_published_number_is_held_against_the_interval() -> None:
     assert "The published 6 lies" in rows["C10"].reason
 
 
+def test_a_study_of_the_top5_error_is_held_against_what_is_published_of_it() -> None:
+    study = study_of()
+    study.file.metric = "test_top5"
+    rows = rows_of(study, all_runs())
+    assert "The published 1.2 lies below our interval" in rows["C12"].reason
+    assert "The published" not in rows["C12c"].reason, "of the difference on CIFAR-10 no top-5 error is published"
+    assert "The published 6 lies" in rows["C10"].reason, "epochs, whatever the study compares"
+    # More than one point of top-1 error: nothing of the kind is claimed of top-5.
+    assert rows["C17"].verdict == "not testable here"
+    assert "Its size is of top-1 errors; this study compares test_top5" in rows["C17"].reason
+
+
 def test_variants_beside_are_shown_where_the_study_has_them() -> None:
     runs = all_runs()
     study = study_of()

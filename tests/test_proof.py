@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import TINY
-from fake_study import diverge, make_results, make_study
+from fake_study import STUDY, diverge, make_results, make_study
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -25,9 +26,12 @@ from harness.report.cells import read_results
 from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
 from harness.report.strict import faults
+from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study
 from harness.train.run import train
+
+REPOSITORY = Path(__file__).parent.parent
 
 SHORT = TINY | {"epochs": 1}
 
@@ -235,7 +239,8 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
     fake: tuple[Study, Path], change: Callable[[Any, Any], None], condition: str, values: list[str]
 ) -> None:
     study, root = fake
-    assert faults(study, read_results(study, None, root)) == []
+    declared.record(study, root)
+    assert faults(study, read_results(study, None, root), root) == []
     for key in ("no-lrn-1", "no-lrn-2"):
         folder = root / f"reports/components/cells/{key}"
         files = [folder / name for name in ("config.json", "provenance.json")]
@@ -248,7 +253,7 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
     assert all(value in row for value in values)
     assert row.rstrip(" |").endswith("<br>`no-lrn` 1, 2"), "the runs of each value"
     assert f"The runs differ in {condition}" in text
-    found = faults(study, read_results(study, None, root))
+    found = faults(study, read_results(study, None, root), root)
     assert found[0].startswith(f"{condition}: 2 values among the runs: ")
     assert "no-lrn-1, no-lrn-2" in found[0]
     assert found[1].startswith("no-lrn: more than its switch changed: ")
@@ -256,6 +261,7 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
 
 def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path]) -> None:
     study, root = fake
+    declared.record(study, root)
     assert "†" not in render(study, None, root).read_text()
     alter(root, "no-lrn-2", "provenance.json", lambda values: values.update(dirty="abcdef" + "0" * 58))
     text = render(study, None, root).read_text()
@@ -267,7 +273,7 @@ def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path
     with (root / "reports/components/cells.csv").open(newline="") as file:
         marked = {(r["variant"], r["seed"]): r["dirty"] for r in csv.DictReader(file) if r["dirty"]}
     assert marked == {("no-lrn", "2"): "abcdef" + "0" * 58}
-    assert faults(study, read_results(study, None, root)) == [
+    assert faults(study, read_results(study, None, root), root) == [
         "no-lrn: made with changes that its commit does not hold: no-lrn-2"
     ]
 
@@ -276,6 +282,7 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
     fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, root = fake
+    declared.record(study, root)
     monkeypatch.chdir(root)
     settings = study.variants["base"].model_dump()
     (root / "params.yaml").write_text(json.dumps(settings | {"seed": 0}))
@@ -288,6 +295,51 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
     assert "strict: no-lrn: more than its switch changed: batch order differs" in done.output
     assert (root / study.report).exists()
     assert CliRunner().invoke(app, words[:2]).exit_code == 0
+
+
+def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverged(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    declared.record(study, root)
+    cells = root / study.folder / "cells"
+    diverge(cells / "tanh-0", 3)
+    assert faults(study, read_results(study, None, root), root) == []
+    for key in ("no-lrn-1", "no-decay-0", "no-decay-4"):
+        shutil.rmtree(cells / key)
+    assert faults(study, read_results(study, None, root), root) == [
+        "runs: 3 missing, of 40 declared: no-lrn-1, no-decay-0, no-decay-4"
+    ]
+    alter(root, "one-gpu-2", "config.json", lambda values: values["settings"].update(lr=0.02))
+    assert faults(study, read_results(study, None, root), root)[0] == (
+        "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more"
+    )
+    early = faults(study, read_results(study, None, root, early=True), root)
+    assert not any(line.startswith("runs:") for line in early), "a look before all runs are there was asked for"
+
+
+def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    file = declared.path_of(study)
+
+    def found(now: Study, early: bool = False) -> list[str]:
+        return faults(now, read_results(now, None, root, early), root)
+
+    assert found(study) == [f"declaration: {file} holds none; `harness check` writes it down"]
+    declared.record(study, root)
+    assert found(study) == []
+    (changed,) = found(make_study(root, STUDY.replace("seeds:", "margin: 0.5\nseeds:")))
+    assert changed == f"declaration: changed since {file} was written, in margin; `harness check` writes it down"
+    looser = make_study(root, STUDY.replace("seeds:", "margin: 0.5\nconfidence: 0.9\nseeds:"))
+    assert "in confidence, margin; `harness check`" in found(looser)[0]
+    assert found(looser, early=True) == found(looser), "an early look is held to its declaration too"
+    declared.record(looser, root)
+    assert found(looser) == []
+
+
+def test_strict_passes_on_the_studies_whose_reports_are_here() -> None:
+    for path in sorted((REPOSITORY / "experiments").rglob("study.declared.json")):
+        study = load_study(path.with_name("study.yaml"))
+        lines = faults(study, read_results(study, None, REPOSITORY), REPOSITORY)
+        assert not [line for line in lines if line.startswith(("runs:", "declaration:"))], path
 
 
 def test_each_number_carries_its_runs_and_their_command(fake: tuple[Study, Path]) -> None:

@@ -198,6 +198,78 @@ def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pai
     assert "**At chance: `tanh`.**" in text_of(pair, None, tmp_path)
 
 
+TOP5 = f"""{SMALL}
+metric: test_top5
+published:
+  tanh: {{top1: 3.5, top5: 1.25, where: section 3.1}}
+"""
+
+
+def test_a_study_of_the_top5_error_is_of_that_error_throughout(tmp_path: Path) -> None:
+    study = make_study(tmp_path, TOP5)
+    make_results(study, tmp_path)
+    text = render(study, None, tmp_path).read_text()
+    cells = {
+        (c["variant"], int(c["seed"])): {name: float(c[name]) for name in ("test_top5", "test_top5_10crop")}
+        for c in rows_of(tmp_path / study.folder / "cells.csv")
+    }
+    differences = [cells["tanh", s]["test_top5"] - cells["base", s]["test_top5"] for s in study.seeds]
+    base, tanh = rows_of(tmp_path / study.folder / "variants.csv")
+    assert float(tanh["difference"]) == pytest.approx(sum(differences) / 3)
+    assert (tanh["metric"], tanh["paper_difference"], tanh["paper_where"]) == ("test_top5", "1.25", "section 3.1")
+    (row,) = [row for row in tables.variant_rows(study, read_results(study, None, tmp_path)) if row.is_baseline]
+    assert row.error.mean == pytest.approx(sum(cells["base", s]["test_top5"] for s in study.seeds) / 3)
+    share = float(base["mean"]) / 100
+    assert row.floor == pytest.approx(100 * (share * (1 - share) / 4000) ** 0.5)
+    table = variant_table(text)
+    assert table["`tanh`"][10] == "+1.2 (section 3.1)"
+    ten = sum(cells["tanh", s]["test_top5_10crop"] for s in study.seeds) / 3
+    assert float(table["`tanh`"][11]) == pytest.approx(ten, abs=0.006)
+    assert "| ten crops, % |" in text
+    assert "Error: top-5 test error (centre crop) in percent" in text
+    assert "Guessing five of 10 classes at random errs in 50 %." in text
+    assert (
+        "The study compares the top-5 test error (centre crop); this section is of the top-1 error of the centre crop "
+        "alone." in text.partition("## Seeds and images")[2].partition("## ")[0]
+    )
+    assert text.count("test less training error, of top-1") == 2
+    assert "top-5 test error (centre crop)" in (tmp_path / study.folder / "forest.svg").read_text()
+
+
+def test_a_top5_study_is_at_chance_where_guessing_five_is(tmp_path: Path) -> None:
+    study = make_study(tmp_path, TOP5)
+    make_results(study, tmp_path)
+    assert "At chance" not in text_of(study, None, tmp_path)
+    for seed in study.seeds:
+        edit(tmp_path / study.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top5=50.0 - 0.1 * seed)
+    assert "**At chance: `tanh`.**" in text_of(study, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "published", "shown"),
+    [
+        ("test_top5_10crop", "{top1: 3.5, top5: 1.25, where: here}", "+1.2 (here)"),
+        ("test_top5_10crop", "{top1: 3.5, where: here}", "–"),
+        ("train_top1", "{top1: 3.5, top5: 1.25, where: here}", "+3.5 (here)"),
+        ("test_top1", "{top5: 1.25, where: here}", "–"),
+    ],
+)
+def test_the_papers_number_is_of_the_compared_error_or_none(
+    tmp_path: Path, metric: str, published: str, shown: str
+) -> None:
+    text = SMALL.replace("seeds:", f"metric: {metric}\nseeds:") + f"published:\n  tanh: {published}\n"
+    study = make_study(tmp_path, text)
+    make_results(study, tmp_path)
+    report = render(study, None, tmp_path).read_text()
+    assert variant_table(report)["`tanh`"][10] == shown
+    (row,) = rows_of(tmp_path / study.folder / "variants.csv")[1:]
+    given = shown != "–"
+    assert bool(row["paper_difference"]) == bool(row["paper_where"]) == given
+    assert (figures.ORANGE in (tmp_path / study.folder / "forest.svg").read_text()) == given
+    other = report.partition("## Seeds and images")[2].partition("## ")[0]
+    assert ("this section is of the top-1 error" in other) == (metric != "test_top1")
+
+
 def test_the_scale_is_told_unless_it_is_the_papers(tmp_path: Path) -> None:
     small = text_of(make_study(tmp_path, SMALL), None, tmp_path)
     assert "here: crops of 24 pixels, 16-32-48-48-32 kernels and 256-256 fully connected units, 5 epochs over" in small
@@ -585,6 +657,20 @@ def test_a_broken_result_is_one_line_that_names_its_file(
     path.unlink()
     with pytest.raises(UserError, match="no such file"):
         render(pair, None, tmp_path)
+
+
+def test_a_missing_top5_error_of_few_classes_says_why(tmp_path: Path) -> None:
+    study = make_study(tmp_path, TOP5)
+    make_results(study, tmp_path)
+    cell = tmp_path / study.folder / "cells" / "base-0"
+    metrics = json.loads((cell / "metrics.json").read_text())
+    del metrics["test_top5"]
+    (cell / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(UserError, match=r"test_top5: missing; the study compares it$"):
+        render(study, None, tmp_path)
+    edit(cell / "config.json", data=json.loads((cell / "config.json").read_text())["data"] | {"classes": 7})
+    with pytest.raises(UserError, match="the study compares it, and with 7 classes top-5 is not measured"):
+        render(study, None, tmp_path)
 
 
 def test_files_of_two_runs_in_one_folder_are_refused(tmp_path: Path, pair: Study) -> None:

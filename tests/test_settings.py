@@ -4,22 +4,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from harness import evaluate
 from harness.cli import app
 from harness.data.crops import positions
 from harness.errors import UserError
 from harness.record import Config, DataRecord
-from harness.settings.check import check_candidate, check_study
+from harness.report.words import METRICS
+from harness.settings.check import SOURCES, check_candidate, check_study
+from harness.settings.listing import EVALUATIONS
 from harness.settings.load import load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
 from harness.settings.schema import MACHINE, DataSettings, Settings
-from harness.settings.study import StudyFile, differences
+from harness.settings.study import TOP5_CLASSES, Published, StudyFile, differences
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "experiments/study.yaml"
@@ -139,6 +143,46 @@ def test_the_default_study_and_its_candidate_are_sound() -> None:
     settings, seed = load_candidate(ROOT / "params.yaml")
     assert differences(settings, study.variants[study.baseline]) == {}
     assert seed == study.seeds[0]
+
+
+def test_every_metric_is_listed_and_in_words() -> None:
+    metrics = get_args(StudyFile.model_fields["metric"].annotation)
+    assert {"test_top5", "test_top5_10crop"} < set(metrics) == set(METRICS)
+    assert {f"metric: {metric}" for metric in metrics} <= set(EVALUATIONS)
+
+
+def test_top5_may_be_compared_where_it_is_measured(tmp_path: Path) -> None:
+    assert TOP5_CLASSES == evaluate.TOP5_CLASSES
+    for source, classes in SOURCES.items():
+        if source != "folder":
+            assert classes[2] is not None
+            assert classes[2] >= TOP5_CLASSES
+    path = tmp_path / "study.yaml"
+    for classes, allowed_there in (("null", True), ("10", True), ("9", False)):
+        path.write_text(
+            "{name: few, title: T, purpose: P, seeds: [0], data: {source: folder, root: x}, metric: test_top5_10crop, "
+            f"variants: {{base: {{classes: {classes}}}}}}}"
+        )
+        if allowed_there:
+            check_study(load_study(path))
+            continue
+        with pytest.raises(UserError, match="metric: got test_top5_10crop, but the images have 9 classes"):
+            check_study(load_study(path))
+        path.write_text(path.read_text().replace("test_top5_10crop", "test_top1_10crop"))
+        check_study(load_study(path))
+
+
+def test_the_papers_difference_is_that_of_the_error_that_is_compared() -> None:
+    both = Published(top1=1.4, top5=1.2, where="section 3.3")
+    assert [both.of(m) for m in ("test_top1", "train_top1", "test_top5", "test_top5_10crop")] == [1.4, 1.4, 1.2, 1.2]
+    assert Published(top1=1.4, where="section 3.3").of("test_top5") is None
+    assert Published(top5=1.2, where="section 3.3").of("test_top1") is None
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("study.declared.json")), ids=str)
+def test_what_was_declared_is_still_what_the_studies_declare(path: Path) -> None:
+    study = load_study(path.with_name("study.yaml"))
+    assert json.loads(path.read_text())["declarations"][-1]["declaration"] == study.declaration
 
 
 def test_each_variant_of_the_default_study_is_one_switch_away() -> None:

@@ -22,10 +22,13 @@ from fake_study import diverge, make_results, make_run, make_study
 from mlflow import MlflowClient
 
 from harness.errors import UserError
+from harness.report.cells import read_results
+from harness.report.looks import standing
 from harness.report.render import render
+from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.tracking.publish import Published, publish
+from harness.tracking.publish import Published, note, publish
 from harness.tracking.store import _make_database, shown
 
 pytestmark = pytest.mark.slow
@@ -117,6 +120,88 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
     report = client.list_artifacts(published.execution, "report")
     assert {a.path for a in report} == {"report/pair.md", "report/pair.html", "report/pair"}
     assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
+
+
+def means(client: MlflowClient, published: Published) -> dict[str, Any]:
+    """The means of an execution by variant: each once."""
+    runs = [r for r in by(client, published, "mean") if r.data.tags["execution"] == published.execution]
+    found = {r.data.tags["variant"]: r for r in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+def row_of(made: Made) -> VariantRow:
+    """What the report's table has of the variant without LRN."""
+    return variant_rows(made[0], read_results(*made))[1]
+
+
+def test_a_mean_has_the_verdict_of_the_report(made: Made) -> None:
+    published = publish(*made)
+    client = local(made[2])
+    own, row = means(client, published), row_of(made)
+    assert row.comparison
+    assert own["no-lrn"].data.tags["verdict"] == row.comparison.verdict
+    told = own["no-lrn"].data.metrics
+    assert (told["adjusted_p"], told["se"]) == pytest.approx((row.comparison.adjusted, row.comparison.se))
+    assert "verdict" not in own["base"].data.tags
+    assert {"adjusted_p", "se"}.isdisjoint(own["base"].data.metrics)
+    lines = client.get_run(published.execution).data.tags["mlflow.note.content"].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    assert [line[-1] for line in cells] == ["verdict", cells[1][-1], "–", row.comparison.verdict]
+    assert {len(line) for line in cells if line != cells[1]} == {6}
+
+
+def test_a_verdict_that_is_another_now_takes_the_place_of_the_one_that_was_published(made: Made) -> None:
+    published = publish(*made)
+    client = local(made[2])
+    before = without_ids(everything(client, published))
+    client.set_tag(means(client, published)["no-lrn"].info.run_id, "verdict", "helps")
+    assert publish(*made).new == 0
+    assert without_ids(everything(client, published)) == before
+    # As a version without verdicts published it.
+    client.delete_tag(means(client, published)["no-lrn"].info.run_id, "verdict")
+    publish(*made)
+    client.log_metric(means(client, published)["no-lrn"].info.run_id, "adjusted_p", 0.001, 1, 0)
+    publish(*made)
+    assert without_ids(everything(client, published)) == before
+
+
+def test_an_interim_study_publishes_no_verdict(made: Made) -> None:
+    study, candidate, root = made
+    shutil.rmtree(root / study.cells[3].results)
+    published = publish(study, candidate, root)
+    own = means(local(root), published)["no-lrn"]
+    assert "verdict" not in own.data.tags
+    assert "adjusted_p" not in own.data.metrics
+    note = local(root).get_run(published.execution).data.tags["mlflow.note.content"]
+    assert "**Interim: 1 of 2 seeds are complete.**" in note
+    assert next(line for line in note.splitlines() if line.startswith("| `no-lrn`")).endswith("| – |")
+
+
+def test_a_declared_look_publishes_its_verdict(made: Made) -> None:
+    _, candidate, root = made
+    study = make_study(root, SMALL.replace("[0, 1]", "[0, 1, 2]\nlooks: [2, 3]"))
+    published = publish(study, candidate, root)
+    row = row_of((study, candidate, root))
+    assert row.comparison
+    assert means(local(root), published)["no-lrn"].data.tags["verdict"] == row.comparison.verdict
+    shutil.rmtree(root / study.cells[0].results)
+    before_any = publish(study, candidate, root)
+    assert "verdict" not in means(local(root), before_any)["no-lrn"].data.tags
+    assert means(local(root), published)["no-lrn"].data.tags["verdict"], "what an earlier execution said stays"
+
+
+def test_a_note_of_many_variants_is_no_longer_than_a_tag_may_be(tmp_path: Path) -> None:
+    names = [f"v{number:02}-".ljust(63, "x") for number in range(45)]
+    added = "\n".join(f"  {name}: {{<<: *base, lr: 0.0{place + 1:02}}}" for place, name in enumerate(names))
+    text = SMALL.replace("A study of two.", "why " * 400) + added
+    study = make_study(tmp_path, text)
+    make_results(study, tmp_path)
+    results = read_results(study, None, tmp_path, early=True)
+    said = note(study, variant_rows(study, results), standing(study, results))
+    assert said.count("| 2 of 2 |") == 40
+    assert said.endswith("7 more variants: see the report.")
+    assert len(said) <= 8000
 
 
 def test_a_run_trained_again_is_new_and_the_old_one_stays(made: Made) -> None:

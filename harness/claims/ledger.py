@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.files import read_json
 from harness.settings.check import SOURCES
 from harness.settings.parse import parse
-from harness.settings.study import Study
+from harness.settings.study import Study, top_of
 from harness.statistics.comparison import Comparison
 
 NEEDS: dict[Need, str] = {
@@ -30,6 +30,10 @@ NEEDS: dict[Need, str] = {
     "any": "",
 }
 """What a claim may need, in words."""
+
+
+TOP5 = "top-5"
+"""Name of a published number that is the top-5 error's."""
 
 
 class Results(Protocol):
@@ -133,16 +137,16 @@ def _row(
     if unmet:
         judged = Judged("not testable here", unmet)
     else:
-        notes += _published(claim, found)
+        notes += _published(claim, found, study)
     notes += [FACTS[fact]().words for fact in claim.entry.computed]
     reason = _sentences([judged.reason, *notes])
     return Row(claim, found.estimates, found.weakest, found.text, n, judged.verdict, reason, command(test.names))
 
 
-def _published(claim: Claim, found: Found) -> list[str]:
+def _published(claim: Claim, found: Found, study: Study) -> list[str]:
     """Where the published number lies, seen from our interval: size is no part of most claims, but worth a look."""
     own = found.weakest
-    numbers = [number for number in claim.published if number.tested]
+    numbers = [n for n in claim.published if (n.name == TOP5 if _of_top5(claim.test, study) else n.tested)]
     if own is None or own.low is None or own.high is None or len(found.estimates) != 1 or not numbers:
         return []
     value = numbers[0].value
@@ -173,7 +177,17 @@ def _untestable(claim: Claim, reason: str, command: str = "") -> Row:
 def _unmet(claim: Claim, study: Study) -> str:
     offered = provided(study)
     lacking = [NEEDS[need] for need in claim.needs if need not in offered]
-    return f"needs {' and '.join(lacking)}; this study has {study.data.source}" if lacking else ""
+    if lacking:
+        return f"needs {' and '.join(lacking)}; this study has {study.data.source}"
+    test = claim.test
+    if isinstance(test, schema.DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
+        return f"its size is of top-1 errors; this study compares {study.file.metric}"
+    return ""
+
+
+def _of_top5(test: schema.Test | None, study: Study) -> bool:
+    """Whether a test's number is of a top-5 error, since the study's is: its bound and its margin are of top-1."""
+    return isinstance(test, schema.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
 
 
 def _variants(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from harness.files import read_json
 from harness.record import RunFolder
 from harness.settings.parse import parse
 from harness.settings.schema import Settings
-from harness.settings.study import Study, unequal
+from harness.settings.study import TOP5_CLASSES, Study, top_of, unequal
 
 CANDIDATE = "candidate"
 """The candidate's name in tables and figures."""
@@ -164,7 +164,9 @@ def _result(path: Path, variant: str, seed: int, declared: Settings, metric: str
     if not run.metrics:
         return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
     if metric not in run.metrics:
-        raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it")
+        few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
+        why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
+        raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it{why}")
     return Result(variant, seed, "finished", "", run)
 
 

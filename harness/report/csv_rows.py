@@ -44,8 +44,8 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Stand
                 **{name: summary.mean for name, summary in row.errors.items()},
             }
         )
-        if row.published:
-            table[-1] |= {"paper_difference": row.published.top1, "paper_where": row.published.where}
+        if row.published and row.paper is not None:
+            table[-1] |= {"paper_difference": row.paper, "paper_where": row.published.where}
         if not row.is_baseline:
             d = row.difference
             table[-1] |= {

@@ -11,8 +11,12 @@ from harness.predictions import read_predictions
 from harness.report.cells import Results, Run
 from harness.report.markdown import code
 from harness.report.numbers import NOTHING, decimals, number, p_value
+from harness.report.words import METRICS
 from harness.settings.study import Study
 from harness.statistics.images import ImageEvidence, image_evidence
+
+OWN = "test_top1"
+"""The error that is told apart image by image, whichever the study compares."""
 
 IMAGE_COLUMNS = [
     "variant", "seeds", "images", "difference", "se_seeds", "se_images", "low", "high", "confidence",
@@ -92,14 +96,20 @@ def evidence_csv(rows: Sequence[EvidenceRow], confidence: float) -> list[dict[st
     return table
 
 
-def evidence_section(rows: Sequence[EvidenceRow]) -> dict[str, Any]:
-    """The section's rows and its sentence on the test part's floor, ready for the template; empty without evidence."""
+def evidence_section(rows: Sequence[EvidenceRow], metric: str) -> dict[str, Any]:
+    """The section's rows and its sentences, ready for the template; empty without evidence.
+
+    `other`: that the study compares another error, where it does; `floor`: what the test part's size fixes.
+    """
     there = [row.evidence for row in rows if row.evidence]
     if not there:
         return {}
     floors, images = sorted(e.floor for e in there), there[0].images
     return {
         "rows": [_cells(row) for row in rows],
+        "other": ""
+        if metric == OWN
+        else f" The study compares the {METRICS[metric]}; this section is of the top-1 error of the centre crop alone.",
         "floor": f"One run's error on {images:,} images has a standard error of {number(floors[-1])} points by the "
         "images alone (binomial); a difference of two runs on the same images has less, since most images are right or "
         "wrong in both.",

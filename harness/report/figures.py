@@ -43,7 +43,7 @@ def forest(rows: list[VariantRow], candidate: float | None, metric: str) -> byte
         names = [row.variant for row in shown] + ([CANDIDATE] if candidate is not None else [])
         axes.set_yticks(range(lines), names)
         axes.set_ylim(max(lines, 1) - 0.4, -0.6)
-        if candidate is None and not any(row.difference.n or row.published for row in shown):
+        if candidate is None and not any(row.difference.n or row.paper is not None for row in shown):
             axes.set_xlim(-1, 1)
         axes.set_xlabel(f"{metric}: difference to {baseline} in percentage points  (right: more errors)")
         axes.grid(axis="y", visible=False)
@@ -64,8 +64,8 @@ def _verdict(row: VariantRow) -> str:
 
 def _forest_line(axes: Axes, place: int, row: VariantRow) -> None:
     d = row.difference
-    if row.published:
-        axes.plot(row.published.top1, place, "D", markerfacecolor="white", markeredgecolor=ORANGE, markersize=6,
+    if row.paper is not None:
+        axes.plot(row.paper, place, "D", markerfacecolor="white", markeredgecolor=ORANGE, markersize=6,
                   markeredgewidth=1.4, zorder=5)  # fmt: skip
     if d.mean is None:
         axes.text(0, place, "  no complete pair", va="center", color=GREY, fontsize=8)
@@ -94,7 +94,7 @@ def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line
         entries.append(entry("one seed", color=GREY, marker="|", linestyle="none"))
     if _margin(rows):
         entries.append(entry("margin", color=BAND, linewidth=7))
-    if any(row.published for row in rows):
+    if any(row.paper is not None for row in rows):
         entries.append(
             entry("the paper", marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=ORANGE,
                   markeredgewidth=1.4)

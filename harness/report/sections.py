@@ -18,7 +18,7 @@ from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean
 from harness.report.rerun import inside, rerun
 from harness.report.scale import scale
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
-from harness.settings.study import Study
+from harness.settings.study import Study, top_of
 from harness.statistics.paired import Summary
 
 ERROR_NAMES = {
@@ -31,7 +31,10 @@ ERROR_NAMES = {
 MARK = "†"
 """Beside a row with runs of changes that no commit holds."""
 
-OTHER = {"test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %"}
+OTHER = {
+    "test_top1_10crop": "ten crops, %", "test_top1": "centre crop, %",
+    "test_top5_10crop": "ten crops, %", "test_top5": "centre crop, %",
+}  # fmt: skip
 """Head of the column of the test error that is not the study's metric."""
 
 
@@ -68,6 +71,7 @@ def context(found: Findings) -> dict[str, Any]:
         "row_confidence": words.confidence(study, rows),
         "method": " ".join(filter(None, [*_method(study, rows, results, now.judged), *_explained(root)])),
         "metric": words.METRICS[study.file.metric],
+        "top": top_of(study.file.metric),
         "other_metric": OTHER[other_crop(study.file.metric)],
         "variants": [_variant(row, row.variant in marked) for row in rows]
         + ([candidate_section.row(candidate, study)] if candidate and shown else []),
@@ -77,7 +81,7 @@ def context(found: Findings) -> dict[str, Any]:
             if cell.status != "finished"
         ],
         "claims": ledger.section(found.claims),
-        "evidence": evidence_section(found.evidence),
+        "evidence": evidence_section(found.evidence, study.file.metric),
         "effects": effects_section(found.effects, study, root),
         "levels": _levels(rows, results),
         "error_names": [ERROR_NAMES[name] for name in names],
@@ -142,7 +146,7 @@ def _variant(row: VariantRow, uncommitted: bool) -> list[str]:
         unbroken(f"{row.finished} of {row.declared}"),
         unbroken(mean_sd(row.error, row.floor)),
         *([NOTHING] * 6 if row.is_baseline else compared),
-        f"{number(row.published.top1, 1, sign=True)} ({plain(row.published.where)})" if row.published else NOTHING,
+        _paper(row),
         number(other.mean, decimals(other.sd or row.floor)) if other else NOTHING,
         f"{row.parameters:,}" if row.parameters else NOTHING,
         _time(row.times),
@@ -155,6 +159,12 @@ def _time(seconds: tuple[float, ...]) -> str:
         return NOTHING
     least, mean, most = (clock(one) for one in (min(seconds), sum(seconds) / len(seconds), max(seconds)))
     return unbroken(mean if least == most else f"{mean} ({least} to {most})")
+
+
+def _paper(row: VariantRow) -> str:
+    if row.published is None or row.paper is None:
+        return NOTHING
+    return f"{number(row.paper, 1, sign=True)} ({plain(row.published.where)})"
 
 
 def _method(study: Study, rows: list[VariantRow], results: Results, judged: bool) -> list[str]:
@@ -184,12 +194,16 @@ def _unfinished(cell: Result) -> str:
 
 
 def _levels(rows: list[VariantRow], results: Results) -> str:
-    level = chance(results)
     base = next(row for row in rows if row.is_baseline)
+    top = top_of(base.metric)
+    level = chance(results, top)
     if level is None:
         return "No run is there yet."
     classes, error = level
-    sentences = [f"Guessing one of {classes} classes at random errs in {number(error, 4).rstrip('0').rstrip('.')} %."]
+    guessed = {1: "one", 5: "five"}[top]
+    sentences = [
+        f"Guessing {guessed} of {classes} classes at random errs in {number(error, 4).rstrip('0').rstrip('.')} %."
+    ]
     if base.finished:
         sentences.append(
             f"The {words.METRICS[base.metric]} of the baseline {code(base.variant)} is {words.error_text(base)} %."

@@ -1,19 +1,24 @@
-"""What `harness report --strict` fails on: rows that were not made alike, or that nobody could make again."""
+"""What `harness report --strict` fails on: rows that are not there, were not made alike, or cannot be made again."""
+
+from collections import Counter
+from pathlib import Path
 
 from harness.report.cells import Result, Results
 from harness.report.conditions import Condition, conditions, uncommitted
 from harness.report.proof import proofs
+from harness.settings import declared
 from harness.settings.study import Study
 
 SHOWN = 3
 """Runs, values or reasons that a line names at most."""
 
 
-def faults(study: Study, results: Results) -> list[str]:
+def faults(study: Study, results: Results, root: Path = Path(".")) -> list[str]:
     """A line for each thing that should be one for all runs and is not, and for each row that is not what it says.
 
-    Images, code and environment as far as numbers depend on them; a variant of which more than its switch changed; runs
-    of changes that no commit holds.
+    Runs that are not there, unless the report is early on purpose (one that diverged is a result); a declaration that
+    was not written down; images, code and environment as far as numbers depend on them; a variant of which more than
+    its switch changed; runs of changes that no commit holds. `root`: the repository. Raises `UserError`.
     """
     mixed = [_mixed(condition) for condition in conditions(results) if condition.matters and condition.mixed]
     unproven = []
@@ -26,7 +31,28 @@ def faults(study: Study, results: Results) -> list[str]:
         f"{variant}: made with changes that its commit does not hold: {_keys(cells)}"
         for variant, cells in uncommitted(results).items()
     ]
-    return [*mixed, *unproven, *changed]
+    return [*_unfinished(results), *_undeclared(study, root), *mixed, *unproven, *changed]
+
+
+def _unfinished(results: Results) -> list[str]:
+    """The declared runs that no row holds; none where the report is early on purpose."""
+    lost = [cell for cell in results.cells if cell.status in ("missing", "stale")]
+    if results.early or not lost:
+        return []
+    counts = Counter(cell.status for cell in lost)
+    told = " and ".join(f"{count} {status}" for status, count in counts.items())
+    return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}"]
+
+
+def _undeclared(study: Study, root: Path) -> list[str]:
+    """Whether the study declares what was last written down of it."""
+    file, seen = declared.path_of(study), declared.read(study, root)
+    if not seen:
+        return [f"declaration: {file} holds none; `harness check` writes it down"]
+    if seen[-1].declaration == study.declaration:
+        return []
+    changed = _some(list(declared.differing(seen[-1].statement, study.statement)), ", ")
+    return [f"declaration: changed since {file} was written, in {changed}; `harness check` writes it down"]
 
 
 def _mixed(condition: Condition) -> str:

@@ -8,9 +8,10 @@ from harness.errors import UserError
 from harness.report.cells import Result, Results, Run
 from harness.report.looks import standing
 from harness.report.numbers import binomial_sd
-from harness.settings.study import Published, Study
+from harness.settings.study import Published, Study, top_of
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.paired import Difference, Summary, compare, summarise
+from harness.statistics.verdict import Verdict
 
 ERRORS = (
     "test_top1",
@@ -58,6 +59,20 @@ class VariantRow:
     def seconds(self) -> float | None:
         """Mean wall time of a run."""
         return sum(self.times) / len(self.times) if self.times else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the declared test says; None where it says nothing: of the baseline, outside the family, without a pair.
+
+        A study whose verdicts are withheld has no family.
+        """
+        c = self.comparison
+        return c.verdict if c and c.in_family and self.difference.n else None
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's difference of the error that is compared, in points; None where none is given."""
+        return self.published.of(self.metric) if self.published else None
 
     @property
     def floor(self) -> float | None:
@@ -173,11 +188,12 @@ def errors_of(runs: list[Run]) -> dict[str, Summary]:
 
 
 def other_crop(metric: str) -> str:
-    """The test error of the way of cropping that the study does not compare."""
-    return "test_top1" if metric == "test_top1_10crop" else "test_top1_10crop"
+    """The test error of the way of cropping that the study does not compare, top-5 where it compares top-5."""
+    test = f"test_top{top_of(metric)}"
+    return test if metric == f"{test}_10crop" else f"{test}_10crop"
 
 
-def chance(results: Results) -> tuple[int, float] | None:
-    """Classes, and the error in percent of guessing one of them at random; None before any run is there."""
+def chance(results: Results, top: int = 1) -> tuple[int, float] | None:
+    """Classes, and the error in percent of guessing `top` of them at random; None before any run is there."""
     classes = {cell.run.images.classes for cell in results.cells if cell.run and cell.status != "stale"}
-    return (min(classes), 100 * (1 - 1 / min(classes))) if classes else None
+    return (min(classes), 100 * (1 - top / min(classes))) if classes else None

@@ -6,7 +6,7 @@ from harness.errors import UserError
 from harness.files import write_json
 from harness.settings.load import declared_names, load_candidate
 from harness.settings.schema import DataSettings, Declared, Settings
-from harness.settings.study import DEFAULT, Study
+from harness.settings.study import DEFAULT, TOP5_CLASSES, Study, top_of
 
 DATA = "_data"
 """Name of the images' settings among the resolved ones: no variant's name begins so."""
@@ -64,7 +64,22 @@ def check_study(study: Study) -> list[str]:
         raise UserError(f"{study.path}: data.root: missing; the folder that holds the images is allowed")
     for name, settings in study.variants.items():
         check_run(settings, study.data, f"{study.path}: variants.{name}")
+    _check_metric(study)
     return [*_same(study), *_small_crops(study)]
+
+
+def _check_metric(study: Study) -> None:
+    """Evaluation leaves top-5 out where there are few classes: that would show when all runs are made."""
+    if top_of(study.file.metric) == 1:
+        return
+    # Classes of a folder are known before it is packed where a variant says how many it takes.
+    known = [SOURCES[study.data.source][2], *(settings.classes for settings in study.variants.values())]
+    classes = next((number for number in known if number), TOP5_CLASSES)
+    if classes < TOP5_CLASSES:
+        raise UserError(
+            f"{study.path}: metric: got {study.file.metric}, but the images have {classes} classes; allowed: a top-1 "
+            f"error (with fewer than {TOP5_CLASSES} classes top-5 is not measured)"
+        )
 
 
 def _check_name(study: Study) -> None:

@@ -13,6 +13,8 @@ EVALUATIONS = {
     "metric: test_top1_10crop": "mean of the softmax outputs of ten crops [section 4.1, C02]",
     "metric: test_top1_mc_geometric": "geometric mean over 32 dropout masks, not scaled outputs [section 4.2, C21]",
     "metric: test_top1_mc_arithmetic": "their arithmetic mean [section 4.2, C21]",
+    "metric: test_top5": "the centre crop: the label is none of the five most probable classes [section 2, C02]",
+    "metric: test_top5_10crop": "the same of the mean of ten crops [section 4.1, C02]",
     "metric: validation_top1": "the validation part, by which choices are made [C07, C10]",
     "metric: train_top1": "the training images in evaluation mode [section 5, C22]",
     "ensembles: [VARIANT, VARIANT+VARIANT]": "mean of the nets of all seeds, alike or tuned on validation [C04, C06]",

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.files import hash_json
 from harness.settings.schema import MACHINE, DataSettings, Declared, Settings
@@ -24,11 +24,31 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
 
 
-class Published(Declared):
-    """What the paper says that a variant's switch changes: percentage points of top-1 error, variant less baseline."""
+TOP5_CLASSES = 10
+"""With fewer classes than this a top-5 error says nothing: evaluation leaves it out."""
 
-    top1: float = Field(description="difference of the top-1 error in points, variant less baseline")
+
+def top_of(metric: str) -> int:
+    """How many classes an answer names to be right by an error: 5 for a top-5 error, 1 for the others."""
+    return 5 if "top5" in metric else 1
+
+
+class Published(Declared):
+    """What the paper says that a variant's switch changes, in percentage points of error, variant less baseline."""
+
+    top1: float | None = Field(None, description="difference of the top-1 error in points, variant less baseline")
+    top5: float | None = Field(None, description="the same of the top-5 error")
     where: str = Field(description="where the paper says so")
+
+    @model_validator(mode="after")
+    def _some(self) -> "Published":
+        if self.top1 is None and self.top5 is None:
+            raise ValueError("top1, top5: got neither; allowed: a number for one of them or for both")
+        return self
+
+    def of(self, metric: str) -> float | None:
+        """The difference of the error that a study compares; None where the paper's is not given."""
+        return self.top5 if top_of(metric) == 5 else self.top1
 
 
 class StudyFile(Declared):
@@ -48,6 +68,8 @@ class StudyFile(Declared):
         "test_top1_10crop",
         "test_top1_mc_geometric",
         "test_top1_mc_arithmetic",
+        "test_top5",
+        "test_top5_10crop",
         "validation_top1",
         "train_top1",
     ] = Field("test_top1", description="the error that is compared, of one evaluation of the same trained nets")
@@ -63,7 +85,7 @@ class StudyFile(Declared):
     looks: list[Annotated[int, Field(ge=2)]] = Field(
         [], description="numbers of seeds at which verdicts may be looked at, the full number last; none: at the end"
     )
-    published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, where}")
+    published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, top5, where}")
     ensembles: list[str] = Field(
         [], description="variants whose nets of all seeds are also averaged; a+b: the nets of both together"
     )

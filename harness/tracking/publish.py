@@ -2,7 +2,8 @@
 
 Every run is found again by the hash of its record, so that publishing twice changes nothing. A cell that was trained
 again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to. So does the
-run of a cell that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1.
+run of a cell that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1. A mean has its
+variant's verdict as the tag `verdict`, where the study's rule allows one now.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import getpass
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.files import hash_file, hash_json
 from harness.grammar import counted
 from harness.report.cells import CANDIDATE, Result, Results, Run, read_results
+from harness.report.looks import Standing, standing
 from harness.report.markdown import code
-from harness.report.numbers import interval, mean_sd, number, places_of
+from harness.report.numbers import NOTHING, interval, mean_sd, number, places_of
 from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
@@ -63,6 +65,9 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     Raises `UserError` for a result that is broken, and for a store that refuses.
     """
     results = read_results(study, candidate, root)
+    if len(standing(study, results).ended) < len(study.seeds):
+        # Nobody asked for a look: what is published before all runs are there has no verdict but by a declared one.
+        results = replace(results, early=True)
     try:
         with client(root) as mlflow:
             return _Publication(mlflow, study, results, root).go()
@@ -159,7 +164,7 @@ class _Publication:
             # MLflow shows no pictures that lie beside a Markdown file.
             page = to_html(text.read_text(encoding="utf-8"), text.parent)
             self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
-        self.mlflow.set_tag(run_id, "mlflow.note.content", note(self.study, rows))
+        self.mlflow.set_tag(run_id, "mlflow.note.content", note(self.study, rows, standing(self.study, self.results)))
         self.mlflow.set_tag(run_id, "report", report)
         self._end(run_id)
         return run_id
@@ -249,19 +254,21 @@ class _Publication:
         self.mlflow.log_inputs(run_id, [DatasetInput(images, [InputTag("mlflow.data.context", "train")])])
 
     def _mean(self, row: VariantRow, execution: str) -> None:
-        """A variant's mean over its seeds with its spread, which MLflow does not show by itself."""
-        if not row.finished or self._find(role="mean", execution=execution, variant=row.variant):
+        """A variant's mean over its seeds with its spread, which MLflow does not show by itself, and its verdict."""
+        if not row.finished:
             return
         from mlflow.entities import Metric
 
+        metrics, verdict = _numbers(row), row.verdict
+        found = self._find(role="mean", execution=execution, variant=row.variant)
+        if found and _same(found.data.metrics, metrics) and found.data.tags.get("verdict") == verdict:
+            return
+        if found:
+            # It says something else than the study does now, and MLflow takes no metric back: made anew.
+            self.mlflow.delete_run(found.info.run_id)
         tags = {"role": "mean", "execution": execution, "variant": row.variant, "mlflow.parentRunId": execution}
-        run_id = self._make(f"{row.variant} (mean of {row.finished})", tags)
-        d, metric = row.difference, self.study.file.metric
-        values = {
-            metric: row.error.mean, f"{metric}_sd": row.error.sd, "n": row.finished,
-            "difference": d.mean, "difference_low": d.low, "difference_high": d.high,
-        }  # fmt: skip
-        self.mlflow.log_batch(run_id, [Metric(k, float(v), 0, 0) for k, v in values.items() if v is not None])
+        run_id = self._make(f"{row.variant} (mean of {row.finished})", tags | ({"verdict": verdict} if verdict else {}))
+        self.mlflow.log_batch(run_id, [Metric(name, value, 0, 0) for name, value in metrics.items()])
         self._end(run_id)
 
 
@@ -270,21 +277,40 @@ def record(run: Run) -> str:
     return hash_json([hash_file(run.folder.provenance), hash_file(run.folder.metrics)])
 
 
-def note(study: Study, rows: list[VariantRow]) -> str:
-    """What MLflow shows on an execution's page: the question, and the variants in a table of Markdown."""
+def _numbers(row: VariantRow) -> dict[str, float]:
+    """A mean's metrics, where there are such numbers: errors in percent, differences in points."""
+    d, c = row.difference, row.comparison
+    values = {
+        row.metric: row.error.mean, f"{row.metric}_sd": row.error.sd, "n": row.finished,
+        "difference": d.mean, "difference_low": d.low, "difference_high": d.high,
+        "se": c.se if c else None, "adjusted_p": c.adjusted if c else None,
+    }  # fmt: skip
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _same(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether metrics agree; another machine adds in another order, and the last bits are then others."""
+    near = (math.isclose(one[name], other[name], rel_tol=1e-6, abs_tol=1e-9) for name in one.keys() & other.keys())
+    return one.keys() == other.keys() and all(near)
+
+
+def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
+    """What MLflow shows on an execution's page: the question, how far the study is, and the variants in a table."""
     table = [
-        "| variant | seeds | error, % (sd) | difference | interval |",
-        "|:--|--:|--:|--:|:-:|",
+        "| variant | seeds | error, % (sd) | difference | interval | verdict |",
+        "|:--|--:|--:|--:|:-:|:--|",
         *(
             f"| {code(row.variant)} | {row.finished} of {row.declared} | {mean_sd(row.error, row.floor)} | "
             + ("– | – |" if row.is_baseline else f"{_difference(row)} | {interval(row.difference)} |")
+            + f" {row.verdict or NOTHING} |"
             for row in rows
         ),
     ]
     # MLflow takes 8,000 characters of a tag.
-    kept = table[: 2 + 50]
+    kept = table[: 2 + 40]
     more = [] if len(kept) == len(table) else ["", f"{len(table) - len(kept)} more variants: see the report."]
-    return "\n".join([study.file.purpose[:1000], "", *kept, *more])
+    said = now.text(study)
+    return "\n".join([study.file.purpose[:1000], "", *([said, ""] if said else []), *kept, *more])
 
 
 def _difference(row: VariantRow) -> str:
