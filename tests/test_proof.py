@@ -23,6 +23,7 @@ from harness.errors import UserError
 from harness.evaluate import evaluate
 from harness.provenance import check_clean, committed
 from harness.report.cells import read_results
+from harness.report.findings import Findings
 from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
 from harness.report.strict import faults
@@ -240,7 +241,7 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
 ) -> None:
     study, root = fake
     declared.record(study, root)
-    assert faults(study, read_results(study, None, root), root) == []
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-lrn-2"):
         folder = root / f"reports/components/cells/{key}"
         files = [folder / name for name in ("config.json", "provenance.json")]
@@ -253,7 +254,7 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
     assert all(value in row for value in values)
     assert row.rstrip(" |").endswith("<br>`no-lrn` 1, 2"), "the runs of each value"
     assert f"The runs differ in {condition}" in text
-    found = faults(study, read_results(study, None, root), root)
+    found = faults(Findings(study, read_results(study, None, root), None, root))
     assert found[0].startswith(f"{condition}: 2 values among the runs: ")
     assert "no-lrn-1, no-lrn-2" in found[0]
     assert found[1].startswith("no-lrn: more than its switch changed: ")
@@ -273,7 +274,7 @@ def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path
     with (root / "reports/components/cells.csv").open(newline="") as file:
         marked = {(r["variant"], r["seed"]): r["dirty"] for r in csv.DictReader(file) if r["dirty"]}
     assert marked == {("no-lrn", "2"): "abcdef" + "0" * 58}
-    assert faults(study, read_results(study, None, root), root) == [
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == [
         "no-lrn: made with changes that its commit does not hold: no-lrn-2"
     ]
 
@@ -302,17 +303,17 @@ def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverge
     declared.record(study, root)
     cells = root / study.folder / "cells"
     diverge(cells / "tanh-0", 3)
-    assert faults(study, read_results(study, None, root), root) == []
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-decay-0", "no-decay-4"):
         shutil.rmtree(cells / key)
-    assert faults(study, read_results(study, None, root), root) == [
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == [
         "runs: 3 missing, of 40 declared: no-lrn-1, no-decay-0, no-decay-4"
     ]
     alter(root, "one-gpu-2", "config.json", lambda values: values["settings"].update(lr=0.02))
-    assert faults(study, read_results(study, None, root), root)[0] == (
+    assert faults(Findings(study, read_results(study, None, root), None, root))[0] == (
         "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more"
     )
-    early = faults(study, read_results(study, None, root, early=True), root)
+    early = faults(Findings(study, read_results(study, None, root, early=True), None, root))
     assert not any(line.startswith("runs:") for line in early), "a look before all runs are there was asked for"
 
 
@@ -321,7 +322,7 @@ def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: t
     file = declared.path_of(study)
 
     def found(now: Study, early: bool = False) -> list[str]:
-        return faults(now, read_results(now, None, root, early), root)
+        return faults(Findings(now, read_results(now, None, root, early), None, root))
 
     assert found(study) == [f"declaration: {file} holds none; `harness check` writes it down"]
     declared.record(study, root)
@@ -338,7 +339,7 @@ def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: t
 def test_strict_passes_on_the_studies_whose_reports_are_here() -> None:
     for path in sorted((REPOSITORY / "experiments").rglob("study.declared.json")):
         study = load_study(path.with_name("study.yaml"))
-        lines = faults(study, read_results(study, None, REPOSITORY), REPOSITORY)
+        lines = faults(Findings(study, read_results(study, None, REPOSITORY), None, REPOSITORY))
         assert not [line for line in lines if line.startswith(("runs:", "declaration:"))], path
 
 

@@ -294,6 +294,17 @@ def test_a_variant_of_several_settings_speaks_of_none_of_them_alone(tmp_path: Pa
     assert "what the baseline has hurts where `no-dropout` changes it." in answered, "tanh is not one thing it has"
 
 
+@pytest.mark.parametrize("metric", ["test_top1_mc_geometric", "validation_top1"])
+def test_an_error_that_few_runs_have_is_shown_where_it_is_compared(metric: str, tmp_path: Path) -> None:
+    study = make_study(tmp_path, SMALL.replace("seeds:", f"metric: {metric}\nseeds:"))
+    make_results(study, tmp_path)
+    for cell in study.cells:
+        edit(tmp_path / cell.results / "metrics.json", **{metric: 30.0 + cell.seed + (cell.variant == "tanh") / 2})
+    render(study, None, tmp_path)
+    rows = variant_table((tmp_path / study.report).read_text())
+    assert [rows[name][3] for name in ("`base`", "`tanh`")] == ["31.0 (1.0)", "31.5 (1.0)"]
+
+
 def test_the_range_of_times_stands_beside_their_mean(tmp_path: Path, pair: Study) -> None:
     for seed, seconds in enumerate((10.0, 20.0, 60.0)):
         edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "provenance.json", wall_seconds=seconds)

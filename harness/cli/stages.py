@@ -147,7 +147,11 @@ def report(
         bool, typer.Option("--interim", help="Look before all runs are there: verdicts by the declared looks alone.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the runs were not made alike, or more than a switch changed.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail on missing runs, and on runs that were not made alike.",
+        ),
     ] = False,
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
@@ -158,9 +162,12 @@ def report(
     print(render(checked, candidate(checked), Path("."), interim))
     if strict:
         from harness.report.cells import read_results
+        from harness.report.findings import Findings
         from harness.report.strict import faults
 
-        found = faults(checked, read_results(checked, candidate(checked), Path("."), interim))
+        given = candidate(checked)
+        results = read_results(checked, given, Path("."), interim)
+        found = faults(Findings(checked, results, given, Path(".")))
         print("\n".join(f"strict: {line}" for line in found), end="\n" if found else "")
         if found:
             raise typer.Exit(1)

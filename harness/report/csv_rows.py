@@ -41,7 +41,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Stand
                 "sd": row.error.sd,
                 "parameters": row.parameters,
                 "wall_seconds": row.seconds,
-                **{name: summary.mean for name, summary in row.errors.items()},
+                **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
             }
         )
         if row.published and row.paper is not None:

@@ -1,37 +1,35 @@
 """What `harness report --strict` fails on: rows that are not there, were not made alike, or cannot be made again."""
 
 from collections import Counter
-from pathlib import Path
 
 from harness.report.cells import Result, Results
-from harness.report.conditions import Condition, conditions, uncommitted
-from harness.report.proof import proofs
+from harness.report.conditions import Condition, uncommitted
+from harness.report.findings import Findings
 from harness.settings import declared
-from harness.settings.study import Study
 
 SHOWN = 3
 """Runs, values or reasons that a line names at most."""
 
 
-def faults(study: Study, results: Results, root: Path = Path(".")) -> list[str]:
+def faults(found: Findings) -> list[str]:
     """A line for each thing that should be one for all runs and is not, and for each row that is not what it says.
 
     Runs that are not there, unless the report is early on purpose (one that diverged is a result); a declaration that
     was not written down; images, code and environment as far as numbers depend on them; a variant of which more than
-    its switch changed; runs of changes that no commit holds. `root`: the repository. Raises `UserError`.
+    its switch changed; runs of changes that no commit holds. Raises `UserError`.
     """
-    mixed = [_mixed(condition) for condition in conditions(results) if condition.matters and condition.mixed]
+    mixed = [_mixed(condition) for condition in found.conditions if condition.matters and condition.mixed]
     unproven = []
-    for proof in proofs(study, results):
+    for proof in found.proofs:
         failing = [pair for pair in proof.pairs if pair.failures]
         if failing:
             why = dict.fromkeys(failure for pair in failing for failure in pair.failures)
             unproven.append(f"{proof.variant}: more than its switch changed: {_some(list(why))}")
     changed = [
         f"{variant}: made with changes that its commit does not hold: {_keys(cells)}"
-        for variant, cells in uncommitted(results).items()
+        for variant, cells in uncommitted(found.results).items()
     ]
-    return [*_unfinished(results), *_undeclared(study, root), *mixed, *unproven, *changed]
+    return [*_unfinished(found.results), *_undeclared(found), *mixed, *unproven, *changed]
 
 
 def _unfinished(results: Results) -> list[str]:
@@ -44,9 +42,10 @@ def _unfinished(results: Results) -> list[str]:
     return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}"]
 
 
-def _undeclared(study: Study, root: Path) -> list[str]:
+def _undeclared(found: Findings) -> list[str]:
     """Whether the study declares what was last written down of it."""
-    file, seen = declared.path_of(study), declared.read(study, root)
+    study, seen = found.study, found.declarations
+    file = declared.path_of(study)
     if not seen:
         return [f"declaration: {file} holds none; `harness check` writes it down"]
     if seen[-1].declaration == study.declaration:

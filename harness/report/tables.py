@@ -155,7 +155,7 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
         len(runs),
         [cell for cell in cells if cell.status != "finished"],
         study.file.metric,
-        errors_of(list(runs.values())),
+        errors_of(list(runs.values()), study.file.metric),
         comparison.difference if comparison else pair(runs, runs, study.file.metric, study.file.confidence),
         comparison,
         study.published.get(variant),
@@ -175,11 +175,11 @@ def pair(runs: dict[int, Run], baseline: dict[int, Run], metric: str, confidence
     )
 
 
-def errors_of(runs: list[Run]) -> dict[str, Summary]:
-    """Each of ERRORS that all of the runs have, and the gap."""
+def errors_of(runs: list[Run], *others: str) -> dict[str, Summary]:
+    """Each of ERRORS, and of `others`, that all of the runs have; and the gap."""
     summaries = {
         name: summarise(run.metrics[name] for run in runs)
-        for name in ERRORS
+        for name in dict.fromkeys((*ERRORS, *others))
         if runs and all(name in run.metrics for run in runs)
     }
     if {"test_top1", "train_top1"} <= summaries.keys():
