@@ -13,11 +13,11 @@ ROOT = Path(__file__).parent.parent
 
 TRIED = {
     "runs": {
-        "determinism": {"determinism": 6, "other numerics": 6},
+        "determinism": {"determinism": 4, "other numerics": 4},
         "operators": {"operators": 50},
-        "kills": {"kill -9": 36, "after kills": 6},
-        "signals": {"signals and locks": 12},
-        "disk": {"full disk": 6, "damaged checkpoint": 27},
+        "kills": {"kill -9": 24, "after kills": 4},
+        "signals": {"signals and locks": 8},
+        "disk": {"full disk": 6, "damaged checkpoint": 18},
     },
     "stages": {
         "stages": {"kill -9 in other stages": 6, "full disk": 4},

@@ -22,7 +22,7 @@ SHORTER = 8
 
 BATCH = 32
 
-SAMPLE = ("base", "no-dropout", "tanh")
+SAMPLE = ("base", "no-dropout")
 
 
 def declared(sample: bool = False) -> dict[str, Settings]:
