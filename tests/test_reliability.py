@@ -62,7 +62,7 @@ def test_what_was_lost_is_counted_and_said(tmp_path: Path) -> None:
     tally = Tally()
     tally.add("kill -9", "in the middle of a step", True)
     tally.add("kill -9", "in the middle of a step", False, "base: weights", note="started again")
-    write(tmp_path, tally, Found(), 0, 60.0, 60.0)
+    write(tmp_path, "cpu", tally, Found(), 0, 60.0, 60.0, "a machine")
     with (tmp_path / "reliability.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row == {

@@ -1,4 +1,4 @@
-"""`python -m tests.reliability [--sample] [--only KIND ...] [--variants NAME ...] [--out FOLDER] [--seed N]`."""
+"""`python -m tests.reliability [--device D] [--sample] [--only KIND ...] [--variants NAME ...] [--out FOLDER] ...`."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from tests.reliability import disk, inputs, kills, numerics, operators, pipeline
 from tests.reliability.determinism import ALL_AT_ONCE, OTHERS, Circumstances, determinism, make_runs
 from tests.reliability.forks import preload
 from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT, declared, pack_images
+from tests.reliability.variants import ROOT, SAMPLE, declared, pack_images
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Session:
     """One run of all or some of the trials, below a temporary folder."""
 
     sample: bool
+    device: str
     variants: dict[str, Settings]
     folder: Path
     rng: Random
@@ -43,6 +44,11 @@ class Session:
             return self.made
         return make_runs(Circumstances("", folder="first"), self.variants, self.images, self.folder / "reference")
 
+    @property
+    def jobs(self) -> int:
+        """Runs at once where they do not matter to each other: a process on a GPU needs seconds to begin."""
+        return 1 if self.device == "cpu" else max(1, min(8, (os.cpu_count() or 2) // 2))
+
     def times(self, full: int, sample: int) -> int:
         """A number of trials at either size."""
         return sample if self.sample else full
@@ -50,19 +56,28 @@ class Session:
     def determinism(self) -> None:
         """Every variant under other circumstances, and in other arithmetic."""
         folder = self.folder / "determinism"
-        others = (ALL_AT_ONCE,) if self.sample else OTHERS
-        self.made = determinism(self.tally, self.variants, self.images, folder, others)
+        others = (ALL_AT_ONCE,) if self.sample else tuple(c for c in OTHERS if c.abreast == 1 or c.abreast > self.jobs)
+        self.made = determinism(self.tally, self.variants, self.images, folder, others, self.jobs)
         self.found.distances = numerics.distances(
-            self.tally, self.variants, folder / "first", self.images, self.folder / "numerics", not self.sample
+            self.tally,
+            self.variants,
+            folder / "first",
+            self.images,
+            self.folder / "numerics",
+            not self.sample,
+            self.jobs,
         )
 
     def operators(self) -> None:
         """Every operator of every declared study."""
-        self.found.operators = operators.operators(self.tally, self.folder / "operators", self.sample)
+        self.found.operators = operators.operators(
+            self.tally, self.folder / "operators", self.sample, self.device, self.jobs
+        )
 
     def kills(self) -> None:
-        """kill -9."""
-        kills.kills(self.tally, self.variants, self.first, self.images, self.folder / "kills", self.rng)
+        """kill -9; on a GPU of two variants, since a process there needs seconds to begin."""
+        killed = {name: s for name, s in self.variants.items() if self.device == "cpu" or name in SAMPLE}
+        kills.kills(self.tally, killed, self.first, self.images, self.folder / "kills", self.rng)
 
     def signals(self) -> None:
         """SIGTERM, Ctrl-C and locks."""
@@ -98,6 +113,9 @@ KINDS: dict[str, Callable[[Session], None]] = {
     for name in ("determinism", "operators", "kills", "signals", "disk", "stages", "pipeline", "inputs")
 }
 
+ON_A_GPU = ("determinism", "operators", "kills")
+"""What can differ there."""
+
 
 def main() -> int:
     """Run the trials and write what came of them; exit status 1 where something was lost."""
@@ -107,27 +125,32 @@ def main() -> int:
         "--only",
         nargs="+",
         choices=KINDS,
-        default=list(KINDS),
         help="these alone; in a report that is there the others stay",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="that trains and evaluates")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="these variants alone")
-    parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of reliability.md and .csv")
+    parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of the report and its table")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and damages that are drawn")
     given = parser.parse_args()
+    kinds = tuple(KINDS) if given.device == "cpu" else ON_A_GPU
+    only = given.only or kinds
     preload()
     tally, found, begin = Tally(), report.Found(), time.monotonic()
-    before = report.read(given.out) if set(given.only) < set(KINDS) else None
+    before = report.read(given.out, given.device) if set(only) < set(kinds) else None
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         rng = Random(given.seed)  # noqa: S311 - moments, no secrets
-        variants = {n: s for n, s in declared(given.sample).items() if not given.variants or n in given.variants}
-        session = Session(given.sample, variants, Path(folder), rng, tally, found)
-        for kind in given.only:
+        made = report.here(given.device, Path(folder))
+        every = declared(given.sample, given.device)
+        variants = {name: s for name, s in every.items() if not given.variants or name in given.variants}
+        session = Session(given.sample, given.device, variants, Path(folder), rng, tally, found)
+        for kind in only:
             start = time.monotonic()
             KINDS[kind](session)
             cpu = sum(os.times()[:4])
             print(f"{kind}: {time.monotonic() - start:.0f} s, {tally.lost} lost so far", flush=True)
             # After each kind, so that what has been found by then is there if the next is stopped.
-            report.write(given.out, tally, found, given.seed, time.monotonic() - begin, cpu, before)
+            took = time.monotonic() - begin
+            report.write(given.out, given.device, tally, found, given.seed, took, cpu, made, before)
     for row in tally.rows():
         if row["lost"]:
             print(f"LOST {row['kind']}: {row['what']}: {row['lost']} of {row['tried']}: {row['note']}", file=sys.stderr)

@@ -7,10 +7,11 @@ batch), and `runs` of name and settings file. Each run leaves its folder and its
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.forks import evaluation, fork, preload, training, wait
+from tests.reliability.forks import abreast, evaluation, fork, preload, training
 
 
 def _map_images() -> None:
@@ -41,16 +42,14 @@ def main() -> int:
     out, images, failed = Path(job["out"]), Path(job["images"]), 0
     before: list[Callable[[], None]] = [_strict, *([_map_images] if job["mapped"] else [])]
     preload()
-    runs = job["runs"]
-    for first in range(0, len(runs), job["abreast"]):
-        group = runs[first : first + job["abreast"]]
-        for stage in (0, 1):
-            pids = []
-            for name, settings in group:
-                run = f"runs/{name}"
-                words = (training(settings, images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
-                pids.append(fork(words, out, out / f"{name.replace('/', '-')}.log", *before))
-            failed += sum(wait(pid) != 0 for pid in pids)
+    for stage in (0, 1):
+
+        def start(name: str, settings: str, stage: int = stage) -> int:
+            run = f"runs/{name}"
+            words = (training(settings, images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
+            return fork(words, out, out / f"{name.replace('/', '-')}.log", *before)
+
+        failed += sum(map(bool, abreast((partial(start, *run) for run in job["runs"]), job["abreast"])))
     return failed
 
 

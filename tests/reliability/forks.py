@@ -11,7 +11,8 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -170,6 +171,17 @@ def wait(pid: int) -> int:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     raise TimeoutError(f"the process hangs: not done after {PATIENCE:.0f} s")
+
+
+def abreast(starts: Iterable[Callable[[], int]], jobs: int) -> list[int]:
+    """Start children (each call returns a process id), `jobs` at once; their exit statuses, in their order."""
+    running: deque[int] = deque()
+    statuses = []
+    for start in starts:
+        if len(running) == jobs:
+            statuses.append(wait(running.popleft()))
+        running.append(start())
+    return [*statuses, *map(wait, running)]
 
 
 def ended(pid: int) -> int | None:

@@ -2,22 +2,26 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.settings.schema import Settings
-from tests.reliability.forks import fork, training, wait
+from tests.reliability.forks import abreast, fork, training
 from tests.reliability.tally import Tally
 from tests.reliability.variants import write_settings
 
 KIND = "other numerics"
 
-CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("2 threads instead of 1", {"threads": 2}),
-    ("bfloat16 instead of float32", {"precision": "bfloat16"}),
-)
+HALF = ("bfloat16 instead of float32", {"precision": "bfloat16"})
+CHANGES: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "cpu": (("2 threads instead of 1", {"threads": 2}), HALF),
+    "cuda": (("the CPU instead of CUDA", {"device": "cpu"}), ("tf32 instead of float32", {"precision": "tf32"}), HALF),
+}
+"""By the device of the runs that they are held against."""
+
 COMPILED = ("torch.compile", {"compile": True})
 """Of one variant alone: it costs a minute."""
 
@@ -50,18 +54,25 @@ def distance(what: str, variant: str, one: Path, other: Path) -> Distance:
 
 
 def distances(
-    tally: Tally, variants: dict[str, Settings], first: Path, images: Path, folder: Path, compile: bool
+    tally: Tally, variants: dict[str, Settings], first: Path, images: Path, folder: Path, compile: bool, jobs: int
 ) -> list[Distance]:
-    """Train every variant in other arithmetic and compare it with the runs in `first`. `compile`: that, too."""
+    """Train every variant in other arithmetic, `jobs` at once, and compare it with the runs in `first`.
+
+    `compile`: that, too.
+    """
     folder.mkdir()
     found = []
-    plan = [(what, changes, name) for what, changes in CHANGES for name in variants]
+    device = next(iter(variants.values())).device
+    plan = [(what, changes, name) for what, changes in CHANGES[device] for name in variants]
     if compile and shutil.which("g++"):
         plan.append((*COMPILED, "base"))
-    for number, (what, changes, name) in enumerate(plan):
+
+    def start(number: int, changes: dict[str, Any], name: str) -> int:
         file = write_settings(folder, f"{number}", variants[name].model_copy(update=changes))
-        words = training(file, images, f"runs/{number}", 1e9)
-        status = wait(fork(words, folder, folder / f"{number}.log"))
+        return fork(training(file, images, f"runs/{number}", 1e9), folder, folder / f"{number}.log")
+
+    statuses = abreast((partial(start, n, changes, name) for n, (_, changes, name) in enumerate(plan)), jobs)
+    for number, ((what, _, name), status) in enumerate(zip(plan, statuses, strict=True)):
         try:
             found.append(
                 distance(what, name, first / "runs" / name / "losses.npy", folder / f"runs/{number}/losses.npy")

@@ -6,6 +6,7 @@ be looked at before it is trusted.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.data.pack import pack
 from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
-from tests.reliability.forks import fork_call, wait
+from tests.reliability.forks import abreast, fork_call
 from tests.reliability.table import REASONS, reason
 from tests.reliability.tally import Tally
 from tests.reliability.variants import ROOT
@@ -22,20 +23,20 @@ KIND = "operators"
 
 SMALL: dict[str, Any] = {
     "width": 0.25, "fc_width": 16, "local_width": 32, "epochs": 1, "batch": 8, "curve_images": 8, "crop_chunk": 1,
-    "classes": None, "device": "cpu", "workers": 0, "pretrained": "", "lr": 0.001, "bias_lr": 1.0, "momentum": 0.9,
+    "classes": None, "workers": 0, "pretrained": "", "lr": 0.001, "bias_lr": 1.0, "momentum": 0.9,
     "drop_factor": 0.1, "drops": [0.5], "patience": 5, "conv1_slow": 1.0, "conv1_freeze": 1.0, "colour_until": 1.0,
 }  # fmt: skip
 """What makes a run of any study short and like others: numbers of kernels and images, and rates, change no operator."""
 
 
-def studies() -> dict[str, Settings]:
-    """One variant for each set of settings that any declared study has, when it is made short."""
+def studies(device: str) -> dict[str, Settings]:
+    """One variant for each set of settings that any declared study has, when it is made short, on `device`."""
     found: dict[str, Settings] = {}
     for path in sorted(ROOT.glob("experiments/**/study.yaml")):
         study = load_study(path)
         for name, settings in study.variants.items():
             values = settings.model_dump()
-            given = {key: value for key, value in SMALL.items() if key in values}
+            given = {key: value for key, value in (SMALL | {"device": device}).items() if key in values}
             small = parse(Settings, values | _allowed(values, given), f"{path}: {name}")
             if small not in found.values():
                 found[f"{study.name}/{name}"] = small
@@ -73,29 +74,32 @@ def record(settings: Settings, images: Path, folder: Path) -> list[str]:
     return sorted(seen)
 
 
-def operators(tally: Tally, folder: Path, sample: bool) -> dict[str, str]:
-    """Run every variant of every study once; returns each operator that was seen and its reason."""
+def operators(tally: Tally, folder: Path, sample: bool, device: str, jobs: int) -> dict[str, str]:
+    """Run every variant of every study once, `jobs` at once; returns each operator that was seen and its reason."""
     folder.mkdir()
     seen: set[str] = set()
-    chosen = studies()
+    chosen = studies(device)
     if sample:
         chosen = {name: s for name, s in chosen.items() if name in ("components/base", "cifar10/base")}
     images: dict[int, Path] = {}
-    for number, (name, settings) in enumerate(chosen.items()):
-        size = {"small": 32, "medium": 128, "imagenet": 256}[settings.geometry]
-        if size not in images:
-            images[size] = folder / f"images-{size}"
-            pack(
-                DataSettings(source="synthetic", size=size, train_limit=40, validation=0.5, test_limit=10), images[size]
-            )
-        place = folder / str(number)
+    sizes = {"small": 32, "medium": 128, "imagenet": 256}
+    for geometry in {settings.geometry for settings in chosen.values()}:
+        size = sizes[geometry]
+        images[size] = folder / f"images-{size}"
+        pack(DataSettings(source="synthetic", size=size, train_limit=40, validation=0.5, test_limit=10), images[size])
+
+    def start(settings: Settings, place: Path) -> int:
         place.mkdir()
 
-        def go(settings: Settings = settings, size: int = size, place: Path = place) -> int:
-            (place / "seen.json").write_text(json.dumps(record(settings, images[size], place)))
+        def go() -> int:
+            (place / "seen.json").write_text(json.dumps(record(settings, images[sizes[settings.geometry]], place)))
             return 0
 
-        status = wait(fork_call(go, place, place / "log"))
+        return fork_call(go, place, place / "log")
+
+    places = {name: folder / str(number) for number, name in enumerate(chosen)}
+    statuses = abreast((partial(start, chosen[name], place) for name, place in places.items()), jobs)
+    for (name, place), status in zip(places.items(), statuses, strict=True):
         last = (place / "log").read_text().strip().splitlines()[-1:]
         tally.add(KIND, "a variant of any study runs with no warn-only", not status, f"{name}: {last}")
         if not status:
@@ -103,7 +107,7 @@ def operators(tally: Tally, folder: Path, sample: bool) -> dict[str, str]:
     for operator in sorted(seen):
         tally.add(KIND, "an operator has its reason", bool(reason(operator)), f"{operator}: look whether it is "
                   "deterministic on CUDA, and add it to tests/reliability/table.py")  # fmt: skip
-    if not sample:
+    if not sample and device == "cpu":
         for operator in sorted(set(REASONS) - {op.removesuffix(".default") for op in seen}):
             tally.add(KIND, "an operator has its reason", False, f"{operator}: no variant uses it; take it out")
     return {operator: reason(operator) for operator in sorted(seen)}

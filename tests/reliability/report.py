@@ -1,14 +1,16 @@
 """The report on all that was tried: reliability.md, and reliability.csv."""
 
 import csv
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from harness.files import write_csv, write_text
+from harness.files import write_csv, write_json, write_text
 from harness.provenance import machine, versions
+from tests.reliability.forks import fork_call, wait
 from tests.reliability.numerics import Distance
 from tests.reliability.tally import COLUMNS, Count, Tally
 
@@ -23,11 +25,15 @@ class Found:
 
 INTRODUCTION = """\
 What a run has to stand was done to it, and counted: each number here is of trials that were run, by
-`nox -s reliability`; a smaller sample runs in the tests. *Survived* means to the bit: the streams, losses, weights,
+{command}. *Survived* means to the bit: the streams, losses, weights,
 predictions and errors that it ends in are those of the run that nothing was done to. The variants are those of
 `experiments/study.yaml` and `experiments/claims-small/study.yaml` with all their settings but an eighth of the epochs
 and batches of 32, on some of the embedded images.
 """
+COMMAND = {
+    "cpu": "`nox -s reliability`; a smaller sample runs in the tests",
+    "cuda": "`nox -s reliability -- --device cuda`",
+}
 
 KINDS = {
     "determinism": "The same bits under other circumstances. Each is an interpreter of its own, in which every "
@@ -57,9 +63,30 @@ class Before:
     sections: dict[str, str]
 
 
-def read(folder: Path) -> Before | None:
+def files(folder: Path, device: str) -> tuple[Path, Path]:
+    """The table and the text in `folder`: each device has its own."""
+    name = "reliability" if device == "cpu" else f"reliability-{device}"
+    return folder / f"{name}.csv", folder / f"{name}.md"
+
+
+def here(device: str, folder: Path) -> str:
+    """Where the trials run, in words. Asked in a child: a process that has used CUDA cannot fork others that do."""
+    answer = folder / "here.json"
+
+    def ask() -> int:
+        write_json(answer, machine(torch.device(device), 1) | versions())
+        return 0
+
+    if wait(fork_call(ask, folder, folder / "here.log")):
+        raise RuntimeError(f"{device}: {(folder / 'here.log').read_text().strip()}")
+    made = json.loads(answer.read_text())
+    cuda = f"{made['device_name']}, CUDA {made['cuda']}, cuDNN {made['cudnn']}; " if device != "cpu" else ""
+    return f"{cuda}{made['cpu']}, {made['instructions']}, {made['os']}, Python {made['python']}, torch {made['torch']}"
+
+
+def read(folder: Path, device: str) -> Before | None:
     """The report in `folder`, of which some kinds are tried again; None where there is none."""
-    table, text = folder / "reliability.csv", folder / "reliability.md"
+    table, text = files(folder, device)
     if not table.exists() or not text.exists():
         return None
     tally = Tally()
@@ -72,29 +99,37 @@ def read(folder: Path) -> Before | None:
 
 
 def write(
-    folder: Path, tally: Tally, found: Found, seed: int, seconds: float, cpu: float, before: Before | None = None
+    folder: Path,
+    device: str,
+    tally: Tally,
+    found: Found,
+    seed: int,
+    seconds: float,
+    cpu: float,
+    made: str,
+    before: Before | None = None,
 ) -> None:
-    """Write reliability.md and reliability.csv into `folder`; `seconds` and `cpu`: how long all of it took.
+    """Write a device's report and its table into `folder`; `seconds` and `cpu`: how long all of it took.
 
-    `before`: a report in which the kinds of `tally` are replaced, and the others stay.
+    `made`: where, from `here`. `before`: a report in which the kinds of `tally` are replaced, and the others stay.
     """
+    table, text = files(folder, device)
     again = list(dict.fromkeys(kind for kind, _ in tally.counts))
     tally = tally.over(before.tally) if before else tally
     rows = tally.rows()
-    write_csv(folder / "reliability.csv", rows, COLUMNS)
-    where, made = machine(torch.device("cpu"), 1), versions()
+    write_csv(table, rows, COLUMNS)
     bad = sum(count.tried for (kind, what), count in tally.counts.items() if kind == "fuzzing" and "valid" not in what)
     lines = [
-        "# Reliability",
+        "# Reliability" if device == "cpu" else "# Reliability on a GPU",
         "",
-        INTRODUCTION,
+        INTRODUCTION.format(command=COMMAND[device]),
         f"{sum(count.tried for count in tally.counts.values()):,} trials, {tally.lost} lost: "
         f"{tally.tried('kill -9') + tally.tried('kill -9 in other stages'):,} times `kill -9`, "
         f"{tally.tried('full disk'):,} full disks, {tally.tried('damaged checkpoint'):,} damaged checkpoints, "
         f"{bad:,} bad inputs.",
         "",
-        f"{where['cpu']}, {where['instructions']}, {where['os']}, Python {made['python']}, torch {made['torch']}; "
-        f"{seconds / 60:.0f} minutes, of one core's time {cpu / 60:.0f}; moments and damages drawn with seed {seed}.",
+        f"{made}; {seconds / 60:.0f} minutes, of one core's time {cpu / 60:.0f}; moments and damages drawn with seed "
+        f"{seed}.",
     ]
     if before:
         lines[-1] = f"{before.made} Again since, in {seconds / 60:.1f} minutes: {', '.join(again)}."
@@ -111,8 +146,8 @@ def write(
         if kind == "other numerics":
             lines += _distances(found.distances)
         if kind == "operators":
-            lines += _operators(found.operators)
-    write_text(folder / "reliability.md", "\n".join(lines) + "\n")
+            lines += _operators(found.operators, device)
+    write_text(text, "\n".join(lines) + "\n")
 
 
 def _cell(value: object) -> str:
@@ -142,7 +177,7 @@ def _distance(d: Distance) -> str:
     return "none" if d.first is None else f"{d.largest:.1e} (step {d.first})"
 
 
-def _operators(operators: dict[str, str]) -> list[str]:
+def _operators(operators: dict[str, str], device: str) -> list[str]:
     """Operators by the reason for which they are deterministic on CUDA."""
     by: dict[str, list[str]] = defaultdict(list)
     for operator, why in operators.items():
@@ -151,7 +186,8 @@ def _operators(operators: dict[str, str]) -> list[str]:
         "",
         "Why each is deterministic on a CUDA device: torch raises for those that it knows to be not "
         "(`torch.use_deterministic_algorithms(True)`, no warn-only); the tests marked `gpu` run them there twice and "
-        "compare the bits. These names were recorded on the CPU, forward, backward, update and evaluation:",
+        f"compare the bits. These names were recorded on {'the CPU' if device == 'cpu' else 'CUDA'}, forward, "
+        "backward, update and evaluation:",
         "",
         "| why | operators |",
         "|:--|:--|",

@@ -25,13 +25,13 @@ BATCH = 32
 SAMPLE = ("base", "no-dropout")
 
 
-def declared(sample: bool = False) -> dict[str, Settings]:
-    """Variants of the studies by name, each once, cut down."""
+def declared(sample: bool = False, device: str = "cpu") -> dict[str, Settings]:
+    """Variants of the studies by name, each once, cut down, on `device`."""
     found: dict[str, Settings] = {}
     for path in STUDIES:
         study = load_study(ROOT / path)
         for name, settings in study.variants.items():
-            small = cut_down(settings)
+            small = cut_down(settings, device=device)
             key = name if found.get(name, small) == small else f"{study.name}/{name}"
             if small not in found.values():
                 found[key] = small
@@ -39,7 +39,7 @@ def declared(sample: bool = False) -> dict[str, Settings]:
 
 
 def cut_down(settings: Settings, **changes: Any) -> Settings:
-    """A variant with an eighth of its epochs, in small batches, on the CPU."""
+    """A variant with an eighth of its epochs, in small batches, on the CPU unless `changes` name another device."""
     epochs = max(2, settings.epochs // SHORTER)
     values = settings.model_dump() | {"epochs": epochs, "batch": BATCH, "device": "cpu"} | changes
     return parse(Settings, values, "variant")
