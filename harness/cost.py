@@ -1,4 +1,4 @@
-"""What a study costs before it runs: multiply-accumulates, hours on a GPU, disk. Nothing is measured here."""
+"""What a study costs before it runs: multiply-accumulates, hours on a GPU, disk."""
 
 from harness.data.packed import Packed
 from harness.net.describe import describe
@@ -11,9 +11,9 @@ from harness.settings.study import Study
 PASSES = 3
 """A training step takes about three forward passes: its own, and two products a layer backward."""
 
-GPU_RATE = 10e12
-"""Multiply-accumulates a second that the hours on one GPU assume, not measured: 20 of the 67 TFLOP/s that an H100 has
-at most in float32. `harness doctor` measures a rate on the machine itself, for `--rate`."""
+GPU_RATE = 11.6e12
+"""Multiply-accumulates a second on one GPU: the paper's net in float32 on an H200, of which `harness doctor imagenet`
+measured 5,350 images/s. `harness doctor` measures the machine it runs on, for `--rate`."""
 
 
 def known_images(study: Study) -> tuple[int | None, int, int | None]:
@@ -49,5 +49,5 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
         seconds = work / nets[study.baseline]["macs"] / rate
         return [*lines, f"time: about {clock(seconds)} at {rate:g} images/s of the baseline, evaluation not counted"]
     # A small net does not fill a GPU: its steps wait for their launches.
-    said = f"on one GPU at an assumed {GPU_RATE:.0e} MACs/s, evaluation not counted"
+    said = f"on one GPU at {GPU_RATE:.1e} MACs/s (the paper's net on an H200), evaluation not counted"
     return [*lines, f"time: at least {clock(PASSES * work / GPU_RATE)} {said}"]

@@ -44,8 +44,9 @@ def test_the_study_that_it_writes_out_is_one_beside_the_default_study(tmp_path: 
     assert study.published == {"no-lrn": default.published["no-lrn"]}
 
 
-def test_the_trials_that_it_counts_are_those_of_the_report() -> None:
-    with (ROOT / "reports/reliability.csv").open(newline="") as file:
+@pytest.mark.parametrize("table", ["reliability", "reliability-cuda"])
+def test_the_trials_that_it_counts_are_those_of_the_reports(table: str) -> None:
+    with (ROOT / f"reports/{table}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(row["lost"] == "0" for row in rows)
-    assert f"{sum(int(row['tried']) for row in rows):,} trials" in (ROOT / "README.md").read_text()
+    assert f"{sum(int(row['tried']) for row in rows):,} trials" in README

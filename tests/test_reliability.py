@@ -98,3 +98,18 @@ def test_the_report_in_the_repository_counts_what_is_asked_and_lost_nothing() ->
         "in the middle of a step", "in the middle of a checkpoint", "in the middle of a validation",
         "in the middle of an evaluation", "just before the last rename", "just after the last rename",
     } <= places  # fmt: skip
+
+
+def test_the_report_on_a_gpu_has_every_variant_in_every_circumstance() -> None:
+    from tests.reliability.determinism import OTHERS
+    from tests.reliability.operators import studies
+    from tests.reliability.variants import declared
+
+    with (ROOT / "reports/reliability-cuda.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tried = {(row["kind"], row["what"]): int(row["tried"]) for row in rows}
+    assert all(int(row["lost"]) == 0 for row in rows)
+    again = [row["what"] for row in rows if row["kind"] == "determinism"]
+    assert {one.what for one in OTHERS if one.abreast == 1} <= set(again)
+    assert all(tried["determinism", what] == len(declared()) for what in again)
+    assert tried["operators", "a variant of any study runs with no warn-only"] == len(studies("cuda"))
