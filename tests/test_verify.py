@@ -29,6 +29,7 @@ from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
 from harness.verify.environment import differences, environment, read_environment
 from harness.verify.records import Record, hash_losses, read_record
+from harness.verify.rerun import INSTRUCTIONS
 from harness.verify.rows import targets
 from harness.verify.verify import content_hash, lines, verify
 
@@ -177,6 +178,34 @@ def test_a_row_comes_out_as_recorded_from_its_commit_though_the_code_has_moved_o
     assert found["machine"]["threads"] == 1
     assert found["versions"]["torch"]
     assert stored(project, "base-1")["verified"]
+
+
+def test_a_run_of_a_processor_with_narrower_instructions_is_made_again_with_those(
+    project: Path, check: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = stored_weights(project)
+    for name in ("runs/tiny/base-0", "reports/tiny/cells/base-0"):
+        shutil.rmtree(project / name)
+    for name, level in INSTRUCTIONS["DEFAULT"].items():
+        monkeypatch.setenv(name, level)
+    call(project, sys.executable, "-c", RUN_ALL.replace('!= "no-lrn-1"', '== "base-0"'))
+    for name in INSTRUCTIONS["DEFAULT"]:
+        monkeypatch.delenv(name)
+    assert stored_weights(project) != native, "other instructions, other bits"
+    agreed, said = check()
+    assert agreed, said
+    assert stored(project)["machine"]["instructions"] == "DEFAULT"
+    # Who asks for others gets them, and is told of it.
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    agreed, said = check(steps=4)
+    assert not agreed
+    assert "likely cause: instructions DEFAULT -> AVX2" in said
+
+
+def stored_weights(project: Path) -> str:
+    record = json.loads((project / "reports/tiny/cells/base-0/provenance.json").read_text())
+    return str(record["hashes"]["weights"])
 
 
 def test_the_report_shows_what_was_verified_of_which_record(project: Path, check: Verify) -> None:

@@ -24,8 +24,8 @@ ENVIRONMENT = (
     ("instructions", "machine"), ("torch", "versions"), ("numpy", "versions"), ("cuda", "versions"),
     ("cudnn", "versions"), ("driver", "versions"), ("python", "versions"), ("os", "machine"),
 )  # fmt: skip
-DRAWS = ("torch", "numpy")
-"""Versions on which random numbers depend."""
+DRAWS = ("torch", "numpy", "instructions")
+"""What random numbers depend on: torch draws normal numbers by other operations where there is no AVX2."""
 
 
 @dataclass(frozen=True)

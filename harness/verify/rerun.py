@@ -21,6 +21,16 @@ from harness.verify.records import Record, read_record
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
 
+INSTRUCTIONS = {
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "DEFAULT": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+}
+"""By the instructions that a run's record names: what has torch, oneDNN and MKL compute with no wider ones.
+
+Wider ones add up in another order, so that a processor with AVX-512 gives other bits than one without; held to AVX2 it
+gives the same. Each library documents its own variable.
+"""
+
 
 @dataclass
 class Rerunner:
@@ -48,15 +58,26 @@ class Rerunner:
         if steps is not None:
             unit = "epoch" if record.losses is None else "step"
             words = (settings, data, str(steps), unit, str(len(record.history)))
-            return self._first(key, code, words, place / "found.json")
+            return self._first(key, record, code, words, place / "found.json")
         module = ("-m", "harness")
         run, results = place / "run", place / "results"
         seed = str(record.seed)
         self._call(
-            key, code, *module, "train", os.path.relpath(settings, code), "--seed", seed, "--out", run, "--data", data
+            key,
+            record,
+            code,
+            *module,
+            "train",
+            os.path.relpath(settings, code),
+            "--seed",
+            seed,
+            "--out",
+            run,
+            "--data",
+            data,
         )
         if record.metrics:
-            self._call(key, code, *module, "eval", run, results, "--data", data)
+            self._call(key, record, code, *module, "eval", run, results, "--data", data)
         found = read_record(results if record.metrics else run)
         return Made(
             True,
@@ -71,9 +92,9 @@ class Rerunner:
             found.losses,
         )
 
-    def _first(self, key: str, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
+    def _first(self, key: str, record: Record, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
         # -P: the folder of the program holds modules of the present code, which must not be found first.
-        self._call(key, code, "-P", FIRST_EPOCHS, *words, out)
+        self._call(key, record, code, "-P", FIRST_EPOCHS, *words, out)
         found: dict[str, Any] = read_json(out)
         losses = found["losses"]
         return Made(
@@ -111,11 +132,15 @@ class Rerunner:
             )
         return path / inside.strip()
 
-    def _call(self, key: str, code: Path, *words: str | Path) -> None:
-        """Run this environment's Python on the code in `code`. Raises `UserError` with its last line when it fails."""
+    def _call(self, key: str, record: Record, code: Path, *words: str | Path) -> None:
+        """Run this environment's Python on the code in `code`, with the instructions that the record names.
+
+        Variables that the user has set stay as they are. Raises `UserError` with its last line when it fails.
+        """
+        narrow = INSTRUCTIONS.get(str(record.provenance.machine.get("instructions")), {})
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
         # What an interrupted run saves goes there too, and so not into the repository.
-        env = {**kept, "PYTHONPATH": str(code), "DVC_ROOT": str(self.folder)}
+        env = {**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(self.folder)}
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt

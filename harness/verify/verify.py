@@ -70,8 +70,9 @@ def verify(
 def _images(study: Study, root: Path) -> Packed:
     """The packed images, made where they are not there. Raises `UserError` when their bytes are not their hash's."""
     folder = root / study.packed
-    if not folder.exists():
-        pack(study.data, folder)
+    with _lock(root, study):  # another verification may be packing them
+        if not folder.exists():
+            pack(study.data, folder)
     packed = Packed.open(folder)
     if content_hash(packed) != packed.manifest.hash:
         raise UserError(f"{study.packed}: damaged: its bytes are not those of its manifest; run: dvc repro -f data")
