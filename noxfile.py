@@ -59,3 +59,13 @@ def reliability(session: nox.Session) -> None:
     """Kills, full disks, other circumstances and bad input at full size; writes reports/reliability.md and .csv."""
     install(session)
     run(session, "tests.reliability", *session.posargs)
+
+
+@nox.session
+def reports(session: nox.Session) -> None:
+    """Make every committed report again by the present code, and train what its pictures need and is not there."""
+    install(session)
+    for lock in [Path("dvc.lock"), *sorted(Path("experiments").glob("*/dvc.lock"))]:
+        pipeline = str(lock.with_suffix(".yaml"))
+        run(session, "dvc", "repro", f"{pipeline}:gallery")
+        run(session, "dvc", "repro", "--allow-missing", pipeline)
