@@ -22,10 +22,20 @@ from harness.verify.records import Record, read_record
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
 
 INSTRUCTIONS = {
-    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "DEFAULT": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+    "AVX2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+    "DEFAULT": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    },
 }
-"""By the instructions that a run's record names: what has torch, oneDNN and MKL compute with no wider ones.
+"""By the instructions that a run's record names: what has torch, oneDNN, MKL and numpy compute with no wider ones.
 
 Wider ones add up in another order, so that a processor with AVX-512 gives other bits than one without; held to AVX2 it
 gives the same. Each library documents its own variable.
