@@ -33,6 +33,12 @@ def install(session: nox.Session) -> None:
 
 
 @nox.session
+def setup(session: nox.Session) -> None:
+    """Install the project and what its tests need, and no more."""
+    install(session)
+
+
+@nox.session
 def study(session: nox.Session) -> None:
     """Run the default study to its report; options go to `harness run` (as: nox -s study -- -j 4)."""
     install(session)

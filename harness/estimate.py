@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.cost import known_images
+from harness.data.packed import Packed
 from harness.grammar import product
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
@@ -15,6 +16,13 @@ from harness.settings.study import Study
 
 STEPS = 4
 """Steps that are timed, after one that is not."""
+
+EVALUATION = 11 / 3
+"""Training images that evaluating a test image costs as much as: ten crops, and the thinned nets' common part; a
+forward pass is a third of a step."""
+
+BESIDE = 15.0
+"""Seconds of a cell beside both: torch is started twice and DVC records two stages (default study, two cores)."""
 
 
 def outlook(study: Study, jobs: int) -> list[str]:
@@ -31,12 +39,21 @@ def outlook(study: Study, jobs: int) -> list[str]:
     if images is None:
         return [head, where, "time: known once the images are packed"]
     rate = images_per_second(base, channels, classes or 1000, numerics)
-    seconds = sum(s.epochs for s in study.variants.values()) * len(study.seeds) * images / rate
+    seen = sum(s.epochs for s in study.variants.values()) * images + len(study.variants) * EVALUATION * _tested(study)
+    cells = len(study.cells) + study.is_default
+    seconds = (seen * cells / len(study.variants) / rate) + BESIDE * cells
     return [
         head,
         where,
-        f"time: at least {clock(seconds / jobs)} if nothing is done yet, at {rate:.0f} images/s a cell",
+        f"time: at least {clock(seconds / min(jobs, cells))} if nothing is done yet, at {rate:.0f} images/s a cell",
     ]
+
+
+def _tested(study: Study) -> int:
+    """Test images, as far as they are known."""
+    if (study.packed / "manifest.json").exists():
+        return Packed.open(study.packed).manifest.counts["test"]
+    return study.data.test_limit or 0
 
 
 def images_per_second(settings: Settings, channels: int, classes: int, numerics: Numerics) -> float:

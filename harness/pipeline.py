@@ -63,6 +63,8 @@ def pipeline_text(study: Study) -> str:
     deps:
       - data/{name}
 {_listed(f"runs/{name}/{key}" for key in ensembled)}      - harness/ensemble.py
+      - harness/features.py
+      - harness/predictions.py
       - harness/net/predict.py
     outs:
       - reports/{name}/ensembles.json: {{cache: false}}
@@ -145,6 +147,8 @@ stages:
       - reports/{name}/gallery
 {f"      - reports/{name}/ensembles.json{chr(10)}" if ensembled else ""}{claims}      - harness/statistics
       - harness/report
+      - harness/predictions.py
+      - harness/grammar.py
       - harness/style.py
     params:
       - {file}:
@@ -154,11 +158,11 @@ stages:
   publish:
     wdir: ../..
     desc: bring the runs and the report to MLflow
-    cmd: python -m harness publish {file} --mark build/{name}-published
+    cmd: python -m harness publish {file} --mark {study.published_mark.as_posix()}
     deps:
       - reports/{name}.md
       - harness/tracking
-    outs: [build/{name}-published]
+    outs: [{study.published_mark.as_posix()}]
 """
 
 

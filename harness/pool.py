@@ -12,12 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+import psutil
+
 from harness.errors import UserError
+from harness.files import read_yaml, write_bytes
 from harness.progress import progress, say
 from harness.settings.study import Cell, Study
 
@@ -26,6 +30,9 @@ STAGES = ("train", "eval", "train-candidate", "eval-candidate")
 """What runs in parallel: a cell's training, then its evaluation. The rest is for a plain `dvc repro`."""
 
 CANDIDATE = "candidate"
+
+MISTAKE = "harness: "
+"""How the line begins in which a command says what its user's mistake is."""
 
 ROOT = Path("dvc.yaml")
 
@@ -76,10 +83,60 @@ def upstream(pipeline: Path = ROOT) -> list[str]:
     return sorted(stage for stage in stages if cell_of(stage) is None)
 
 
-def waiting(pipeline: Path = ROOT) -> set[str]:
-    """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them."""
+def waiting(pipeline: Path = ROOT, allow_missing: bool = False) -> set[str]:
+    """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them.
+
+    `allow_missing`: what is recorded and merely not here, as the runs in a clone, counts as up to date.
+    """
     found = json.loads(dvc("status", "--json", *_targets(pipeline)))
-    return {cell for stage in found if (cell := cell_of(stage)) is not None}
+    return {
+        cell
+        for stage, changes in found.items()
+        if (cell := cell_of(stage)) is not None and not (allow_missing and _only_missing(changes))
+    }
+
+
+MISSING = ("deleted", "not in cache")
+"""DVC's words for a file that its record has and the disk has not."""
+
+
+def _only_missing(changes: Sequence[Any]) -> bool:
+    """Whether nothing of a stage has changed but that recorded files are not here, as `dvc status` tells it."""
+    states = [
+        state
+        for change in changes
+        for files in (change.values() if isinstance(change, dict) else [change])
+        for state in (files.values() if isinstance(files, dict) else [files])
+    ]
+    return all(state in MISSING for state in states)
+
+
+def keep_lock(pipeline: Path = ROOT) -> None:
+    """Guard what DVC has recorded of a pipeline: a sound dvc.lock is copied, a damaged one replaced by its copy.
+
+    DVC writes the file in place, so whatever kills it can leave a part, and every DVC command then fails.
+    Raises `UserError` for a damaged one without a copy.
+    """
+    lock = pipeline.with_suffix(".lock")
+    copy = LOGS / ("dvc.lock" if pipeline == ROOT else f"{pipeline.parent.name}-dvc.lock")
+    if not lock.exists():
+        return
+    content = lock.read_bytes()
+    if _sound(lock, content):
+        write_bytes(copy, content)
+    elif copy.exists():
+        write_bytes(lock, copy.read_bytes())
+        say(f"{lock}: damaged, as by a kill while DVC wrote it; its last sound copy took its place")
+    else:
+        raise UserError(f"{lock}: damaged, as by a kill while DVC wrote it; run: git checkout -- {lock}")
+
+
+def _sound(lock: Path, content: bytes) -> bool:
+    try:
+        found = read_yaml(lock)
+    except UserError:
+        return False
+    return content.endswith(b"\n") and isinstance(found, dict) and "stages" in found
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
@@ -113,13 +170,22 @@ class _Running:
     process: subprocess.Popen[Any]
     log: IO[str]
     begin: float
+    stopped: set[int] = field(default_factory=set)
+
+    def stop_trainer(self) -> None:
+        """Tell the harness below DVC to save and leave, once each process; DVC itself goes on and keeps its record."""
+        with suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                if child.pid not in self.stopped and "harness" in child.cmdline():
+                    self.stopped.add(child.pid)
+                    child.send_signal(signal.SIGTERM)
 
 
 def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT) -> list[str]:
     """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
 
     Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
-    SIGTERM, once every trainer has saved its state and left.
+    SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     free: list[str | None] = [None] * jobs
@@ -130,9 +196,6 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
 
     def stop(number: int, frame: FrameType | None) -> None:
         told.append(number)
-        for one in running:
-            # The whole group: DVC ignores the signal while its command runs, the trainer saves and leaves.
-            os.killpg(one.process.pid, signal.SIGTERM)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -141,13 +204,17 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
                 while todo and free and not told:
                     running.append(_start(todo.pop(0), free.pop(0), pipeline))
                 time.sleep(0.1)
+                if told:
+                    for one in running:
+                        one.stop_trainer()
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
                     free.append(one.gpu)
-                    how = _end(one)
+                    how = _end(one, bool(told))
                     if how == "FAILED":
                         failed.append(one.cell)
-                    advance(1, f"{how} {one.cell} in {time.monotonic() - one.begin:.0f} s")
+                    if how != "stopped":
+                        advance(1, f"{how} {one.cell} in {time.monotonic() - one.begin:.0f} s")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -174,9 +241,16 @@ def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
     return _Running(cell, gpu, process, log, time.monotonic())
 
 
-def _end(one: _Running) -> str:
+def _end(one: _Running, told: bool) -> str:
     one.log.close()
+    text = Path(one.log.name).read_text(encoding="utf-8", errors="replace")
     if one.process.returncode:
-        say(f"FAILED {one.cell}: see {one.log.name}")
+        if told:
+            say(f"stopped {one.cell}")
+            return "stopped"
+        # The harness says in one line what is wrong; without one, the log has to tell.
+        mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
+        why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
+        say(f"FAILED {one.cell}: {why}see {one.log.name}")
         return "FAILED"
-    return "cached" if "is cached" in Path(one.log.name).read_text(encoding="utf-8") else "ran"
+    return "cached" if "is cached" in text else "ran"

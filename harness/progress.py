@@ -68,7 +68,12 @@ def _bar(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 40 s, 12 min or 3.5 h."""
+    """Seconds as 40 s, 12 min, 3.5 h, 12 days or 14 years."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    days = seconds / 86400
+    if days < 4:
+        return f"{seconds / 3600:.1f} h"
+    return f"{days:.0f} days" if days < 730 else f"{days / 365.25:,.0f} years"

@@ -131,6 +131,20 @@ def test_a_candidate_that_cannot_run_is_refused_by_check(
     refused(harness("check", cwd=project(tmp_path, candidate=candidate)), *parts)
 
 
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (["run", "--nope"], ["No such option: --nope", "see: harness run --help"]),
+        (["train", "params.yaml", "--out", "x"], ["Missing option '--seed'", "see: harness train --help"]),
+        (["run", "-j", "0"], ["'--jobs'", "greater than or equal to 1"]),
+        (["rum"], ["No such command 'rum'"]),
+        (["doctor", "nothing"], ["nothing: no study of that name"]),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_line(tmp_path: Path, command: list[str], parts: list[str]) -> None:
+    refused(harness(*command, cwd=project(tmp_path)), *parts)
+
+
 def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     refused(harness("check", cwd=tmp_path), "experiments/study.yaml: no such file")
     project(tmp_path)

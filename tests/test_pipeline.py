@@ -278,6 +278,9 @@ def test_cells_in_parallel_go_on_when_stopped_give_the_same_results_and_leave_no
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130, out
+    assert out.rstrip().endswith("harness: stopped; the same command goes on")
+    assert "stopped long-0" in out
+    assert "FAILED" not in out
     assert "3 variants x 1 seed = 3 cells" in out
     assert list((folder / ".checkpoints").glob("long-0-*/*.json")), "the trainer saved its state"
 

@@ -104,8 +104,12 @@ def test_doctor_says_how_many_cells_are_done(tmp_path: Path, monkeypatch: pytest
     make_results(study, tmp_path)
     shutil.rmtree(tmp_path / study.cells[0].results)
     monkeypatch.chdir(tmp_path)
-    last = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()[-1]
-    assert last == f"done: {len(study.cells) - 1} of {len(study.cells)} cells have their results"
+    done = f"done: {len(study.cells) - 1} of {len(study.cells)} cells have their results"
+    lack = ", and 0 their runs here: `harness run` makes the others again, --allow-missing not"
+    assert CliRunner().invoke(app, ["doctor"]).stdout.splitlines()[-1] == done + lack
+    for cell in study.cells:
+        (tmp_path / "runs" / study.name / cell.key).mkdir(parents=True)
+    assert CliRunner().invoke(app, ["doctor"]).stdout.splitlines()[-1] == done
 
 
 def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:

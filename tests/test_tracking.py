@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from fake_study import diverge, make_results, make_run, make_study
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.errors import UserError
 from harness.report.cells import read_results
 from harness.report.looks import standing
@@ -440,6 +442,19 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
     assert not any("hunter2" in file.read_text(errors="replace") for file in root.rglob("*") if file.is_file())
     assert not (root / "mlflow.db").exists()
     assert "report/pair.md" in {a.path for a in client.list_artifacts(published.execution, "report")}
+
+
+def test_the_stage_s_mark_says_whether_it_was_published(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(with_candidate_file(made))
+    words = ["publish", made[0].path.as_posix(), "--mark", str(tmp_path / "mark")]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "mark").read_text() == "not published\n"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "mark").read_text() == "published\n"
 
 
 def test_a_password_is_never_shown() -> None:

@@ -143,6 +143,17 @@ def test_a_run_that_diverges_stops_and_is_recorded(run: Any, packed: Path, tmp_p
     assert metrics == {"status": "diverged", "diverged_epoch": record["diverged_epoch"]}
 
 
+def test_a_run_that_diverges_in_its_last_update_is_recorded(run: Any, packed: Path, tmp_path: Path) -> None:
+    folder = run("late", tiny(epochs=1, batch=packed_count(packed), lr=1e30))
+    record = json.loads((folder / "provenance.json").read_text())
+    assert (record["status"], record["diverged_epoch"], record["steps"]) == ("diverged", 1, 1)
+    assert evaluate(folder, packed, tmp_path / "results") == {"status": "diverged", "diverged_epoch": 1}
+
+
+def packed_count(packed: Path) -> int:
+    return int(json.loads((packed / "manifest.json").read_text())["counts"]["train"])
+
+
 def command(packed: Path, out: Path, settings: Path) -> list[str]:
     return [
         sys.executable, "-m", "harness", "train", f"{settings}:variants.base", "--seed", "0", "--out", str(out),

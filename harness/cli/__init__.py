@@ -1,6 +1,9 @@
 """The command line: it parses, calls and prints. Everything heavy is imported where it is needed."""
 
 import sys
+from typing import Any
+
+import typer
 
 from harness.cli import proofs, stages, studies
 from harness.cli.app import app
@@ -8,14 +11,40 @@ from harness.errors import UserError
 
 __all__ = ["app", "main", "proofs", "stages", "studies"]
 
+STOPPED = 130
+"""Exit status after Ctrl-C, by the shell's custom."""
+
+
+# Typer carries click's classes with it; this is the one that its own errors are made from.
+Mistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 
 def main() -> None:
     """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
+    status: Any = 0
     try:
-        app()
+        status = app(standalone_mode=False, prog_name="harness")
     except UserError as error:
         print(f"harness: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
     except KeyboardInterrupt:
-        print("harness: stopped", file=sys.stderr)
-        sys.exit(130)
+        status = STOPPED
+    except Exception as error:
+        if not isinstance(error, Mistake):
+            raise
+        status = _told(error)
+    if status == STOPPED:
+        print("harness: stopped; the same command goes on", file=sys.stderr)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _told(mistake: Any) -> int:
+    """One line on a mistake in the command's words; without any words, its help."""
+    if type(mistake).__name__ == "NoArgsIsHelpError":
+        mistake.show()
+    else:
+        command = mistake.ctx.command_path if getattr(mistake, "ctx", None) else "harness"
+        print(
+            f"harness: {' '.join(mistake.format_message().split()).rstrip('.')}; see: {command} --help", file=sys.stderr
+        )
+    return 2

@@ -13,6 +13,9 @@ from harness.errors import UserError
 
 PANEL = "Stages of the pipeline"
 
+NOT_PUBLISHED = "not published\n"
+"""In the stage's mark while the tracking server is down, which fails no pipeline; `harness run` then tries again."""
+
 
 @app.command(rich_help_panel=PANEL)
 def check(study: StudyFile = STUDY) -> None:
@@ -175,7 +178,7 @@ def report(
 
 @app.command(rich_help_panel=PANEL)
 def publish(
-    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says: published.")] = None
+    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says whether it is.")] = None
 ) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
     from harness.files import write_text
@@ -183,6 +186,7 @@ def publish(
     from harness.tracking.publish import publish as publish_study
 
     checked = load_study(study)
-    print(publish_study(checked, candidate(checked), Path(".")))
+    published = publish_study(checked, candidate(checked), Path("."))
+    print(published)
     if mark:
-        write_text(mark, "published\n")
+        write_text(mark, NOT_PUBLISHED if published.down else "published\n")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import STUDY, STUDY_HELP, RequireClean, StudyFile, app, candidate, find_study
-from harness.cli.stages import check, report
+from harness.cli.stages import NOT_PUBLISHED, check, report
 from harness.errors import UserError
 from harness.grammar import counted
 
@@ -24,6 +24,10 @@ def run(
     gpus: Annotated[
         str, typer.Option(help="GPUs to share out, one a cell, as 0,1; by default every cell sees all.")
     ] = "",
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Leave out runs that are recorded and merely not here, as in a clone."),
+    ] = False,
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
@@ -41,8 +45,9 @@ def run(
     doctor(study, count)
     checked = load_study(study)
     pipeline = checked.pipeline
+    pool.keep_lock(pipeline)
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
-    cells = pool.seed_by_seed(pool.waiting(pipeline), checked)
+    cells = pool.seed_by_seed(pool.waiting(pipeline, allow_missing), checked)
     say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")
     failed = pool.run_cells(cells, count, named, pipeline) if cells else []
     if failed:
@@ -52,7 +57,13 @@ def run(
             f"run: {len(failed)} of {len(cells)} cells failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, pipeline)})" for f in failed)
         )
-    pool.dvc("repro", pipeline.as_posix(), show=True)
+    mark = checked.published_mark
+    late = mark.exists() and mark.read_text(encoding="utf-8") == NOT_PUBLISHED
+    pool.dvc("repro", *(["--allow-missing"] if allow_missing else []), pipeline.as_posix(), show=True)
+    if late and mark.read_text(encoding="utf-8") == NOT_PUBLISHED:
+        # DVC holds the stage to be up to date, since nothing that it depends on has changed.
+        pool.dvc("repro", "-f", "-s", pool.address("publish", pipeline), show=True)
+    pool.keep_lock(pipeline)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -69,7 +80,13 @@ def doctor(
         print(line)
     results = read_results(checked, None, Path("."))
     done = sum(cell.status in ("finished", "diverged") for cell in results.cells)
-    print(f"done: {done} of {len(results.cells)} cells have their results")
+    here = sum((Path("runs") / checked.name / cell.key).is_dir() for cell in checked.cells)
+    lack = (
+        ""
+        if here >= done
+        else f", and {here} their runs here: `harness run` makes the others again, --allow-missing not"
+    )
+    print(f"done: {done} of {len(results.cells)} cells have their results{lack}")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -181,6 +181,11 @@ class Study:
         return Path("data") / self.name
 
     @property
+    def published_mark(self) -> Path:
+        """The file that says whether the study's runs are in MLflow, relative to the repository."""
+        return Path("build") / ("published" if self.is_default else f"{self.name}-published")
+
+    @property
     def candidate_results(self) -> Path:
         return self.folder / "candidate"
 

@@ -1,6 +1,7 @@
 """One run from start to finish: lock, train or go on, and leave the run's folder."""
 
 import contextlib
+import math
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -92,6 +93,9 @@ def train(
         watch.start(trainer)
         source = provenance.source()
         done = trainer.run()
+        # The last update can be the one that blows up: no step's loss comes after it, only the validation's.
+        if done.diverged_epoch is None and not math.isfinite(done.history[-1]["validation_loss"]):
+            done.diverged_epoch = done.history[-1]["epoch"]
         write_run(folder, config, trainer, _provenance(config, trainer, machine, source, command))
         checkpoints.clear()
     say(f"{out}: {_ending(done)}")

@@ -1,0 +1,107 @@
+"""Cells in parallel: told to stop, DVC keeps its record; a damaged record is not the end; a clone runs what is new."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import pool
+from harness.errors import UserError
+
+LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"
+
+LIKE_DVC = """
+import subprocess, sys, time
+done = subprocess.run([sys.executable, "-c", "import time; time.sleep(60)", "harness"])
+with open("record", "w") as file:
+    for part in range(10):
+        file.write(f"{part}\\n")
+        file.flush()
+        time.sleep(0.05)
+sys.exit(done.returncode != 0)
+"""
+"""Starts a trainer, waits for it, and then writes its record bit by bit; a signal of its own would end it."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+        log = pool.log_of(cell, pipeline).open("w")
+        process = subprocess.Popen([sys.executable, "-c", LIKE_DVC], stdout=log, start_new_session=True)
+        return pool._Running(cell, gpu, process, log, time.monotonic())
+
+    monkeypatch.setattr(pool, "_start", start)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run_cells(["base-0", "base-1"], 1, [])
+    assert time.monotonic() - begin < 30
+    assert Path("record").read_text().split() == [str(part) for part in range(10)]
+    said = capsys.readouterr().out
+    assert "stopped base-0" in said
+    assert "FAILED" not in said
+    assert not pool.log_of("base-1").exists()
+
+
+def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+        log = pool.log_of(cell, pipeline).open("w")
+        words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
+        process = subprocess.Popen([sys.executable, "-c", words], stdout=log, start_new_session=True)
+        return pool._Running(cell, gpu, process, log, time.monotonic())
+
+    monkeypatch.setattr(pool, "_start", start)
+    assert pool.run_cells(["base-0"], 1, []) == ["base-0"]
+    assert "FAILED base-0: batch: got 5000; allowed: at most 86; see " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("left", ["", LOCK[:20], LOCK[:-9], "schema: '2.0'\n", "nonsense: [\n"])
+def test_half_a_record_is_replaced_by_its_last_sound_copy(left: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Path("dvc.lock")
+    lock.write_text(LOCK)
+    pool.keep_lock()
+    assert lock.read_text() == LOCK
+    lock.write_text(left)
+    pool.keep_lock()
+    assert lock.read_text() == LOCK
+    assert "dvc.lock: damaged" in capsys.readouterr().out
+
+
+def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None:
+    pipeline = Path("experiments/mine/dvc.yaml")
+    pool.keep_lock(pipeline)  # none is there yet
+    pipeline.parent.mkdir(parents=True)
+    pipeline.with_suffix(".lock").write_text("")
+    with pytest.raises(UserError, match=r"mine/dvc\.lock: damaged.*git checkout -- experiments/mine/dvc\.lock"):
+        pool.keep_lock(pipeline)
+
+
+def test_what_is_recorded_and_not_here_is_left_out_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    status = {
+        "train@base-0": [{"changed outs": {"runs/x/base-0": "not in cache"}}],
+        "eval@base-0": [{"changed deps": {"runs/x/base-0": "deleted", "data/x": "deleted"}}],
+        "train@edited-0": [
+            {"changed deps": {"experiments/resolved/edited.json": "modified"}},
+            {"changed outs": {"runs/x/edited-0": "deleted"}},
+        ],
+        "train@new-0": [{"changed deps": {"data/x": "new"}}, {"changed outs": {"runs/x/new-0": "deleted"}}],
+        "train@other-0": ["changed command"],
+    }
+    monkeypatch.setattr(pool, "dvc", lambda *words: json.dumps(status))
+    assert pool.waiting() == {"base-0", "edited-0", "new-0", "other-0"}
+    assert pool.waiting(allow_missing=True) == {"edited-0", "new-0", "other-0"}
