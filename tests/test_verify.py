@@ -27,7 +27,7 @@ from harness.report.render import render
 from harness.report.verified import read_verified, verified_text
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
-from harness.verify.environment import differences, environment, read_environment
+from harness.verify.environment import differences, environment, other_instructions, read_environment
 from harness.verify.records import Record, hash_losses, read_record
 from harness.verify.rerun import INSTRUCTIONS
 from harness.verify.rows import targets
@@ -201,6 +201,17 @@ def test_a_run_of_a_processor_with_narrower_instructions_is_made_again_with_thos
     agreed, said = check(steps=4)
     assert not agreed
     assert "likely cause: instructions DEFAULT -> AVX2" in said
+
+
+def test_records_of_other_instructions_are_told_of_before_anything_runs() -> None:
+    mine = environment()["machine"]["instructions"]
+    assert (
+        other_instructions([{"device": "cpu", "instructions": mine}, {"device": "cuda:0", "instructions": "x"}]) == []
+    )
+    (line,) = other_instructions([{"device": "cpu", "instructions": "DEFAULT"}] * 2)
+    assert line.startswith(f"instructions: {mine} here, DEFAULT in records: other bits in new runs; as they did: ")
+    for name, level in INSTRUCTIONS["DEFAULT"].items():
+        assert f"{name}={level}" in line
 
 
 def stored_weights(project: Path) -> str:

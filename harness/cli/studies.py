@@ -74,11 +74,14 @@ def doctor(
     from harness.estimate import outlook
     from harness.report.cells import read_results
     from harness.settings.load import load_study
+    from harness.verify.environment import other_instructions
 
     checked = load_study(study)
     for line in outlook(checked, jobs):
         print(line)
     results = read_results(checked, None, Path("."))
+    for line in other_instructions(cell.run.provenance.machine for cell in results.cells if cell.run):
+        print(line)
     done = sum(cell.status in ("finished", "diverged") for cell in results.cells)
     here = sum((Path("runs") / checked.name / cell.key).is_dir() for cell in checked.cells)
     lack = (

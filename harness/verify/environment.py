@@ -2,12 +2,16 @@
 
 import importlib.metadata
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from harness import provenance
 from harness.errors import UserError
 from harness.files import read_json
+from harness.verify.rerun import INSTRUCTIONS
 
 PLACES = ("machine", "versions", "packages")
 
@@ -53,6 +57,21 @@ def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]
             for key in sorted(keys)
             if a.get(key) != b.get(key)
         ]
+    return told
+
+
+def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line where runs were recorded with narrower instructions than this processor computes with: other bits.
+
+    `recorded`: the machines of the runs' records.
+    """
+    mine = provenance.machine(torch.device("cpu"), 0)["instructions"]
+    theirs = {str(machine.get("instructions")) for machine in recorded if str(machine.get("device")) == "cpu"}
+    told = []
+    for name in sorted(theirs - {mine}):
+        variables = " ".join(f"{key}={value}" for key, value in INSTRUCTIONS.get(name, {}).items())
+        hint = f"; as they did: {variables}" if variables else ""
+        told.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return told
 
 
