@@ -159,6 +159,50 @@ def test_runs_on_other_images_are_no_pair(tmp_path: Path, pair: Study) -> None:
     assert "| 3 | `ffffffffffff` |" in text
 
 
+def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path, pair: Study) -> None:
+    whole = text_of(pair, None, tmp_path)
+    assert "Left out of" not in whole
+    for cell in pair.cells:
+        path = tmp_path / cell.results / "config.json"
+        edit(path, data=json.loads(path.read_text())["data"] | {"left_out": 23})
+    counted = whole.replace(" | 0 | `", " | 23 | `")
+
+    def added(text: str) -> str:
+        """What the report says beside the table."""
+        before, _, rest = text.partition("Left out of")
+        block, _, after = rest.partition("| condition |")
+        assert f"{before}| condition |{after}" == counted
+        return f"Left out of{block}"
+
+    images = json.loads((tmp_path / pair.cells[0].results / "config.json").read_text())["data"]
+    manifest = "`data/pair/manifest.json`"
+    none = added(text_of(pair, None, tmp_path))
+    assert f"fashion-mnist-8k `{images['hash'][:12]}`" in none
+    assert "23 files that cannot be read as an image" in none
+    assert manifest in none
+    files = [{"path": f"train/a|b/{n}_*.png", "why": "no <format> that *Pillow* knows"} for n in range(23)]
+    index: dict[str, Any] = {
+        "run": {"key": "base-0", "seed": 0, "fingerprint": "0" * 64, "images": "x"}, "note": "it diverged",
+        "pictures": [], "left_out": [], "unreadable": {"hash": images["hash"], "files": files},
+    }  # fmt: skip
+    gallery = tmp_path / pair.folder / "gallery/gallery.json"
+    gallery.parent.mkdir()
+    gallery.write_text(json.dumps(index))
+    text = text_of(pair, None, tmp_path).partition("## Pictures")[0]
+    block = "Left out of" + text.partition("Left out of")[2].partition("| condition |")[0]
+    items = re.findall("<li>(.*)</li>", MarkdownIt("commonmark").render(block))
+    shown = [html.unescape(re.sub("</?code>", "", item)) for item in items]
+    assert shown[:20] == [f"{one['path']}: {one['why']}" for one in files[:20]]
+    assert shown[20:] == ["and 3 more, listed in data/pair/manifest.json"]
+    assert "\n\n| condition |" in text
+    # A list of other images, or of another packing of these, is not theirs.
+    for unlike in ({"hash": "f" * 64, "files": files}, {"hash": images["hash"], "files": files[1:]}):
+        gallery.write_text(json.dumps(index | {"unreadable": unlike}))
+        again = text_of(pair, None, tmp_path)
+        assert none in again
+        assert "Pillow" not in again
+
+
 def test_a_study_without_any_run_has_a_report(tmp_path: Path) -> None:
     study = make_study(tmp_path, SMALL)
     path = render(study, (study.variants["base"], 0), tmp_path)

@@ -12,12 +12,13 @@ from harness.report.cells import CANDIDATE, Result, Results
 from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_section
 from harness.report.findings import Findings
-from harness.report.gallery import gallery
+from harness.report.gallery import gallery, unreadable
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
 from harness.report.scale import scale
 from harness.report.tables import VariantRow, chance, errors_of, other_crop
+from harness.report.unreadable import unreadable_text
 from harness.settings.study import Study, top_of
 from harness.statistics.paired import Summary
 
@@ -92,6 +93,7 @@ def context(found: Findings) -> dict[str, Any]:
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
         "images": [_images(run.images) for run in used],
+        "unreadable": unreadable_text(study, [run.images for run in used], unreadable(study, root)),
         "conditions": [_condition(one) for one in found.conditions if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found.conditions),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
