@@ -236,10 +236,17 @@ def test_equal_differences_have_no_interval_and_no_direction(tmp_path: Path, pai
 
 
 def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pair: Study) -> None:
-    assert "At chance" not in text_of(pair, None, tmp_path)
+    assert not re.search("[Aa]t chance", text_of(pair, None, tmp_path))
     for seed in pair.seeds:
         edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top1=90.0 - 0.1 * seed)
-    assert "**At chance: `tanh`.**" in text_of(pair, None, tmp_path)
+    text = text_of(pair, None, tmp_path)
+    assert "**At chance: `tanh`.**" in text
+    warning = "> **Careful.** `tanh` is at chance: nothing was learned there. Its difference to the baseline says"
+    assert warning in text.partition("## Variants")[0]
+    for seed in pair.seeds:
+        edit(tmp_path / pair.folder / "cells" / f"base-{seed}" / "metrics.json", test_top1=90.0 + 0.1 * seed)
+    warning = "> **Careful.** `base` and `tanh` are at chance: nothing was learned there. The baseline is among them"
+    assert warning in text_of(pair, None, tmp_path).partition("## Variants")[0]
 
 
 TOP5 = f"""{SMALL}
