@@ -569,8 +569,25 @@ def test_a_candidate_that_differs_from_its_cell_is_said_to_differ(tmp_path: Path
     text = text_of(pair, candidate, tmp_path)
     assert f"**not equal to the bit**: {which} differ" in text
     assert "equal to the bit** in" not in text
-    why = "Nothing that is hashed" if which == "predictions" else "they differ in code."
-    assert why in text
+    unknown = "Nothing that is hashed of what went into them differs: device, threads or versions may."
+    assert (unknown if which == "predictions" else "they differ in code.") in text
+
+
+def test_a_candidate_that_differs_by_its_machine_says_in_what(tmp_path: Path, pair: Study) -> None:
+    candidate, folder = (pair.variants["base"], 1), tmp_path / pair.candidate_results
+    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", folder)
+    values = json.loads((folder / "provenance.json").read_text())
+    edit(
+        folder / "provenance.json",
+        hashes=values["hashes"] | {"weights": "0" * 64},
+        machine=values["machine"] | {"instructions": "AVX512"},
+        versions=values["versions"] | {"torch": "2.9.1+cu|130"},
+    )
+    assert (
+        "**not equal to the bit**: weights differs. Nothing that is hashed of what went into them differs, but what "
+        "they were computed with does: instructions (`AVX2` → `AVX512`) and torch (`2.9.0` → "
+        f"{code('2.9.1+cu|130')})."
+    ) in text_of(pair, candidate, tmp_path)
 
 
 def test_a_candidate_without_a_partner_has_no_difference(tmp_path: Path, pair: Study) -> None:
