@@ -30,6 +30,9 @@ CODE = tuple(f"harness/{path}" for path in (*NUMERIC_CODE, *MEASURING))
 ALLOW_DIRTY = "HARNESS_ALLOW_DIRTY"
 """Set in the environment it says --allow-dirty to the trainers that a pipeline starts: DVC's commands are declared."""
 
+ALLOWED = f"--allow-dirty, or {ALLOW_DIRTY}=1 in the environment under dvc"
+"""How a user says so, of a refusal."""
+
 DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color")
 """As it is for everybody, whatever a user's git is told to show."""
 
@@ -71,13 +74,13 @@ def check_clean(wanted: bool | None, study: Path | None) -> None:
     if not wanted:
         return
     if _git("rev-parse", "HEAD") is None:
-        raise UserError("--require-clean: there is no git commit to hold the code; commit it, or take --allow-dirty")
+        raise UserError(f"--require-clean: there is no git commit to hold the code; commit it, or take {ALLOWED}")
     changed = [*(_git(*DIFF, "-z", "--name-only", "--relative", "HEAD", "--", *CODE) or "").split("\0"), *_untracked()]
     if names := sorted({name for name in changed if name}):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UserError(
             f"--require-clean: the commit does not hold {', '.join(names[:3])}{more} as it is; commit it, or take "
-            f"--allow-dirty: the runs then record the hash of the changes, and their rows are marked"
+            f"{ALLOWED}: the runs then record the hash of the changes, and their rows are marked"
         )
 
 

@@ -353,6 +353,30 @@ def test_a_diverged_run_is_one_line_and_no_pictures(packed: Path, tmp_path: Path
     assert [path.name for path in (tmp_path / "gallery").iterdir()] == ["gallery.json"]
 
 
+def test_images_that_cannot_be_read_are_listed_and_others_leave_the_index_as_it_is(
+    run: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_data import tree
+
+    monkeypatch.chdir(tmp_path)
+    assert "unreadable" not in render(CELL, run, packed, tmp_path / "whole")
+    root = tree(tmp_path / "images", ["a", "b"], 8)
+    (root / "train/a/text.png").write_text("this is no image " * 10)
+    wanted = DataSettings(source="folder", root=str(root), size=28, validation=0.25, on_error="skip")
+    manifest = pack(wanted, tmp_path / "packed")
+    expected = {
+        "hash": manifest.hash,
+        "files": [{"path": "train/a/text.png", "why": "no format that Pillow knows"}],
+    }
+    for name, changes in {"finished": {}, "diverged": {"lr": 1e9}}.items():
+        (tmp_path / name).mkdir()
+        made = trained_run(tmp_path / name, tmp_path / "packed", batch=8, epochs=1, **changes)
+        index = render(CELL, made, tmp_path / "packed", tmp_path / f"gallery-{name}")
+        assert index["unreadable"] == expected, name
+        assert json.loads((tmp_path / f"gallery-{name}/gallery.json").read_text()) == index
+        assert bool(index["pictures"]) == (name == "finished")
+
+
 def test_a_users_mistakes_are_one_line(run: Path, packed: Path, tmp_path: Path) -> None:
     study = make_study(tmp_path)
     assert find_cell(study, None, None) == CELL

@@ -403,8 +403,13 @@ def test_a_committed_study_refuses_code_that_no_commit_holds(repository: Path) -
     assert first
     with pytest.raises(UserError, match=r"--require-clean: the commit does not hold harness/net/lrn\.py as it is"):
         check_clean(None, STUDY_FILE)
-    with pytest.raises(UserError, match="--allow-dirty"):
+    allowed = r"take --allow-dirty, or HARNESS_ALLOW_DIRTY=1 in the environment under dvc"
+    with pytest.raises(UserError, match=f"{allowed}: the runs then record"):
         check_clean(True, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_DIR", str(repository / "none"))
+        with pytest.raises(UserError, match=f"no git commit .* {allowed}$"):
+            check_clean(True, None)
     check_clean(False, STUDY_FILE)
     check_clean(None, None)  # a candidate, or the settings of a verification
     (repository / "harness/net/lrn.py").write_bytes(b"# caf\xe9\n")

@@ -159,6 +159,50 @@ def test_runs_on_other_images_are_no_pair(tmp_path: Path, pair: Study) -> None:
     assert "| 3 | `ffffffffffff` |" in text
 
 
+def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path, pair: Study) -> None:
+    whole = text_of(pair, None, tmp_path)
+    assert "Left out of" not in whole
+    for cell in pair.cells:
+        path = tmp_path / cell.results / "config.json"
+        edit(path, data=json.loads(path.read_text())["data"] | {"left_out": 23})
+    counted = whole.replace(" | 0 | `", " | 23 | `")
+
+    def added(text: str) -> str:
+        """What the report says beside the table."""
+        before, _, rest = text.partition("Left out of")
+        block, _, after = rest.partition("| condition |")
+        assert f"{before}| condition |{after}" == counted
+        return f"Left out of{block}"
+
+    images = json.loads((tmp_path / pair.cells[0].results / "config.json").read_text())["data"]
+    manifest = "`data/pair/manifest.json`"
+    none = added(text_of(pair, None, tmp_path))
+    assert f"fashion-mnist-8k `{images['hash'][:12]}`" in none
+    assert "23 files that cannot be read as an image" in none
+    assert manifest in none
+    files = [{"path": f"train/a|b/{n}_*.png", "why": "no <format> that *Pillow* knows"} for n in range(23)]
+    index: dict[str, Any] = {
+        "run": {"key": "base-0", "seed": 0, "fingerprint": "0" * 64, "images": "x"}, "note": "it diverged",
+        "pictures": [], "left_out": [], "unreadable": {"hash": images["hash"], "files": files},
+    }  # fmt: skip
+    gallery = tmp_path / pair.folder / "gallery/gallery.json"
+    gallery.parent.mkdir()
+    gallery.write_text(json.dumps(index))
+    text = text_of(pair, None, tmp_path).partition("## Pictures")[0]
+    block = "Left out of" + text.partition("Left out of")[2].partition("| condition |")[0]
+    items = re.findall("<li>(.*)</li>", MarkdownIt("commonmark").render(block))
+    shown = [html.unescape(re.sub("</?code>", "", item)) for item in items]
+    assert shown[:20] == [f"{one['path']}: {one['why']}" for one in files[:20]]
+    assert shown[20:] == ["and 3 more, listed in data/pair/manifest.json"]
+    assert "\n\n| condition |" in text
+    # A list of other images, or of another packing of these, is not theirs.
+    for unlike in ({"hash": "f" * 64, "files": files}, {"hash": images["hash"], "files": files[1:]}):
+        gallery.write_text(json.dumps(index | {"unreadable": unlike}))
+        again = text_of(pair, None, tmp_path)
+        assert none in again
+        assert "Pillow" not in again
+
+
 def test_a_study_without_any_run_has_a_report(tmp_path: Path) -> None:
     study = make_study(tmp_path, SMALL)
     path = render(study, (study.variants["base"], 0), tmp_path)
@@ -192,10 +236,17 @@ def test_equal_differences_have_no_interval_and_no_direction(tmp_path: Path, pai
 
 
 def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pair: Study) -> None:
-    assert "At chance" not in text_of(pair, None, tmp_path)
+    assert not re.search("[Aa]t chance", text_of(pair, None, tmp_path))
     for seed in pair.seeds:
         edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top1=90.0 - 0.1 * seed)
-    assert "**At chance: `tanh`.**" in text_of(pair, None, tmp_path)
+    text = text_of(pair, None, tmp_path)
+    assert "**At chance: `tanh`.**" in text
+    warning = "> **Careful.** `tanh` is at chance: nothing was learned there. Its difference to the baseline says"
+    assert warning in text.partition("## Variants")[0]
+    for seed in pair.seeds:
+        edit(tmp_path / pair.folder / "cells" / f"base-{seed}" / "metrics.json", test_top1=90.0 + 0.1 * seed)
+    warning = "> **Careful.** `base` and `tanh` are at chance: nothing was learned there. The baseline is among them"
+    assert warning in text_of(pair, None, tmp_path).partition("## Variants")[0]
 
 
 TOP5 = f"""{SMALL}
@@ -518,8 +569,25 @@ def test_a_candidate_that_differs_from_its_cell_is_said_to_differ(tmp_path: Path
     text = text_of(pair, candidate, tmp_path)
     assert f"**not equal to the bit**: {which} differ" in text
     assert "equal to the bit** in" not in text
-    why = "Nothing that is hashed" if which == "predictions" else "they differ in code."
-    assert why in text
+    unknown = "Nothing that is hashed of what went into them differs: device, threads or versions may."
+    assert (unknown if which == "predictions" else "they differ in code.") in text
+
+
+def test_a_candidate_that_differs_by_its_machine_says_in_what(tmp_path: Path, pair: Study) -> None:
+    candidate, folder = (pair.variants["base"], 1), tmp_path / pair.candidate_results
+    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", folder)
+    values = json.loads((folder / "provenance.json").read_text())
+    edit(
+        folder / "provenance.json",
+        hashes=values["hashes"] | {"weights": "0" * 64},
+        machine=values["machine"] | {"instructions": "AVX512"},
+        versions=values["versions"] | {"torch": "2.9.1+cu|130"},
+    )
+    assert (
+        "**not equal to the bit**: weights differs. Nothing that is hashed of what went into them differs, but what "
+        "they were computed with does: instructions (`AVX2` → `AVX512`) and torch (`2.9.0` → "
+        f"{code('2.9.1+cu|130')})."
+    ) in text_of(pair, candidate, tmp_path)
 
 
 def test_a_candidate_without_a_partner_has_no_difference(tmp_path: Path, pair: Study) -> None:

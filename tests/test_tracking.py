@@ -505,6 +505,27 @@ def test_a_server_that_refuses_or_hangs_is_said_in_one_line(
     assert str(publish(*made)).startswith("not published: http://127.0.0.1")
 
 
+def test_a_service_that_is_no_http_server_is_said_in_one_line(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as service:
+        service.bind(("127.0.0.1", 0))
+        service.listen()
+
+        def greet() -> None:
+            connection, _ = service.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+                connection.recv(4096)  # else the answer is lost with a connection that is reset
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        address = f"127.0.0.1:{service.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{address}")
+        assert str(publish(*made)).startswith(f"not published: http://{address} does not answer")
+        thread.join()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://127.0.0.1:1/a b")
+    assert str(publish(*made)).startswith("not published: https://127.0.0.1:1/a b does not answer")
+
+
 def test_a_store_that_cannot_be_used_is_said_in_one_line(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     root = made[2]
     for uri, said in (

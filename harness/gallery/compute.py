@@ -43,12 +43,7 @@ def compute(run: Path, data: Path) -> Gallery:
     """
     folder = RunFolder(run)
     config = read_config(folder.config)
-    packed = Packed.open(data)
-    if packed.manifest.hash != config.data.hash:
-        raise UserError(
-            f"{data}: holds other images ({packed.manifest.hash[:12]}) than {run} was trained on "
-            f"({config.data.hash[:12]}); train it again, or name its images"
-        )
+    packed = images_of(run, config, data)
     numerics = configure(config.settings)
     net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     test = Images(packed, "test", config.settings, numerics.device)
@@ -74,6 +69,17 @@ def compute(run: Path, data: Path) -> Gallery:
         response=response,
         left_out=left_out,
     )
+
+
+def images_of(run: Path, config: Config, data: Path) -> Packed:
+    """The packed images in `data`. Raises `UserError` when they are not those that `run` was trained on."""
+    packed = Packed.open(data)
+    if packed.manifest.hash != config.data.hash:
+        raise UserError(
+            f"{data}: holds other images ({packed.manifest.hash[:12]}) than {run} was trained on "
+            f"({config.data.hash[:12]}); train it again, or name its images"
+        )
+    return packed
 
 
 def kernels(net: AlexNet) -> Kernels:

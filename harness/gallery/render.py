@@ -8,7 +8,7 @@ from harness.files import atomic_folder, write_bytes, write_json
 from harness.gallery import draw
 from harness.gallery.arrays import Gallery
 from harness.gallery.captions import captions
-from harness.gallery.compute import compute, diverged
+from harness.gallery.compute import compute, diverged, images_of
 from harness.progress import say
 from harness.record import RunFolder, read_config
 from harness.settings.study import Cell, Study
@@ -38,7 +38,7 @@ def render(cell: Cell, run: Path, data: Path, out: Path) -> dict[str, Any]:
         raise UserError(f"{run}: no run is there; run: dvc repro train@{cell.key}")
     lost = diverged(run)
     if lost is not None:
-        index = _index(cell, run, f"the run diverged in epoch {lost}", [], {})
+        index = _index(cell, run, f"the run diverged in epoch {lost}", [], {}) | _unreadable(run, data)
         _write(out, index, {})
         say(f"{out}: no pictures: {index['note']}")
         return index
@@ -49,7 +49,7 @@ def render(cell: Cell, run: Path, data: Path, out: Path) -> dict[str, Any]:
         {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": indices.get(name, {})}
         for name, (title, caption) in texts.items()
     ]
-    index = _index(cell, run, "", listed, gallery.left_out)
+    index = _index(cell, run, "", listed, gallery.left_out) | _unreadable(run, data)
     _write(out, index, pictures)
     say(f"{out}: {len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB")
     return index
@@ -102,6 +102,18 @@ def _index(
         "pictures": pictures,
         "left_out": [{"name": name, "why": why} for name, why in left_out.items()],
     }
+
+
+def _unreadable(run: Path, data: Path) -> dict[str, Any]:
+    """The images that were left out as unreadable, each with `path` and `why`: the report lists them without data/.
+
+    Nothing where there are none. `hash`: that of the images which are left. Raises `UserError` for other images.
+    """
+    config = read_config(RunFolder(run).config)
+    if not config.data.left_out:
+        return {}
+    files = images_of(run, config, data).manifest.left_out
+    return {"unreadable": {"hash": config.data.hash, "files": files}} if files else {}
 
 
 def _write(out: Path, index: dict[str, Any], pictures: dict[str, bytes]) -> None:

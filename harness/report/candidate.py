@@ -5,6 +5,7 @@ from typing import Any
 
 from harness.predictions import same_predictions
 from harness.report.cells import Result, Results, Run
+from harness.report.conditions import apart
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences
 
@@ -19,11 +20,13 @@ OUTCOMES = ("losses", "weights", "predictions")
 class Twin:
     """The candidate held against the declared cell of the same settings and seed: what is equal to the bit.
 
-    `equal`: name of a hash -> whether both runs have the same. Empty when one of the two has not finished.
+    `equal`: name of a hash -> whether both runs have the same. `apart`: what of their machines and versions differs ->
+    the cell's and the candidate's. Both are empty when one of the two has not finished.
     """
 
     cell: Result
     equal: dict[str, bool]
+    apart: dict[str, tuple[str, str]]
 
     @property
     def differing(self) -> list[str]:
@@ -67,7 +70,7 @@ def _twin(study: Study, settings: Settings, seed: int, results: Results) -> Twin
     for cell in results.cells:
         if cell.seed == seed and differences(study.variants[cell.variant], settings).keys() <= set(MACHINE):
             pair = [r.run for r in (cell, results.candidate) if r and r.run and r.status == "finished"]
-            return Twin(cell, _equal(*pair) if len(pair) == 2 else {})
+            return Twin(cell, _equal(*pair), apart(*pair)) if len(pair) == 2 else Twin(cell, {}, {})
     return None
 
 

@@ -110,6 +110,16 @@ CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
 """What is compared: its name, whether numbers depend on it, and how a run tells it."""
 
 
+SURROUNDINGS = ("device", "threads", "instructions", "system", "Python", "torch", "numpy", "CUDA", "cuDNN", "driver")
+"""Of these, what a run was computed with: its machine and the versions there."""
+
+
+def apart(one: Run, other: Run) -> dict[str, tuple[str, str]]:
+    """What of their surroundings two runs do not share: its name -> what each of the two had."""
+    told = {name: (tell(one), tell(other)) for name, _, tell in CONDITIONS if name in SURROUNDINGS}
+    return {name: pair for name, pair in told.items() if pair[0] != pair[1]}
+
+
 def conditions(results: Results) -> list[Condition]:
     """What the runs have in common, over the cells that finished or diverged, and the candidate where it did."""
     found = []

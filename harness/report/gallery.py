@@ -32,11 +32,39 @@ class _LeftOut(Stored):
     why: str
 
 
+class _File(Stored):
+    path: str
+    why: str
+
+
+class _Unreadable(Stored):
+    hash: str
+    files: list[_File]
+
+
 class _Index(Stored):
     run: _Run
     note: str
     pictures: list[_Picture]
     left_out: list[_LeftOut]
+    unreadable: _Unreadable | None = None
+
+
+def _read(study: Study, root: Path) -> tuple[Path, _Index] | None:
+    """The gallery's folder and index; None where no gallery was made. Raises `UserError` when it is broken."""
+    folder = root / study.folder / "gallery"
+    path = folder / "gallery.json"
+    return (folder, parse(_Index, read_json(path), str(path))) if path.exists() else None
+
+
+def unreadable(study: Study, root: Path) -> dict[str, list[tuple[str, str]]]:
+    """Hash of images -> path of each image that was left out of them as unreadable, and why: what the gallery knows.
+
+    Raises `UserError` when the gallery is broken.
+    """
+    found = _read(study, root)
+    listed = found[1].unreadable if found else None
+    return {listed.hash: [(one.path, one.why) for one in listed.files]} if listed else {}
 
 
 def gallery(study: Study, results: Results, root: Path) -> dict[str, Any] | None:
@@ -44,11 +72,10 @@ def gallery(study: Study, results: Results, root: Path) -> dict[str, Any] | None
 
     Raises `UserError` when the gallery is broken, or a picture is missing.
     """
-    folder = root / study.folder / "gallery"
-    path = folder / "gallery.json"
-    if not path.exists():
+    found = _read(study, root)
+    if found is None:
         return None
-    index = parse(_Index, read_json(path), str(path))
+    folder, index = found
     for picture in index.pictures:
         if not (folder / picture.file).exists():
             raise UserError(f"{folder / picture.file}: missing, though gallery.json names it; run: harness gallery")

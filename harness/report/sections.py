@@ -9,15 +9,17 @@ from harness.progress import clock
 from harness.report import candidate_section, conditions, declared, ledger, looks, proof, robust, words
 from harness.report.answer import answer
 from harness.report.cells import CANDIDATE, Result, Results
+from harness.report.chance import Chance
 from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_section
 from harness.report.findings import Findings
-from harness.report.gallery import gallery
+from harness.report.gallery import gallery, unreadable
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
 from harness.report.scale import scale
-from harness.report.tables import VariantRow, chance, errors_of, other_crop
+from harness.report.tables import VariantRow, errors_of, other_crop
+from harness.report.unreadable import unreadable_text
 from harness.settings.study import Study, top_of
 from harness.statistics.paired import Summary
 
@@ -43,6 +45,7 @@ def context(found: Findings) -> dict[str, Any]:
     study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
     now = found.standing
     marked = conditions.uncommitted(results)
+    guessing = Chance.of(rows, results)
     run = candidate.result.run if candidate and candidate.result.status == "finished" else None
     single = errors_of([run]) if run else {}
     names = [name for name in ERROR_NAMES if name in single or any(name in row.errors for row in rows)]
@@ -58,6 +61,7 @@ def context(found: Findings) -> dict[str, Any]:
         "answer": " ".join(filter(None, (now.text(study), answer(study, rows, which) if now.judged else ""))),
         "scale": scale(study, which),
         "warnings": [
+            *(guessing.warnings() if guessing else []),
             *_warnings(found.conditions),
             *proof.proof_warnings(found.proofs),
             *_uncommitted(marked),
@@ -83,7 +87,7 @@ def context(found: Findings) -> dict[str, Any]:
         "claims": ledger.section(found.claims),
         "evidence": evidence_section(found.evidence, study.file.metric),
         "effects": effects_section(found.effects, study, root),
-        "levels": _levels(rows, results),
+        "levels": guessing.levels() if guessing else "No run is there yet.",
         "error_names": [ERROR_NAMES[name] for name in names],
         "errors": _errors(rows, single, names),
         "diverged": _diverged(results.all),
@@ -92,6 +96,7 @@ def context(found: Findings) -> dict[str, Any]:
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
         "images": [_images(run.images) for run in used],
+        "unreadable": unreadable_text(study, [run.images for run in used], unreadable(study, root)),
         "conditions": [_condition(one) for one in found.conditions if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found.conditions),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
@@ -191,31 +196,6 @@ def _decision(row: VariantRow) -> list[str]:
 
 def _unfinished(cell: Result) -> str:
     return f"{code(cell.key)}: **{cell.status}**: {plain(cell.note)}; not compared"
-
-
-def _levels(rows: list[VariantRow], results: Results) -> str:
-    base = next(row for row in rows if row.is_baseline)
-    top = top_of(base.metric)
-    level = chance(results, top)
-    if level is None:
-        return "No run is there yet."
-    classes, error = level
-    guessed = {1: "one", 5: "five"}[top]
-    sentences = [
-        f"Guessing {guessed} of {classes} classes at random errs in {number(error, 4).rstrip('0').rstrip('.')} %."
-    ]
-    if base.finished:
-        sentences.append(
-            f"The {words.METRICS[base.metric]} of the baseline {code(base.variant)} is {words.error_text(base)} %."
-        )
-    lost = [row for row in rows if row.error.mean is not None and row.error.mean > error - 3 * (row.floor or 0)]
-    if lost:
-        learned = joined([code(row.variant) for row in lost])
-        sentences.append(
-            f"**At chance: {learned}.** Nothing was learned there; the difference to the baseline says that the "
-            "training failed, not what the component does."
-        )
-    return " ".join(sentences)
 
 
 def _errors(rows: list[VariantRow], single: dict[str, Summary], names: list[str]) -> list[list[str]]:

@@ -191,9 +191,3 @@ def other_crop(metric: str) -> str:
     """The test error of the way of cropping that the study does not compare, top-5 where it compares top-5."""
     test = f"test_top{top_of(metric)}"
     return test if metric == f"{test}_10crop" else f"{test}_10crop"
-
-
-def chance(results: Results, top: int = 1) -> tuple[int, float] | None:
-    """Classes, and the error in percent of guessing `top` of them at random; None before any run is there."""
-    classes = {cell.run.images.classes for cell in results.cells if cell.run and cell.status != "stale"}
-    return (min(classes), 100 * (1 - top / min(classes))) if classes else None

@@ -139,11 +139,16 @@ def twin_text(twin: Twin) -> str:
         )
     words = {"batch_order": "batch order", "initial": "initial weights"}
     causes = [words.get(name, name) for name in INPUTS if not twin.equal[name]]
-    why = (
-        f"Among what went into them, they differ in {joined(causes)}."
-        if causes
-        else "Nothing that is hashed of what went into them differs: device, threads or versions may."
-    )
+    surroundings = [f"{name} ({code(a)} → {code(b)})" for name, (a, b) in twin.apart.items()]
+    if causes:
+        why = f"Among what went into them, they differ in {joined(causes)}."
+    elif surroundings:
+        why = (
+            "Nothing that is hashed of what went into them differs, but what they were computed with does: "
+            f"{joined(surroundings)}."
+        )
+    else:
+        why = "Nothing that is hashed of what went into them differs: device, threads or versions may."
     outcomes = [name for name in twin.differing if name not in INPUTS]
     if not outcomes:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import urllib.error
@@ -151,7 +152,8 @@ def probe(uri: str) -> None:
         urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=SECONDS)  # noqa: S310 - http by is_server
     except urllib.error.HTTPError:
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # The last: what answers there is no HTTP server, or the address holds a space.
         raise TrackingDownError(shown(uri)) from error
 
 
