@@ -105,6 +105,11 @@ def variant(**settings: Any) -> dict[str, Any]:
         ({"variants": [1]}, ["study.yaml: variants: got [1]", "allowed: a mapping"]),
         ({"data": {"source": "synthetic", "size": 20}}, ["variants.base: crop: got 24, but the images are 20 x 20"]),
         ({"data": {"source": "fashion-mnist-8k"}}, ["variants.base: colour: got 0.1", "grey", "allowed: 0"]),
+        (variant(batch=5000), ["variants.base: batch: got 5000", "at most 460 training images"]),
+        (
+            {"data": {"source": "synthetic", "train_limit": 30}},
+            ["variants.base: batch: got 32, but there are at most 30 training"],
+        ),
         ({"extends": "../params.yaml"}, ["study.yaml: extends: dvc.yaml at", "allowed: in a study's folder"]),
         ({"factors": {"a": {}}, "plan": [{"kind": "one_factor"}]}, ["study.yaml: plan: dvc.yaml at the root does not"]),
         ({"ensembles": ["base"]}, ["study.yaml: ensembles: dvc.yaml at", "as experiments/NAME/study.yaml"]),

@@ -46,6 +46,7 @@ def run(
     checked = load_study(study)
     pipeline = checked.pipeline
     pool.keep_lock(pipeline)
+    say("run: asking DVC what is up to date")
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
     cells = pool.seed_by_seed(pool.waiting(pipeline, allow_missing), checked)
     say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")

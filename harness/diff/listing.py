@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.diff.compare import Change, same_runs
 from harness.diff.sides import Row, Side
+from harness.report.numbers import number
 
 COLUMNS = [
     "variant", "old_difference", "old_low", "old_high", "new_difference", "new_low", "new_high", "change",
@@ -62,7 +63,9 @@ def _records(changes: Sequence[Change]) -> list[dict[str, Any]]:
 
 def _line(change: Change) -> tuple[str, ...]:
     moved = change.moved
-    interval = f"{moved.low:+.2f} to {moved.high:+.2f}" if moved.low is not None and moved.high is not None else "-"
+    interval = (
+        f"{_points(moved.low)} to {_points(moved.high)}" if moved.low is not None and moved.high is not None else "-"
+    )
     if change.old is None or change.new is None:
         estimates = "only in the new" if change.old is None else "only in the old"
     else:
@@ -71,7 +74,7 @@ def _line(change: Change) -> tuple[str, ...]:
         change.variant,
         _estimate(change.old),
         _estimate(change.new),
-        "-" if moved.mean is None else f"{moved.mean:+.2f}",
+        "-" if moved.mean is None else _points(moved.mean),
         interval,
         estimates,
         _verdicts(change),
@@ -79,7 +82,12 @@ def _line(change: Change) -> tuple[str, ...]:
 
 
 def _estimate(row: Row | None) -> str:
-    return "-" if row is None or row.difference is None else f"{row.difference:+.2f}"
+    return "-" if row is None or row.difference is None else _points(row.difference)
+
+
+def _points(value: float | None) -> str:
+    """A difference as the report rounds it: in plain ASCII, for a terminal."""
+    return number(value, sign=True).replace("−", "-")
 
 
 def _verdicts(change: Change) -> str:

@@ -51,6 +51,12 @@ def check_run(settings: Settings, data: DataSettings, where: str) -> None:
         raise UserError(
             f"{where}: crop: got {settings.crop}, but the images are {size} x {size}; allowed: at most {size}"
         )
+    images = min(filter(None, (TRAINING_IMAGES.get(data.source), data.train_limit)), default=None)
+    if images is not None and settings.batch > images:
+        raise UserError(
+            f"{where}: batch: got {settings.batch}, but there are at most {images:,} training images; allowed: at most "
+            "as many"
+        )
     if settings.classes and classes and settings.classes != classes:
         raise UserError(
             f"{where}: classes: got {settings.classes}, but {data.source} has {classes}; allowed: {classes}"
