@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from harness.net.alexnet import AlexNet
-from harness.net.layout import layout
+from harness.net.layout import Pool, layout
 from harness.settings.load import resolve
 
 SMALL = {"preset": ["paper", "small"], "width": 0.25, "fc_width": 16}
@@ -46,6 +47,36 @@ def test_maps_have_the_tables_sizes(geometry: str, crop: int, overlap: bool) -> 
         row.name: (row.outputs, row.side, row.side) if row.kind == "conv" else (row.outputs,)
         for row in layout(settings)
     }
+
+
+@pytest.mark.parametrize(("pad", "edges"), [("ceil", (0, 3, 0, 3)), ("both", (2, 2, 2, 2))])
+def test_conv1_reads_zeros_beyond_the_right_and_bottom_edge_or_beyond_all(pad: str, edges: tuple[int, ...]) -> None:
+    made = net(preset="paper", geometry="medium", crop=112, conv1_pad=pad)
+    x, conv1 = pixels(2, 112), made.layers["conv1"]
+    _, _, maps = next(made.trace(x))
+    torch.testing.assert_close(maps, F.conv2d(F.pad(x, edges), conv1.weight, conv1.bias, stride=4))
+    assert maps.shape[2:] == (27, 27)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "sides"),
+    [
+        ("floor", {"conv1": (55, 27), "conv2": (27, 13), "conv5": (13, 6)}),
+        ("as_run", {"conv1": (55, 28), "conv2": (26, 13), "conv5": (11, 6)}),
+    ],
+)
+def test_two_by_two_pooling_rounds_down_or_up_as_run(geometry: str, sides: dict[str, tuple[int, int]]) -> None:
+    made = net(preset="paper", overlap_pool=False, pool_geometry=geometry)
+    found: dict[str, list[int]] = {}
+    before = None
+    for name, op, maps in made.trace(pixels(1, 224)):
+        if isinstance(op, Pool):
+            found[name].append(maps.shape[-1])
+            torch.testing.assert_close(maps, F.max_pool2d(before, 2, 2, ceil_mode=geometry == "as_run"))
+        elif op is None:
+            found[name] = [maps.shape[-1]]
+        before = maps
+    assert {name: tuple(found[name]) for name in sides} == sides
 
 
 def test_initial_weights_have_the_declared_spread_and_biases() -> None:
