@@ -364,7 +364,8 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
 
 
 def test_the_clean_curve_is_the_training_error_in_evaluation_mode(run: Any, packed: Path, tmp_path: Path) -> None:
-    curved, plain = run("curved", tiny(curve_images=10_000)), run("plain", tiny())
+    # Seed 2: its two training errors are 4 points apart, with AVX-512, AVX2 and SSE 4.1.
+    curved, plain = run("curved", tiny(curve_images=10_000), seed=2), run("plain", tiny(), seed=2)
     with (curved / "history.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     # Of all training images, at the end of the run: what evaluation finds of them.
