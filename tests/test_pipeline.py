@@ -308,7 +308,7 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
         project,
         variants={
             **STUDY["variants"],
-            "too-big": TINY | {"batch": 5000},  # more than the images: only training can know
+            "too-big": TINY | {"batch": 115},  # more than are left to train: only training can know
             "new": TINY | {"epochs": 1, "dropout": 0.2},
         },
     )
@@ -316,7 +316,8 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
     assert "1 of 2 cells failed" in said
     log = project / ".dvc/tmp/cells/too-big-0.log"
     assert str(log.relative_to(project)) in said
-    assert "batch: got 5000" in log.read_text()
+    assert "batch: got 115" in log.read_text()
+    assert "FAILED too-big-0: batch: got 115, but there are 108 training images" in said
     assert (project / "runs/tiny/new-0/model.safetensors").exists()
     report = (project / "reports/tiny.md").read_text()
     assert re.search(r"too-big-0.*missing", report)
