@@ -58,6 +58,7 @@ def run(
             f"run: {len(failed)} of {len(cells)} cells failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, pipeline)})" for f in failed)
         )
+    pool.keep_lock(pipeline)  # with the cells that have just been recorded
     mark = checked.published_mark
     late = mark.exists() and mark.read_text(encoding="utf-8") == NOT_PUBLISHED
     pool.dvc("repro", *(["--allow-missing"] if allow_missing else []), pipeline.as_posix(), show=True)
