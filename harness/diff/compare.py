@@ -199,7 +199,10 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     if family[0] != family[1]:
         found.append(f"rule, comparisons with a verdict: {family[0]} -> {family[1]}")
     if not found and _outcomes(one) != _outcomes(other):
-        found.append("the runs were made again and came out otherwise, though all that is recorded of them is the same")
+        found.append(
+            "the runs were made again and came out otherwise, though all that cells.csv has of them is the same; the "
+            "processor's instructions stand in their provenance.json alone"
+        )
     return tuple(found)
 
 
