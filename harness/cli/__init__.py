@@ -34,7 +34,7 @@ def main() -> None:
             raise
         status = _told(error)
     if status == STOPPED:
-        print("harness: stopped; the same command goes on", file=sys.stderr)
+        print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -32,6 +32,7 @@ def run(
 ) -> None:
     """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
     import os
+    import sys
 
     from harness import pool, provenance
     from harness.progress import say
@@ -50,7 +51,11 @@ def run(
     pool.dvc("repro", *pool.upstream(pipeline), show=True)
     cells = pool.seed_by_seed(pool.waiting(pipeline, allow_missing), checked)
     say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")
-    failed = pool.run_cells(cells, count, named, pipeline) if cells else []
+    try:
+        failed = pool.run_cells(cells, count, named, pipeline) if cells else []
+    except KeyboardInterrupt:
+        print("harness: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
     if failed:
         # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
         report(study)
