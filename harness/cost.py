@@ -1,6 +1,6 @@
 """What a study costs before it runs: multiply-accumulates, hours on a GPU, disk."""
 
-from harness.data.packed import Packed
+from harness.data.packed import read_manifest
 from harness.net.describe import describe
 from harness.net.layout import layout
 from harness.progress import clock
@@ -18,8 +18,8 @@ measured 5,350 images/s. `harness doctor` measures the machine it runs on, for `
 
 def known_images(study: Study) -> tuple[int | None, int, int | None]:
     """Training images, channels and classes: of the packed images, else what is known of the source."""
-    if (study.packed / "manifest.json").exists():
-        manifest = Packed.open(study.packed).manifest
+    if study.manifest.exists():
+        manifest = read_manifest(study.manifest)
         return manifest.counts["train"], manifest.channels, len(manifest.class_names)
     channels, _, classes = SOURCES[study.data.source]
     return study.data.train_limit or TRAINING_IMAGES.get(study.data.source), channels, classes
@@ -41,7 +41,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     weights = sum(4 * net["parameters"] for net in nets.values()) * len(study.seeds)
     lines = [f"runs: {len(study.cells)}; weights on disk: {weights / 1e9:.2g} GB"]
     if images is None:
-        return [*lines, "time: known once the images are counted: harness data, then harness doctor"]
+        return [*lines, "time: known once the images are counted; run: harness data"]
     seen = {name: settings.epochs * images * len(study.seeds) for name, settings in study.variants.items()}
     work = sum(count * nets[name]["macs"] for name, count in seen.items())
     lines.append(f"training: {sum(seen.values()):,} images, {PASSES * work:.2g} multiply-accumulates")

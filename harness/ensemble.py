@@ -8,60 +8,70 @@ from torch import Tensor
 
 from harness.data.batches import Images
 from harness.data.packed import Packed
-from harness.errors import UserError
+from harness.data.store import images_of
 from harness.features import see
+from harness.identity.known import identity
+from harness.net.alexnet import trained
 from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
 from harness.progress import say
-from harness.record import RunFolder, read_config
-from harness.settings.study import Study
-from harness.train.run import load_net
+from harness.record import Run, RunFolder, read_run
+from harness.settings.study import Cell, Study
+from harness.weights import ensure
 
 STEP = 0.05
 """Step of the search for weights, as in the authors' own (avg-valid.py)."""
 
 
-def ensembles(study: Study, root: Path) -> dict[str, Any]:
+def ensembles(study: Study, root: Path, known: dict[str, Any]) -> dict[str, Any]:
     """Errors in percent of the ensembles that the study names: of all seeds of a variant, or of several variants.
 
     With equal weights on the centre crop and on ten crops, and on the centre crop with weights that minimise the
-    validation error. Diverged runs are left out and named. Raises `UserError` when a run is missing.
+    validation error. Diverged runs are left out. `known`: what was computed before; an ensemble of the same runs by
+    the same code is taken from there, since its nets may not be here. Raises `UserError` when a run is missing.
     """
-    packed = Packed.open(root / study.packed)
     found: dict[str, Any] = {}
     for name in study.file.ensembles:
-        said: dict[tuple[str, int], tuple[Tensor, Tensor, Tensor]] = {}
-        for variant in name.split("+"):
-            numerics = configure(study.variants[variant])
-            test, validation = (
-                Images(packed, part, study.variants[variant], numerics.device) for part in ("test", "validation")
-            )
-            labels = test.labels.cpu(), validation.labels.cpu()
-            for seed in study.seeds:
-                folder = RunFolder(root / "runs" / study.name / f"{variant}-{seed}")
-                if not folder.model.exists():
-                    raise UserError(f"{folder.path}: no run is there; run: harness run {study.path} first")
-                net = load_net(folder, read_config(folder.config)).to(numerics.device)
-                seen = see(net, test, numerics, ten=True)
-                if seen.ten is not None and bool(seen.centre.isfinite().all()):
-                    said[variant, seed] = seen.centre, seen.ten, probabilities(net, validation, numerics)
-                else:
-                    say(f"ensemble: {variant}-{seed} diverged and is left out")
-        if not said:
+        cells = [Cell(study.name, variant, seed) for variant in name.split("+") for seed in study.seeds]
+        runs = {cell.key: read_run(RunFolder.of(root / cell.results)) for cell in cells}
+        nets = {key: run for key, run in runs.items() if run.provenance.status == "finished"}
+        for key in runs.keys() - nets.keys():
+            say(f"ensemble: {key} diverged and is left out")
+        if not nets:
             say(f"ensemble: {name}: every run diverged, and there is none")
             continue
-        centres, tens, validations = (torch.stack(part) for part in zip(*said.values(), strict=True))
-        weights = tuned(validations, labels[1])
-        found[name] = {
-            "seeds": sorted({seed for _, seed in said}),
-            "nets": [f"{variant}-{seed}" for variant, seed in said],
-            "test_top1": top_errors(centres.mean(0), labels[0]),
-            "test_top1_10crop": top_errors(tens.mean(0), labels[0]),
-            "weights": [round(float(w), 2) for w in weights],
-            "test_top1_tuned": top_errors(mixed(centres, weights), labels[0]),
-        }
-        say(f"ensemble: {name}: {len(said)} nets, test error {found[name]['test_top1']:.2f} %")
+        made_of = {"code": identity("eval"), "weights": {key: run.hashes.weights for key, run in nets.items()}}
+        if (known.get(name) or {}).get("made_of") == made_of:
+            found[name] = known[name]
+        else:
+            found[name] = _ensemble(nets, images_of(study, root)) | {"made_of": made_of}
+        say(f"ensemble: {name}: {len(nets)} nets, test error {found[name]['test_top1']:.2f} %")
     return found
+
+
+def _ensemble(nets: dict[str, Run], packed: Packed) -> dict[str, Any]:
+    probabilities_of: list[tuple[Tensor, Tensor, Tensor]] = []
+    labels: dict[str, Tensor] = {}
+    for key, run in nets.items():
+        settings = run.config.resolved
+        numerics = configure(settings)
+        weights, _ = ensure(run, key, packed)
+        net = trained(settings, run.images.channels, run.images.classes, weights).to(numerics.device)
+        test, validation = (Images(packed, part, settings, numerics.device) for part in ("test", "validation"))
+        labels = {"test": test.labels.cpu(), "validation": validation.labels.cpu()}
+        seen = see(net, test, numerics, ten=True)
+        assert seen.ten is not None  # noqa: S101 - it was asked for
+        probabilities_of.append((seen.centre, seen.ten, probabilities(net, validation, numerics)))
+    centres, tens, validations = (torch.stack(part) for part in zip(*probabilities_of, strict=True))
+    weight = tuned(validations, labels["validation"])
+    return {
+        "seeds": sorted({run.seed for run in nets.values()}),
+        "nets": list(nets),
+        "test_top1": top_errors(centres.mean(0), labels["test"]),
+        "test_top1_10crop": top_errors(tens.mean(0), labels["test"]),
+        "weights": [round(float(w), 2) for w in weight],
+        "test_top1_tuned": top_errors(mixed(centres, weight), labels["test"]),
+    }
 
 
 def mixed(said: Tensor, weights: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from harness.cost import known_images
-from harness.data.packed import Packed
-from harness.grammar import product
+from harness.data.packed import read_manifest
+from harness.grammar import counted, product
 from harness.net.alexnet import AlexNet
 from harness.numerics import Numerics, configure
 from harness.progress import clock
@@ -25,34 +25,38 @@ BESIDE = 15.0
 """Seconds of a cell beside both: torch is started twice and DVC records two stages (default study, two cores)."""
 
 
-def outlook(study: Study, jobs: int) -> list[str]:
-    """Lines: what a study runs, where, and an estimate of its time from a few steps on random pixels."""
+def outlook(study: Study, jobs: int, todo: int) -> list[str]:
+    """Lines: what a study runs, where, and an estimate of its time from a few steps on random pixels.
+
+    `todo`: runs that are not done yet; without any, nothing is measured.
+    """
     base = study.variants[study.baseline]
     numerics = configure(base)
     images, channels, classes = known_images(study)
     head = (
-        f"{study.name}: {product(len(study.variants), len(study.seeds), 'cell')}"
+        f"{study.name}: {product(len(study.variants), len(study.seeds), 'run')}"
         f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}"
     )
-    threads = f", {base.threads} thread(s) a cell" if numerics.device.type == "cpu" else ""
+    threads = f", {base.threads} thread(s) a run" if numerics.device.type == "cpu" else ""
     where = f"device {numerics.device}, {base.precision}{threads}, {jobs} at once"
     if images is None:
         return [head, where, "time: known once the images are packed"]
+    if not todo:
+        return [head, where, "time: none, every run is done"]
     rate = images_per_second(base, channels, classes or 1000, numerics)
     seen = sum(s.epochs for s in study.variants.values()) * images + len(study.variants) * EVALUATION * _tested(study)
-    cells = len(study.cells) + study.is_default
-    seconds = (seen * cells / len(study.variants) / rate) + BESIDE * cells
+    seconds = (seen / len(study.variants) / rate + BESIDE) * todo
     return [
         head,
         where,
-        f"time: at least {clock(seconds / min(jobs, cells))} if nothing is done yet, at {rate:.0f} images/s a cell",
+        f"time: at least {clock(seconds / min(jobs, todo))} for {counted(todo, 'run')}, at {rate:.0f} images/s each",
     ]
 
 
 def _tested(study: Study) -> int:
     """Test images, as far as they are known."""
-    if (study.packed / "manifest.json").exists():
-        return Packed.open(study.packed).manifest.counts["test"]
+    if study.manifest.exists():
+        return read_manifest(study.manifest).counts["test"]
     return study.data.test_limit or 0
 
 

@@ -2,9 +2,7 @@
 
 import io
 import math
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +14,14 @@ from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.features import Seen, column_chroma, pixels, precision, see
-from harness.files import atomic_folder, read_json, write_bytes, write_json
+from harness.files import atomic_folder, write_bytes
+from harness.identity.known import identity
+from harness.net.alexnet import trained
 from harness.net.predict import mean_loss, top_errors
 from harness.numerics import configure
 from harness.progress import say
-from harness.record import Config, RunFolder, read_config
-from harness.train.run import load_net
+from harness.record import Metrics, Run, RunFolder, write_metrics
+from harness.weights import ensure
 
 SEARCHED = 100_000
 """With more training images than this the neighbours of each test image are not looked for among them."""
@@ -33,44 +33,47 @@ TOP5_CLASSES = 10
 """With fewer classes than this a top-5 error says nothing, and is left out."""
 
 
-def evaluate(run: Path, data: Path, out: Path) -> dict[str, Any]:
-    """Evaluate the run in `run` on the packed images in `data`, and leave its results at `out`.
+def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
+    """Evaluate a run on its packed images, and leave metrics.json and predictions.parquet in the folder `out`.
 
-    The results are the run's records (config, history, losses, provenance) and, made here, metrics.json and
-    predictions.parquet. Errors are percentages: of the centre crop, and of the mean over ten crops of the softmax
-    outputs (section 4.1). Raises `UserError` when the images are not those of the run, or when some were not seen.
+    Errors are percentages: of the centre crop, and of the mean over ten crops of the softmax outputs (section 4.1).
+    Weights that are not here are trained again. `name`: the run's, for messages. Raises `UserError` when the images are
+    not those of the run, or when some were not seen.
     """
-    folder, results = RunFolder(run), RunFolder(out)
-    config = read_config(folder.config)
-    record = read_json(folder.provenance)
-    if not isinstance(record, dict) or not {"status", "diverged_epoch"} <= record.keys():
-        raise UserError(f"{folder.provenance}: has no status and diverged_epoch; not a run's provenance.json")
-    metrics: dict[str, Any] = {"status": record["status"], "diverged_epoch": record["diverged_epoch"]}
+    record = run.provenance
+    metrics = Metrics(status=record.status, diverged_epoch=record.diverged_epoch, code=identity("eval"))
     # A diverged run has no errors, and a table without a row: the same files, so that DVC finds what it expects.
-    table = predictions(torch.empty(0, config.data.classes), torch.empty(0, dtype=torch.int64))
-    if record["status"] == "finished":
-        packed = Packed.open(data)
-        if packed.manifest.hash != config.data.hash:
+    table = predictions(torch.empty(0, run.images.classes), torch.empty(0, dtype=torch.int64))
+    if record.status == "finished":
+        if packed.manifest.hash != run.images.hash:
             raise UserError(
-                f"{data}: holds other images ({packed.manifest.hash[:12]}) than {run} was trained on "
-                f"({config.data.hash[:12]}); train it again, or name its images"
+                f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
+                f"({packed.manifest.hash[:12]}); train it again, or name its images"
             )
-        measured, table = _measure(folder, config, packed)
-        metrics |= measured
-    _write(results, folder, metrics, table)
-    say(f"{out}: " + (f"test error {metrics['test_top1']:.2f} %" if "test_top1" in metrics else "diverged"))
+        weights, found = ensure(run, name, packed)
+        numbers, table = _measure(run, name, packed, weights)
+        metrics = metrics.model_copy(
+            update={"numbers": numbers, "weights": None if found == run.hashes.weights else found}
+        )
+    _write(RunFolder(out, out), metrics, table)
+    errors = metrics.numbers
+    say(f"{out}: " + (f"test error {errors['test_top1']:.2f} %" if "test_top1" in errors else "diverged"))
     return metrics
 
 
-def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    numerics = configure(config.settings)
-    net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parts = {part: Images(packed, part, config.settings, numerics.device) for part in ("train", "validation", "test")}
-    metrics: dict[str, Any] = {}
+def _measure(
+    run: Run, name: str, packed: Packed, weights: dict[str, Tensor]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    settings, classes = run.config.resolved, run.images.classes
+    numerics = configure(settings)
+    net = trained(settings, run.images.channels, classes, weights)
+    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parts = {part: Images(packed, part, settings, numerics.device) for part in ("train", "validation", "test")}
+    metrics: dict[str, float] = {}
     seen: dict[str, Seen] = {}
     for part, images in parts.items():
         test = part == "test"
-        seen[part] = one = see(net, images, numerics, ten=test, thinned=config.seed if test else None)
+        seen[part] = one = see(net, images, numerics, ten=test, thinned=run.seed if test else None)
         labels = images.labels.cpu()
         told = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
         for ending, said in told.items():
@@ -78,18 +81,18 @@ def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[st
                 continue
             if len(said) != packed.manifest.counts[part]:
                 raise UserError(
-                    f"{folder.path}: {len(said)} images of the {part} part were seen, it has "
+                    f"{name}: {len(said)} images of the {part} part were seen, it has "
                     f"{packed.manifest.counts[part]}; its errors would be wrong"
                 )
             metrics[f"{part}_top1{ending}"] = top_errors(said, labels)
-            if config.data.classes >= TOP5_CLASSES:
+            if classes >= TOP5_CLASSES:
                 metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
         metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
         metrics[f"{part}_images"] = len(labels)
-    metrics |= column_chroma(net, config.seed) | _precisions(parts, seen)
+    metrics |= column_chroma(net, run.seed) | _precisions(parts, seen)
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
-        raise UserError(f"{folder.path}: {unsound[0]} is not a finite number, though the run finished")
+        raise UserError(f"{name}: {unsound[0]} is not a finite number, though the run finished")
     return metrics, predictions(seen["test"].centre, parts["test"].labels.cpu())
 
 
@@ -131,17 +134,10 @@ def _rounded(values: Tensor) -> np.ndarray:
     return np.round(values.numpy().astype(np.float64), 3).astype(np.float32)
 
 
-def _write(results: RunFolder, run: RunFolder, metrics: dict[str, Any], table: dict[str, np.ndarray]) -> None:
-    with atomic_folder(results.path) as temporary:
-        made = RunFolder(temporary)
-        for source, copy in (
-            (run.config, made.config),
-            (run.history, made.history),
-            (run.losses, made.losses),
-            (run.provenance, made.provenance),
-        ):
-            shutil.copyfile(source, copy)
-        write_json(made.metrics, metrics)
+def _write(results: RunFolder, metrics: Metrics, table: dict[str, np.ndarray]) -> None:
+    with atomic_folder(results.evaluation) as temporary:
+        made = RunFolder(temporary, temporary)
+        write_metrics(made, metrics)
         content = io.BytesIO()
         pq.write_table(
             pa.table(table),

@@ -1,190 +1,126 @@
-"""The DVC pipeline of a study folder: written from its plan, since DVC can neither expand a plan nor include a file.
+"""The DVC pipeline of a study: its list of runs, which is generated, and what DVC has recorded of them.
 
-`cells.yaml` names the cells for DVC's matrix, `dvc.yaml` has the stages of the root's pipeline less the candidate.
-`harness check` refuses to run where they are not what the study declares.
+The stages are written by hand, in dvc.yaml at the root for the default study and in one file for all study folders.
+DVC can neither expand a plan nor look a name up in a study that extends another: `cells.yaml` has what it needs.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
-from harness.files import write_text
-from harness.record import NUMERIC_CODE
+from harness.files import read_json, read_yaml, write_bytes, write_text
+from harness.progress import say
 from harness.settings.load import lineage
-from harness.settings.study import Study
+from harness.settings.study import DEFAULT, Study
 
-DATA_CODE = ("sources", "folders", "libraries", "split", "pack")
+STAGES = DEFAULT.parent / "pipeline.yaml"
+"""The stages of a study folder: each has a copy of this file as its dvc.yaml."""
 
-REPORT_FILES = (
-    "variants.csv",
-    "cells.csv",
-    "curves.csv",
-    "forest.svg",
-    "curves-error.svg",
-    "curves-loss.svg",
-    "images.csv",
-    "effects.csv",
-    "seeds.svg",
-    "power.svg",
-    "proof.csv",
-)
-"""What the report stage leaves in reports/NAME beside reports/NAME.md."""
+CELLS = "cells.yaml"
+ROOT = Path("dvc.yaml")
+LOCKS = Path(".dvc/tmp/locks")
+"""Copies of the last sound dvc.lock of each pipeline."""
+
+
+def path_of(study: Study) -> Path:
+    """The DVC file that runs the study: its own beside it, or the one at the root for the default study."""
+    return ROOT if study.is_default else study.path.parent / "dvc.yaml"
 
 
 def cells_text(study: Study) -> str:
-    """The content of cells.yaml."""
+    """The content of cells.yaml: what DVC's matrix runs over."""
+    parents = [path.as_posix() for path in lineage(study.path)]
     names = "".join(f"  - {name}\n" for name in study.variants)
     return (
-        f"# Made by `harness plan {study.path.as_posix()} --write` from study.yaml: what DVC's matrix runs over.\n"
-        f"name: {study.name}\nseeds: {study.seeds}\nvariants:\n{names}"
+        f"# Written by `harness run {study.name}` from study.yaml: what DVC's matrix runs over.\n"
+        f"name: {study.name}\nfolder: {study.path.parent.as_posix()}\nparent: {parents[min(1, len(parents) - 1)]}\n"
+        f"first: {study.baseline}-{study.seeds[0]}\nseeds: {study.seeds}\nvariants:\n{names}"
     )
 
 
-def pipeline_text(study: Study) -> str:
-    """The content of the study's dvc.yaml."""
-    name, file, resolved = study.name, study.path.as_posix(), study.resolved.as_posix()
-    code = _listed(f"harness/{path}" for path in NUMERIC_CODE)
-    packing = _listed([f"harness/data/{part}.py" for part in DATA_CODE] + ["harness/data/embedded"])
-    parents = _listed(path.as_posix() for path in lineage(study.path)[1:])
-    # DVC cannot say it of some cells alone: a study whose variants start from other runs has a folder of its own.
-    sources = dict.fromkeys(s.pretrained for s in study.variants.values() if s.pretrained)
-    started = _listed(f"runs/{source}-${{item.seed}}" for source in sources)
-    claims = _listed([study.file.claims, "harness/claims"] if study.file.claims else [])
-    ledger = f"      - reports/{name}/ledger.csv: {{cache: false}}\n" if study.file.claims else ""
-    outs = "".join(f"      - reports/{name}/{output}: {{cache: false}}\n" for output in REPORT_FILES)
-    gallery = f"{study.baseline}-{study.seeds[0]}"
-    members = {variant for name in study.file.ensembles for variant in name.split("+")}
-    ensembled = [cell.key for cell in study.cells if cell.variant in members]
-    ensemble = (
-        f"""
-  ensemble:
-    wdir: ../..
-    desc: errors of the mean of the nets of several seeds
-    cmd: python -m harness ensemble {file}
-    deps:
-      - data/{name}
-{_listed(f"runs/{name}/{key}" for key in ensembled)}      - harness/ensemble.py
-      - harness/features.py
-      - harness/predictions.py
-      - harness/net/predict.py
-    outs:
-      - reports/{name}/ensembles.json: {{cache: false}}
-"""
-        if ensembled
-        else ""
-    )
-    return f"""\
-# Made by `harness plan {file} --write`: the stages of dvc.yaml at the root, for this study and without a candidate.
-# Run them with `harness run {file} -j N`, or `dvc repro {study.pipeline.as_posix()}`.
-vars:
-  - cells.yaml
-
-stages:
-  check:
-    wdir: ../..
-    desc: refuse unknown settings, wrong types and impossible combinations; write every run's settings in full
-    cmd: python -m harness check {file}
-    deps:
-      - harness/settings
-      - {study.path.parent.as_posix()}/cells.yaml
-{parents}{claims}    params:
-      - {file}:
-    outs:
-      - {resolved}: {{cache: false, persist: true}}
-
-  data:
-    wdir: ../..
-    desc: decode the images once and pack them
-    cmd: python -m harness data {resolved}/_data.json --out data/{name}
-    deps:
-      - {resolved}/_data.json
-{packing}    outs: [data/{name}]
-
-  train:
-    wdir: ../..
-    matrix: {{variant: "${{variants}}", seed: "${{seeds}}"}}
-    desc: train one cell
-    cmd: >-
-      python -m harness train {resolved}/${{item.variant}}.json --seed ${{item.seed}}
-      --out runs/{name}/${{key}} --data data/{name} --reuse runs
-    deps:
-      - {resolved}/${{item.variant}}.json
-      - data/{name}
-{started}{code}    outs: ["runs/{name}/${{key}}"]
-
-  eval:
-    wdir: ../..
-    matrix: {{variant: "${{variants}}", seed: "${{seeds}}"}}
-    desc: evaluate one cell on the test images
-    cmd: python -m harness eval runs/{name}/${{key}} reports/{name}/cells/${{key}} --data data/{name}
-    deps:
-      - data/{name}
-      - runs/{name}/${{key}}
-      - harness/evaluate.py
-      - harness/features.py
-      - harness/net/predict.py
-    outs:
-      - reports/{name}/cells/${{key}}: {{cache: false}}
-
-  gallery:
-    wdir: ../..
-    desc: pictures from the baseline's first run
-    cmd: python -m harness gallery {file}
-    deps:
-      - data/{name}
-      - runs/{name}/{gallery}
-      - harness/gallery
-      - harness/style.py
-      - harness/net/predict.py
-    outs:
-      - reports/{name}/gallery: {{cache: false}}
-{ensemble}
-  report:
-    wdir: ../..
-    desc: tables, figures and the text
-    cmd: python -m harness report {file}
-    deps:
-      - reports/{name}/cells
-      - reports/{name}/gallery
-{f"      - reports/{name}/ensembles.json{chr(10)}" if ensembled else ""}{claims}      - harness/statistics
-      - harness/report
-      - harness/predictions.py
-      - harness/grammar.py
-      - harness/style.py
-    params:
-      - {file}:
-    outs:
-      - reports/{name}.md: {{cache: false}}
-{outs}{ledger}
-  publish:
-    wdir: ../..
-    desc: bring the runs and the report to MLflow
-    cmd: python -m harness publish {file} --mark {study.published_mark.as_posix()}
-    deps:
-      - reports/{name}.md
-      - harness/tracking
-    outs: [{study.published_mark.as_posix()}]
-"""
-
-
-def _listed(paths: object) -> str:
-    return "".join(f"      - {path}\n" for path in paths)  # type: ignore[attr-defined]
-
-
-def _files(study: Study) -> dict[Path, str]:
-    return {study.path.parent / "cells.yaml": cells_text(study), study.pipeline: pipeline_text(study)}
-
-
-def write_pipeline(study: Study) -> list[Path]:
-    """Write a study folder's cells.yaml and dvc.yaml; returns their paths."""
-    for path, text in _files(study).items():
+def write_pipeline(study: Study) -> None:
+    """Bring a study folder's cells.yaml up to date, and give it the stages where it has none."""
+    if study.is_default:
+        return
+    path, text = study.path.parent / CELLS, cells_text(study)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-    return list(_files(study))
+        say(f"wrote {path}")
+    if not path_of(study).exists():
+        write_bytes(path_of(study), STAGES.read_bytes())
+        say(f"wrote {path_of(study)}")
 
 
 def check_pipeline(study: Study) -> None:
-    """Refuse a study folder whose cells.yaml or dvc.yaml is not what the study declares. Raises `UserError`."""
-    for path, text in _files(study).items():
-        found = path.read_text(encoding="utf-8") if path.exists() else ""
-        if found != text:
-            what = "is not what the study declares" if found else "is missing"
-            raise UserError(f"{path}: {what}; run: harness plan {study.path.as_posix()} --write")
+    """Refuse a study folder whose cells.yaml is not what the study declares, or whose stages are others.
+
+    Raises `UserError`.
+    """
+    if study.is_default:
+        return
+    path, stages = study.path.parent / CELLS, path_of(study)
+    if not path.exists() or path.read_text(encoding="utf-8") != cells_text(study):
+        raise UserError(f"{path}: is not what {study.path} declares; run: harness run {study.name}")
+    if stages.exists() and stages.read_bytes() != STAGES.read_bytes():
+        raise UserError(f"{stages}: differs from {STAGES}, of which it is a copy; run: cp {STAGES} {stages}")
+
+
+def lock_of(pipeline: Path) -> Path:
+    """What DVC has recorded of a pipeline."""
+    return pipeline.with_suffix(".lock")
+
+
+def is_recorded() -> bool:
+    """Whether DVC has what the stage of this process depends on as recorded: it runs it again as it was told to.
+
+    So it is after `dvc repro -f`, and where the files of the stage are gone or were altered.
+    """
+    stage = os.environ.get("DVC_STAGE", "")
+    pipeline, _, name = stage.rpartition(":")
+    lock = lock_of(Path(pipeline or ROOT))
+    if not stage or not lock.exists():
+        return False
+    recorded = (read_yaml(lock).get("stages") or {}).get(name) or {}
+    params = recorded.get("params") or {}
+    # Names of keys are dotted paths, from the folder that the stage runs in: this one.
+    return bool(params) and all(
+        _value(read_json(Path(file)), key) == value
+        for file, keys in params.items()
+        if file.endswith(".json")
+        for key, value in keys.items()
+    )
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def keep_lock(pipeline: Path) -> None:
+    """Guard what DVC has recorded of a pipeline: a sound dvc.lock is copied, a damaged one replaced by its copy.
+
+    DVC writes the file in place, so whatever kills it can leave a part, and every DVC command then fails.
+    Raises `UserError` for a damaged one without a copy.
+    """
+    lock = lock_of(pipeline)
+    copy = LOCKS / lock
+    if not lock.exists():
+        return
+    content = lock.read_bytes()
+    if _sound(lock, content):
+        write_bytes(copy, content)
+    elif copy.exists():
+        write_bytes(lock, copy.read_bytes())
+        say(f"{lock}: damaged, as by a kill while DVC wrote it; replaced by its last sound copy")
+    else:
+        raise UserError(f"{lock}: damaged, as by a kill while DVC wrote it; run: git checkout -- {lock}")
+
+
+def _sound(lock: Path, content: bytes) -> bool:
+    try:
+        found = read_yaml(lock)
+    except UserError:
+        return False
+    return content.endswith(b"\n") and isinstance(found, dict) and "stages" in found

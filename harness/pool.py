@@ -4,7 +4,6 @@ This module decides only what runs when, and on which GPU; a plain `dvc repro` a
 DVC itself has no parallel `repro`; `--wait-for-lock` and `-s` are what keeps several of them from failing on its locks.
 """
 
-import json
 import os
 import re
 import signal
@@ -21,20 +20,18 @@ from typing import IO, Any
 import psutil
 
 from harness.errors import UserError
-from harness.files import read_yaml, write_bytes
+from harness.pipeline import ROOT
 from harness.progress import progress, say
 from harness.settings.study import Cell, Study
 
-LOGS = Path(".dvc/tmp/cells")
-STAGES = ("train", "eval", "train-candidate", "eval-candidate")
-"""What runs in parallel: a cell's training, then its evaluation. The rest is for a plain `dvc repro`."""
-
+LOGS = Path(".dvc/tmp/logs")
 CANDIDATE = "candidate"
+
+REUSED = re.compile(r"restored from the last commit|is a run that was made before")
+"""How a training says that it took the records of an equal run."""
 
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
-
-ROOT = Path("dvc.yaml")
 
 
 def address(stage: str, pipeline: Path = ROOT) -> str:
@@ -58,85 +55,35 @@ def dvc(*arguments: str, show: bool = False) -> str:
 
 
 def cell_of(stage: str) -> str | None:
-    """The cell that a stage belongs to: `train@no-lrn-0` to `no-lrn-0`; None for a stage that the cells share."""
-    name, _, key = stage.rpartition(":")[2].partition("@")
-    if name not in STAGES:
-        return None
-    return key or CANDIDATE
+    """The run that a stage belongs to, or None: `train@no-lrn-0` -> `no-lrn-0`, `eval-candidate` -> `candidate`."""
+    name = stage.rpartition(":")[2]
+    if name in ("train-candidate", "eval-candidate"):
+        return CANDIDATE
+    kind, _, key = name.partition("@")
+    return key if kind in ("train", "eval") and key else None
 
 
 def stages_of(cell: str, pipeline: Path = ROOT) -> list[str]:
-    """The stages of a cell, in order."""
+    """The stages of a run, in order."""
     stages = ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
     return [address(stage, pipeline) for stage in stages]
 
 
-def _targets(pipeline: Path) -> list[str]:
-    return [address(stage, pipeline) for stage in (STAGES if pipeline == ROOT else STAGES[:2])]
+def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool = True) -> str:
+    """Run stages of a pipeline, by default all, in the order of the file.
 
-
-def upstream(pipeline: Path = ROOT) -> list[str]:
-    """The stages that the cells share: run once, before them."""
-    stages: set[str] = set()
-    for target in _targets(pipeline)[::2]:
-        stages |= set(re.findall(r'^\s*"([^"]+)";', dvc("dag", "--dot", target), re.MULTILINE))
-    return sorted(stage for stage in stages if cell_of(stage) is None)
-
-
-def waiting(pipeline: Path = ROOT, allow_missing: bool = False) -> set[str]:
-    """Cells that are not up to date, in DVC's eyes. Raises `UserError` while another process is running them.
-
-    `allow_missing`: what is recorded and merely not here, as the runs in a clone, counts as up to date.
+    With -s DVC takes the stages as they stand, and reads no other study's pipeline: the files list them in their order.
     """
-    found = json.loads(dvc("status", "--json", *_targets(pipeline)))
-    return {
-        cell
-        for stage, changes in found.items()
-        if (cell := cell_of(stage)) is not None and not (allow_missing and _only_missing(changes))
-    }
+    targets = [address(stage, pipeline) for stage in stages] or [pipeline.as_posix()]
+    return dvc("repro", "-s", *options, *targets, show=show)
 
 
-MISSING = ("deleted", "not in cache")
-"""DVC's words for a file that its record has and the disk has not."""
-
-
-def _only_missing(changes: Sequence[Any]) -> bool:
-    """Whether nothing of a stage has changed but that recorded files are not here, as `dvc status` tells it."""
-    states = [
-        state
-        for change in changes
-        for files in (change.values() if isinstance(change, dict) else [change])
-        for state in (files.values() if isinstance(files, dict) else [files])
-    ]
-    return all(state in MISSING for state in states)
-
-
-def keep_lock(pipeline: Path = ROOT) -> None:
-    """Guard what DVC has recorded of a pipeline: a sound dvc.lock is copied, a damaged one replaced by its copy.
-
-    DVC writes the file in place, so whatever kills it can leave a part, and every DVC command then fails.
-    Raises `UserError` for a damaged one without a copy.
-    """
-    lock = pipeline.with_suffix(".lock")
-    copy = LOGS / ("dvc.lock" if pipeline == ROOT else f"{pipeline.parent.name}-dvc.lock")
-    if not lock.exists():
-        return
-    content = lock.read_bytes()
-    if _sound(lock, content):
-        write_bytes(copy, content)
-    elif copy.exists():
-        write_bytes(lock, copy.read_bytes())
-        say(f"{lock}: damaged, as by a kill while DVC wrote it; its last sound copy took its place")
-    else:
-        raise UserError(f"{lock}: damaged, as by a kill while DVC wrote it; run: git checkout -- {lock}")
-
-
-def _sound(lock: Path, content: bytes) -> bool:
-    try:
-        found = read_yaml(lock)
-    except UserError:
-        return False
-    return content.endswith(b"\n") and isinstance(found, dict) and "stages" in found
+def waiting(pipeline: Path = ROOT) -> set[str]:
+    """Runs that are not up to date, in DVC's eyes."""
+    groups = ["train", "eval"] + (["train-candidate", "eval-candidate"] if pipeline == ROOT else [])
+    said = repro(pipeline, groups, "--dry", show=False)
+    stages = re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
+    return {cell for stage in stages if (cell := cell_of(stage)) is not None}
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
@@ -187,7 +134,6 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
     Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
     SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
     """
-    LOGS.mkdir(parents=True, exist_ok=True)
     free: list[str | None] = [None] * jobs
     if gpus:
         free = list[str | None](gpus)[:jobs]
@@ -199,7 +145,7 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with progress(len(cells), "cells", "cells") as advance:
+        with progress(len(cells), "runs", "runs") as advance:
             while running or (todo and not told):
                 while todo and free and not told:
                     running.append(_start(todo.pop(0), free.pop(0), pipeline))
@@ -225,11 +171,13 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
 
 def log_of(cell: str, pipeline: Path = ROOT) -> Path:
     """Where a cell's output is kept."""
-    return LOGS / (f"{cell}.log" if pipeline == ROOT else f"{pipeline.parent.name}-{cell}.log")
+    return LOGS / pipeline.parent.name / f"{cell}.log"
 
 
 def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
-    log = log_of(cell, pipeline).open("w", encoding="utf-8")
+    place = log_of(cell, pipeline)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    log = place.open("w", encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell, pipeline)],
         env=_environment(gpu),
@@ -253,4 +201,4 @@ def _end(one: _Running, told: bool) -> str:
         why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
         say(f"FAILED {one.cell}: {why}see {one.log.name}")
         return "FAILED"
-    return "cached" if "is cached" in text else "ran"
+    return "reused" if REUSED.search(text) else "ran"

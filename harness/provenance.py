@@ -12,20 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.record import NUMERIC_CODE
-from harness.settings.load import lineage
+from harness.identity.code import PROVEN, SCOPES, closure
 
 if TYPE_CHECKING:
     import torch
-
-MEASURING = (
-    "evaluate.py", "features.py", "data/sources.py", "data/folders.py", "data/libraries.py", "data/split.py",
-    "data/pack.py", "data/embedded",
-)  # fmt: skip
-"""Code beside it that makes the images and measures the errors."""
-
-CODE = tuple(f"harness/{path}" for path in (*NUMERIC_CODE, *MEASURING))
-"""What counts as changed: the settings are recorded in full beside it, and a new report does not make another run."""
 
 ALLOW_DIRTY = "HARNESS_ALLOW_DIRTY"
 """Set in the environment it says --allow-dirty to the trainers that a pipeline starts: DVC's commands are declared."""
@@ -37,7 +27,7 @@ DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color")
 """As it is for everybody, whatever a user's git is told to show."""
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
     """Output of a git command, or None outside a repository (or without git)."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
@@ -46,50 +36,67 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
 
 
+def git_file(path: str) -> bytes | None:
+    """A file as the last commit has it, or None."""
+    try:
+        done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
 def source() -> dict[str, str | None]:
     """Commit of the working tree, and the hash of what differs from it in the code that can change numbers."""
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
-    changed = (_git(*DIFF, "HEAD", "--", *CODE) or "") + "".join(
-        f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}\n" for name in _untracked()
+    code = _code()
+    changed = (git(*DIFF, "HEAD", "--", *code) or "") + "".join(
+        f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}\n" for name in _untracked(code)
     )
     digest = hashlib.sha256(changed.encode("utf-8", "surrogateescape")).hexdigest()
     return {"commit": commit.strip(), "dirty": digest if changed else None}
 
 
-def _untracked() -> list[str]:
-    names = (_git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE) or "").split("\0")
+def _code() -> list[str]:
+    """The files that packing, training and evaluation can reach, as git names them from here."""
+    found = {path for scope in PROVEN for path in closure(SCOPES[scope]).all}
+    return sorted(os.path.relpath(path) for path in found)
+
+
+def _untracked(code: Sequence[str]) -> list[str]:
+    names = (git("ls-files", "-z", "--others", "--exclude-standard", "--", *code) or "").split("\0")
     return [name for name in names if os.path.isfile(name)]
 
 
-def check_clean(wanted: bool | None, study: Path | None) -> None:
+def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
     """Refuse to make numbers with code that no commit holds: nobody could make them again.
 
-    `wanted`: whether to refuse; None: for a study whose files are committed as they are, unless the environment says
-    otherwise. `study`: its file, None for a run that belongs to none. Raises `UserError` that names the changed files.
+    `wanted`: whether to refuse; None: where the files `declared` of a study are committed as they are, unless the
+    environment says otherwise. Raises `UserError` that names the changed files.
     """
     if wanted is None:
-        wanted = not os.environ.get(ALLOW_DIRTY) and study is not None and study.is_file() and committed(lineage(study))
+        wanted = not os.environ.get(ALLOW_DIRTY) and bool(declared) and committed(declared)
     if not wanted:
         return
-    if _git("rev-parse", "HEAD") is None:
+    if git("rev-parse", "HEAD") is None:
         raise UserError(f"--require-clean: there is no git commit to hold the code; commit it, or take {ALLOWED}")
-    changed = [*(_git(*DIFF, "-z", "--name-only", "--relative", "HEAD", "--", *CODE) or "").split("\0"), *_untracked()]
-    if names := sorted({name for name in changed if name}):
+    code = _code()
+    changed = [*(git(*DIFF, "-z", "--name-only", "--relative", "HEAD", "--", *code) or "").split("\0")]
+    if names := sorted({name for name in [*changed, *_untracked(code)] if name}):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UserError(
-            f"--require-clean: the commit does not hold {', '.join(names[:3])}{more} as it is; commit it, or take "
-            f"{ALLOWED}: the runs then record the hash of the changes, and their rows are marked"
+            f"--require-clean: uncommitted changes in {', '.join(names[:3])}{more}; commit them, or take {ALLOWED}: "
+            "the runs then record the hash of the changes, and their rows are marked"
         )
 
 
 def committed(files: Sequence[Path]) -> bool:
     """Whether the last commit holds all of these files as they are."""
     names = [os.path.relpath(file) for file in files]
-    if _git("ls-files", "--error-unmatch", "--", *names) is None:
+    if git("ls-files", "--error-unmatch", "--", *names) is None:
         return False
-    return _git(*DIFF, "--name-only", "HEAD", "--", *names) == ""
+    return git(*DIFF, "--name-only", "HEAD", "--", *names) == ""
 
 
 def versions() -> dict[str, str | None]:

@@ -1,58 +1,58 @@
-"""A run's identity and its folder: what it is, which files it has, and the one place where their paths are derived."""
+"""A run's records: one model of the files that training and evaluation leave; they are written and read here alone.
 
-import hashlib
-import json
-import os
-from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-from harness.errors import UserError
-from harness.files import hash_json, read_json
-from harness.settings.parse import parse
-from harness.settings.schema import MACHINE, Settings
-
-PACKAGE = Path(__file__).parent
-
-NUMERIC_CODE = (
-    "randomness.py",
-    "numerics.py",
-    "data/crops.py",
-    "data/batches.py",
-    "data/packed.py",
-    "net/layout.py",
-    "net/local.py",
-    "net/lrn.py",
-    "net/alexnet.py",
-    "net/predict.py",
-    "train/recipe.py",
-    "train/checkpoint.py",
-    "train/loop.py",
-)
-"""Code that can change a run's numbers, relative to the package: the `deps` of the train stage in dvc.yaml.
-
-Schema and presets are not in it: what they say of a run stands in its resolved settings, each of them.
+Training leaves config.json (what the run is), history.csv (a row an epoch), losses.npy (of every step) and
+provenance.json (where it comes from, what went in and what came out, as hashes). Evaluation adds metrics.json and
+predictions.parquet. They are small, and committed.
 """
 
+from __future__ import annotations
 
-@cache
-def code_hash() -> str:
-    """SHA-256 over the names and bytes of the code that can change a run's numbers."""
-    digest = hashlib.sha256()
-    for entry in NUMERIC_CODE:
-        digest.update(f"{entry}\0".encode() + (PACKAGE / entry).read_bytes() + b"\0")
-    return digest.hexdigest()
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.errors import UserError
+from harness.files import atomic_folder, hash_json, read_json, write_array, write_csv, write_json
+from harness.identity.known import founding, identity
+from harness.settings.parse import parse
+from harness.settings.schema import MACHINE, Settings, sparse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CURVE = ("lr", "train_loss", "train_top1", "validation_loss", "validation_top1")
+"""Columns of history.csv that are compared, beside the epoch."""
+
+CLEAN = ("clean_loss", "clean_top1")
+"""Columns of history.csv with training loss and error in evaluation mode: nan where a run did not measure them."""
+
+TIMES = ("seconds", "time")
+"""Columns of history.csv that say when: seconds an epoch took, and UNIX time at its end."""
+
+HISTORY = ("epoch", *CURVE, *CLEAN, *TIMES)
+
+CHANGED = "was it changed by hand, or made by another version? Restore it from git, or run its stage again"
+"""What to do about a record that is not one."""
 
 
-def chain(link: str, content: bytes) -> str:
-    """The next link of a hash over a stream: it needs the last link alone, so a resumed run goes on from it."""
-    return hashlib.sha256(link.encode() + content).hexdigest()
+class Record(BaseModel):
+    """A part of a record: every key is known, and there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class DataRecord:
-    """The images that a run saw: where they are from, and the hash of their content."""
+class Images(Record):
+    """The images that a run saw. `size`: side in pixels; `counts`: images a part; `left_out`: unreadable files."""
 
     name: str
     hash: str
@@ -64,109 +64,358 @@ class DataRecord:
     left_out: int
 
 
-@dataclass(frozen=True)
-class Config:
-    """What a run is: resolved settings, seed and data. Its fingerprint is its identity.
+class Config(Record):
+    """What a run is: settings, seed and images. `fingerprint` is its identity.
 
     `start`: fingerprint of the run whose weights it starts from, where its settings name one.
     """
 
-    settings: Settings
+    fingerprint: str
     seed: int
-    data: DataRecord
+    data: Images
+    settings: dict[str, Any]
     start: str | None = None
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that may change the numbers by declaration: settings, seed, data and code.
-
-        The settings of the group `machine` (device, threads, workers) are not in it: they say where a run was computed;
-        what they came to is recorded in provenance.json and compared there.
-        """
-        return hash_json(
-            {
-                "settings": {k: v for k, v in self.settings.model_dump().items() if k not in MACHINE},
-                "seed": self.seed,
-                "data": self.data.hash,
-                "code": code_hash(),
-                **({"start": self.start} if self.start else {}),
-            }
+    @staticmethod
+    def of(settings: Settings, seed: int, data: Images, start: str | None = None) -> Config:
+        """The config of a run by the present code."""
+        return Config(
+            fingerprint=fingerprint(settings, seed, data.hash, start),
+            seed=seed,
+            data=data,
+            settings=sparse(settings),
+            start=start,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """The content of config.json."""
-        return {
-            "fingerprint": self.fingerprint,
-            "seed": self.seed,
-            "data": asdict(self.data),
-            "settings": self.settings.model_dump(),
-            **({"start": self.start} if self.start else {}),
+    @cached_property
+    def resolved(self) -> Settings:
+        """All settings, checked. Raises `UserError` where the present code does not know one of them."""
+        return parse(Settings, self.settings, f"run {self.fingerprint[:12]}: settings")
+
+
+def fingerprint(settings: Settings, seed: int, data: str, start: str | None = None) -> str:
+    """Identity of a run: hash of settings, seed, images and of the numerics identity of the code that trains it.
+
+    The settings of the group `machine` (device, threads, workers) are not in it: they say where a run was computed;
+    what they came to is recorded in provenance.json and compared there.
+    """
+    packing = identity("data")
+    return hash_json(
+        {
+            "settings": {k: v for k, v in sparse(settings).items() if k not in MACHINE},
+            "seed": seed,
+            "data": data,
+            "code": identity("train"),
+            # The hash of the images does not have their mean and colours, which are packed with them.
+            **({} if packing == founding("data") else {"packing": packing}),
+            **({"start": start} if start else {}),
         }
+    )
 
 
-def read_config(path: Path) -> Config:
-    """Read a config.json. Raises `UserError` when it is missing or is not one."""
-    values = read_json(path)
-    try:
-        settings, seed, data = values["settings"], values["seed"], DataRecord(**values["data"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a run's config.json: {error}") from error
-    start = values.get("start")
-    if start is not None and not isinstance(start, str):
-        raise UserError(f"{path}: start: got {start!r}; a run's fingerprint is allowed")
-    return Config(parse(Settings, settings, f"{path}: settings"), seed, data, start)
+class Hashes(Record):
+    """Hashes of what went into a run and of what came out; `code` is the numerics identity."""
+
+    data: str
+    code: str
+    initial: dict[str, str]
+    batch_order: str
+    augmentation: str
+    losses: str
+    weights: str
+
+
+class Provenance(Record):
+    """Where a run comes from, and what it took. Times in seconds, memory in MB.
+
+    `reused_from`: the run of another study whose records these are a copy of.
+    """
+
+    fingerprint: str
+    status: Literal["finished", "diverged"]
+    diverged_epoch: int | None
+    resumed: list[int]
+    command: str
+    commit: str | None
+    dirty: str | None
+    dvc_stage: str | None
+    machine: dict[str, str | int | None]
+    versions: dict[str, str | None]
+    packages: str
+    hashes: Hashes
+    started: float = Field(allow_inf_nan=False)
+    wall_seconds: float = Field(allow_inf_nan=False)
+    images_per_second: float
+    peak_memory_mb: float
+    parameters: int
+    steps: int
+    reused_from: str | None = None
+
+
+class Metrics(Record):
+    """What an evaluation measured. `numbers`: errors in percent, losses in nats, counts; none of a diverged run.
+
+    `code`: numerics identity of the evaluation. `weights`: hash of the weights that were evaluated, where training the
+    run again on this machine gave others than its record names.
+    """
+
+    status: Literal["finished", "diverged"]
+    diverged_epoch: int | None
+    code: str | None = None
+    weights: str | None = None
+    numbers: dict[str, float] = {}
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of metrics.json: flat, as DVC shows it."""
+        values = self.model_dump(exclude={"numbers"})
+        optional = {key: values.pop(key) for key in ("code", "weights")}
+        return {**values, **{k: v for k, v in optional.items() if v is not None}, **self.numbers}
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run's folder, or of the folder that its evaluation leaves."""
+    """The files of a run: what its training left in one folder, and its evaluation in another."""
 
-    path: Path
+    training: Path
+    evaluation: Path
+
+    @staticmethod
+    def of(path: Path) -> RunFolder:
+        """The folder of a declared run, or of the candidate."""
+        return RunFolder(path / "train", path / "eval")
 
     @property
     def config(self) -> Path:
-        return self.path / "config.json"
+        return self.training / "config.json"
 
     @property
     def history(self) -> Path:
-        return self.path / "history.csv"
+        return self.training / "history.csv"
 
     @property
     def losses(self) -> Path:
-        return self.path / "losses.npy"
+        return self.training / "losses.npy"
 
     @property
     def provenance(self) -> Path:
-        return self.path / "provenance.json"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
+        return self.training / "provenance.json"
 
     @property
     def metrics(self) -> Path:
-        return self.path / "metrics.json"
+        return self.evaluation / "metrics.json"
 
     @property
     def predictions(self) -> Path:
-        return self.path / "predictions.parquet"
+        return self.evaluation / "predictions.parquet"
 
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run. `measured` is None until it is evaluated; `history`: a row an epoch."""
+
+    folder: RunFolder
+    config: Config
+    provenance: Provenance
+    history: list[dict[str, float]]
+    measured: Metrics | None
+
+    @property
     def fingerprint(self) -> str:
-        """The fingerprint stored with the run: not that of today's code. Raises `UserError`."""
-        values = read_json(self.provenance)
-        if not isinstance(values, dict) or not isinstance(values.get("fingerprint"), str):
-            raise UserError(f"{self.provenance}: has no fingerprint; not a run's provenance.json")
-        return str(values["fingerprint"])
+        return self.config.fingerprint
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as stored: those that a later version added stand there only where they are not at default."""
+        return self.config.settings
+
+    @property
+    def images(self) -> Images:
+        return self.config.data
+
+    @property
+    def hashes(self) -> Hashes:
+        return self.provenance.hashes
+
+    @property
+    def diverged_epoch(self) -> int | None:
+        return self.provenance.diverged_epoch
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers of the evaluation; none for a diverged run, or before it."""
+        return self.measured.numbers if self.measured else {}
+
+    @cached_property
+    def losses(self) -> np.ndarray | None:
+        """The loss of every step, (steps,) float32; None in records of a harness that kept none. Raises `UserError`."""
+        return _read_losses(self.folder.losses, len(self.history))
+
+
+class OnImages(Protocol):
+    """What pairing looks at."""
+
+    @property
+    def images(self) -> Images: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=OnImages)
+
+
+def paired(one: Mapping[int, AnyRun], other: Mapping[int, AnyRun]) -> list[int]:
+    """Seeds that two sets of runs have in common, on the same images: only these are compared."""
+    return sorted(s for s in one.keys() & other.keys() if one[s].images.hash == other[s].images.hash)
+
+
+def write_training(
+    folder: Path,
+    config: Config,
+    provenance: Provenance,
+    history: Sequence[Mapping[str, Any]],
+    losses: np.ndarray,
+) -> None:
+    """Write the records of a training as the folder `folder`, whole or not at all. Raises `UserError`."""
+    with atomic_folder(folder, replace=False) as temporary:
+        made = RunFolder(temporary, temporary)
+        write_json(made.config, config.model_dump(exclude={"start"} if config.start is None else None))
+        write_csv(made.history, history, HISTORY)
+        write_array(made.losses, losses)
+        reused = {"reused_from"} if provenance.reused_from is None else None
+        write_json(made.provenance, provenance.model_dump(exclude=reused))
+
+
+def write_metrics(folder: RunFolder, metrics: Metrics) -> None:
+    """Write metrics.json."""
+    write_json(folder.metrics, metrics.as_json())
+
+
+def read_config(path: Path) -> Config:
+    """Read a config.json. Raises `UserError` when it is missing or is not one."""
+    return _parsed(Config, path)
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Read a provenance.json. Raises `UserError` when it is missing or is not one."""
+    return _parsed(Provenance, path)
+
+
+def read_run(folder: RunFolder) -> Run:
+    """Read a run, evaluated or not. Raises `UserError` for a file that is missing or is not what it should be."""
+    config, provenance = read_config(folder.config), read_provenance(folder.provenance)
+    if provenance.fingerprint != config.fingerprint:
+        raise UserError(
+            f"{folder.provenance}: fingerprint: got {provenance.fingerprint[:12]}, but config.json beside it has "
+            f"{config.fingerprint[:12]}; {CHANGED}"
+        )
+    measured = read_metrics(folder.metrics) if folder.metrics.exists() else None
+    if measured and (measured.status, measured.diverged_epoch) != (provenance.status, provenance.diverged_epoch):
+        raise UserError(f"{folder.metrics}: status: not that of {folder.provenance}; evaluate the run again")
+    return Run(folder, config, provenance, read_history(folder.history), measured)
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read a metrics.json. Raises `UserError` for what is missing or not a finite number."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: got {type(values).__name__}; a mapping of numbers is allowed; evaluate the run again")
+    own = {key: value for key, value in values.items() if key in Metrics.model_fields and key != "numbers"}
+    numbers = {key: value for key, value in values.items() if key not in own}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
+            raise UserError(f"{path}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
+    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, str(path))
+    if metrics.status == "diverged" and metrics.diverged_epoch is None:
+        raise UserError(f"{path}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
+    return metrics
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Rows of a history.csv, an epoch each, from 1. Raises `UserError`."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+        found = [
+            {"epoch": int(row["epoch"])}
+            | {key: float(row[key]) for key in (*CURVE, *TIMES)}
+            | {key: float(row[key]) for key in CLEAN if key in row}
+            for row in rows
+        ]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a run's history: {error!r}; {CHANGED}") from error
+    if not found or [row["epoch"] for row in found] != list(range(1, len(found) + 1)):
+        raise UserError(f"{path}: not a run's history: a row an epoch, from 1, is needed; {CHANGED}")
+    return found
+
+
+def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
+    import numpy as np
+
+    try:
+        losses = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not the losses of a run: {said}; {CHANGED}") from error
+    if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
+        raise UserError(f"{path}: not the losses of a run: an array (steps,) of float32 is needed; {CHANGED}")
+    if not len(losses) or len(losses) % epochs:
+        raise UserError(f"{path}: got {len(losses)} losses for {epochs} epochs of history.csv; {CHANGED}")
+    return losses
+
+
+RecordKind = TypeVar("RecordKind", bound=Record)
+
+
+def _parsed(kind: type[RecordKind], path: Path) -> RecordKind:
+    try:
+        return parse(kind, read_json(path), str(path))
+    except UserError as error:
+        if not path.exists():
+            raise
+        raise UserError(f"{error}; {CHANGED}") from error
+
+
+def chain(link: str, content: bytes) -> str:
+    """The next link of a hash over a stream: it needs the last link alone, so a resumed run goes on from it."""
+    return hashlib.sha256(link.encode() + content).hexdigest()
+
+
+def hash_losses(losses: Iterable[np.float32]) -> str:
+    """The hash over a stream of losses, as training makes it step by step."""
+    link = ""
+    for loss in losses:
+        link = chain(link, loss.tobytes())
+    return link
 
 
 def checkpoint_folder(config: Config, out: Path, numerics: dict[str, Any]) -> Path:
     """Where an unfinished run keeps its state: outside its own folder, which DVC deletes before it starts a stage.
 
     Keyed by stage (else by `out`), fingerprint and what the machine settings came to: the candidate may have the
-    settings of a cell that is training at the same time, and a run must not go on with other numerics than it began
+    settings of a run that is training at the same time, and a run must not go on with other numerics than it began
     with.
     """
-    root = Path(os.environ.get("DVC_ROOT") or ".")
     stage = os.environ.get("DVC_STAGE") or out.resolve().as_posix()
-    identity = json.dumps([stage, config.fingerprint, numerics], sort_keys=True)
-    return root / ".checkpoints" / f"{out.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    key = json.dumps([stage, config.fingerprint, numerics], sort_keys=True)
+    name = out.parent.name if out.name == "train" else out.name
+    return caches() / ".checkpoints" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def caches() -> Path:
+    """The folder below which lies what is heavy and can be made again: packed images, weights, checkpoints.
+
+    DVC runs an experiment in a temporary clone, and names the repository in DVC_ROOT.
+    """
+    return Path(os.environ.get("DVC_ROOT") or ".")

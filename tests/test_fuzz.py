@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import pytest
 from conftest import TINY, tiny
+from harness.verify.records import read_record
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pictures import settings as picture_settings
@@ -45,7 +46,6 @@ from harness.train.loop import Interrupted, Trainer
 from harness.train.run import load_net, train
 from harness.train.sound import SoundCheckpoints
 from harness.verify.environment import read_environment
-from harness.verify.records import read_record
 
 ROOT = Path(__file__).parent.parent
 SCALE = int(os.environ.get("HARNESS_FUZZ", "1"))

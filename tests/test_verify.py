@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import TINY, tiny
 from fake_study import make_run
+from harness.verify.records import Record, hash_losses, read_record
 from ruamel.yaml import YAML
 
 from harness.data.packed import Packed
@@ -28,7 +29,6 @@ from harness.report.verified import read_verified, verified_text
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, named_hashes
 from harness.verify.environment import differences, environment, other_instructions, read_environment
-from harness.verify.records import Record, hash_losses, read_record
 from harness.verify.rerun import INSTRUCTIONS
 from harness.verify.rows import targets
 from harness.verify.verify import content_hash, lines, verify

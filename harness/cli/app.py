@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 STUDY = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
-CANDIDATE_NAME = "candidate"
 
 app = typer.Typer(
     help="Ablations of AlexNet that can be believed: declared, paired, and re-run to the bit.",

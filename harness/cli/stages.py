@@ -8,21 +8,18 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CANDIDATE, CANDIDATE_NAME, STUDY, RequireClean, StudyFile, app, candidate, find_study
-from harness.errors import UserError
+from harness.cli.app import CANDIDATE, STUDY, RequireClean, StudyFile, app, candidate
 
 PANEL = "Stages of the pipeline"
-
-NOT_PUBLISHED = "not published\n"
-"""In the stage's mark while the tracking server is down, which fails no pipeline; `harness run` then tries again."""
 
 
 @app.command(rich_help_panel=PANEL)
 def check(study: StudyFile = STUDY) -> None:
-    """Check a study's file and params.yaml, and write the resolved settings of every run, before anything runs."""
+    """Check a study's file and params.yaml, and write what its stages depend on, before anything runs."""
+    from harness.checked import write_checked
     from harness.claims.schema import claims_of
     from harness.pipeline import check_pipeline
-    from harness.settings.check import check_candidate, check_default, check_study, write_resolved
+    from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
     from harness.settings.load import load_study
 
@@ -32,98 +29,74 @@ def check(study: StudyFile = STUDY) -> None:
     for line in check_study(checked):
         print(f"warning: {line}")
     claims_of(checked, Path("."))
-    if checked.is_default:
-        write_resolved(checked, check_candidate(CANDIDATE, checked))
-    else:
-        check_pipeline(checked)
-        write_resolved(checked, None)
+    check_pipeline(checked)
+    write_checked(checked, check_candidate(CANDIDATE, checked) if checked.is_default else None, Path("."))
     record(checked, Path("."))
 
 
 @app.command(rich_help_panel=PANEL)
 def data(
-    study: Annotated[
-        Path,
-        typer.Argument(
-            help="The study: its name, folder, file or report; or the resolved settings of its images.",
-            metavar="STUDY",
-            callback=find_study,
-        ),
-    ] = STUDY,
-    out: Annotated[Path | None, typer.Option(help="Folder of the packed images.")] = None,
+    study: StudyFile = STUDY,
+    out: Annotated[Path | None, typer.Option(help="Pack into this folder instead, and write no manifest.")] = None,
 ) -> None:
-    """Decode and pack a study's images."""
+    """Decode and pack a study's images, and write their manifest."""
     from harness.data.pack import pack
-    from harness.settings.load import load_data, load_study
+    from harness.data.store import pack_study
+    from harness.settings.load import load_study
 
-    if study.suffix == ".json":
-        if out is None:
-            raise UserError("data: --out: missing; name the folder of the packed images")
-        pack(load_data(study), out)
-        return
     checked = load_study(study)
-    pack(checked.data, out or checked.packed)
+    if out:
+        pack(checked.data, out)
+    else:
+        pack_study(checked, Path("."))
+
+
+RUN_HELP = "The run: STUDY:VARIANT, params.yaml (the candidate), or a file of settings."
 
 
 @app.command(rich_help_panel=PANEL)
 def train(
-    settings: Annotated[
-        str, typer.Argument(help="params.yaml, STUDY:variants.NAME, or STUDY_FOLDER/resolved/NAME.json.")
-    ],
-    seed: Annotated[int, typer.Option(min=0, help="The run's seed.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
-    reuse: Annotated[Path | None, typer.Option(help="Folder of runs: an equal one in it is copied.")] = None,
+    run: Annotated[str, typer.Argument(help=RUN_HELP)],
+    seed: Annotated[int | None, typer.Option(min=0, help="The run's seed; by default that of params.yaml.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of its records; by default the study's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,
     require_clean: RequireClean = None,
 ) -> None:
-    """Train one run, or go on with it where it was interrupted."""
-    from harness.provenance import check_clean
-    from harness.settings.load import load_run, load_study, study_of
+    """Train one run, or resume it where it was interrupted."""
+    from harness import stages
     from harness.train.loop import Interrupted
-    from harness.train.run import train as train_run
 
-    resolved = load_run(settings)
-    study = study_of(settings)
-    # The candidate is what code is tried with before it is committed.
-    tried = Path(settings).name in (CANDIDATE.name, f"{CANDIDATE_NAME}.json")
-    check_clean(require_clean, None if tried else study)
-    if data is None:
-        if study is None:
-            raise UserError(f"{settings}: --data: missing, and it belongs to no study; name the folder of its images")
-        data = load_study(study).packed
-    command = f"python -m harness train {settings} --seed {seed} --out {out} --data {data}"
     try:
-        train_run(resolved, seed, data, out, checkpoint_seconds, command, reuse)
+        stages.train(run, seed, out, data, checkpoint_seconds, require_clean, Path("."))
     except Interrupted:
-        print("harness: stopped; its state is saved, the same command goes on", file=sys.stderr)
+        print("harness: stopped; its state is saved, run it again to resume", file=sys.stderr)
         sys.exit(130)
 
 
 @app.command("eval", rich_help_panel=PANEL)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    out: Annotated[Path, typer.Argument(help="Folder of its results.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the packed images; by default the default study's.")
-    ] = None,
+    run: Annotated[str, typer.Argument(help=f"{RUN_HELP[:-1]}; or a folder of a run's records.")],
+    out: Annotated[Path | None, typer.Argument(help="Folder of its results; by default the study's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The run's seed.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
-    from harness.evaluate import evaluate as evaluate_run
-    from harness.settings.load import load_study
+    from harness import stages
 
-    evaluate_run(run, data or load_study(STUDY).packed, out)
+    stages.evaluate(run, out, seed, data, Path("."))
 
 
 @app.command(rich_help_panel=PANEL)
 def ensemble(study: StudyFile = STUDY) -> None:
     """Average the nets of all seeds of the variants that a study names under `ensembles`, and write their errors."""
     from harness.ensemble import ensembles
-    from harness.files import write_json
+    from harness.files import read_json, write_json
     from harness.settings.load import load_study
 
     checked = load_study(study)
-    write_json(checked.folder / "ensembles.json", ensembles(checked, Path(".")))
+    path = checked.folder / "ensembles.json"
+    write_json(path, ensembles(checked, Path("."), read_json(path) if path.exists() else {}))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -131,7 +104,6 @@ def gallery(
     study: StudyFile = STUDY,
     variant: Annotated[str | None, typer.Option(help="The variant; by default the baseline.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its seed; by default the study's first.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the packed images; by default the study's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; by default reports/STUDY/gallery.")] = None,
 ) -> None:
     """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
@@ -139,8 +111,7 @@ def gallery(
     from harness.settings.load import load_study
 
     checked = load_study(study)
-    cell = find_cell(checked, variant, seed)
-    render(cell, Path("runs") / checked.name / cell.key, data or checked.packed, out or checked.folder / "gallery")
+    render(find_cell(checked, variant, seed), checked, Path("."), out or checked.folder / "gallery")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -177,16 +148,10 @@ def report(
 
 
 @app.command(rich_help_panel=PANEL)
-def publish(
-    study: StudyFile = STUDY, mark: Annotated[Path | None, typer.Option(help="File that says whether it is.")] = None
-) -> None:
+def publish(study: StudyFile = STUDY) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
-    from harness.files import write_text
     from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
 
     checked = load_study(study)
-    published = publish_study(checked, candidate(checked), Path("."))
-    print(published)
-    if mark:
-        write_text(mark, NOT_PUBLISHED if published.down else "published\n")
+    print(publish_study(checked, candidate(checked), Path(".")))

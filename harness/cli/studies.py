@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import STUDY, STUDY_HELP, RequireClean, StudyFile, app, candidate, find_study
-from harness.cli.stages import NOT_PUBLISHED, check, report
+from harness.cli.stages import check, publish, report
 from harness.errors import UserError
 from harness.grammar import counted
 
@@ -19,90 +19,84 @@ PANEL = "Studies"
 def run(
     study: StudyFile = STUDY,
     jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", min=1, help="Cells at once; by default one, or one a GPU named.")
+        int | None, typer.Option("-j", "--jobs", min=1, help="Runs at once; by default one, or one a GPU named.")
     ] = None,
     gpus: Annotated[
-        str, typer.Option(help="GPUs to share out, one a cell, as 0,1; by default every cell sees all.")
+        str, typer.Option(help="GPUs to share out, one a run, as 0,1; by default every run sees all.")
     ] = "",
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Leave out runs that are recorded and merely not here, as in a clone."),
-    ] = False,
     require_clean: RequireClean = None,
 ) -> None:
-    """Run a study's cells in parallel, then everything else: as `dvc repro`, faster."""
+    """Run a study: its runs in parallel, then everything else; as `dvc repro`, faster."""
     import os
     import sys
 
-    from harness import pool, provenance
+    from harness import outcome, pipeline, pool, provenance
     from harness.progress import say
-    from harness.settings.load import load_study
+    from harness.settings.load import lineage, load_study
+    from harness.tracking.publish import pending
 
     count, named = pool.workers(jobs, gpus)
+    checked = load_study(study)
+    pipeline.write_pipeline(checked)
     check(study)
-    provenance.check_clean(require_clean, study)
+    provenance.check_clean(require_clean, lineage(study))
     if require_clean is False:
         os.environ[provenance.ALLOW_DIRTY] = "1"
     doctor(study, count)
-    checked = load_study(study)
-    pipeline = checked.pipeline
-    pool.keep_lock(pipeline)
-    say("run: asking DVC what is up to date")
-    pool.dvc("repro", *pool.upstream(pipeline), show=True)
-    cells = pool.seed_by_seed(pool.waiting(pipeline, allow_missing), checked)
-    say(f"run: {counted(len(cells), 'cell')} to run, {count} at once" if cells else "run: every cell is up to date")
+    file = pipeline.path_of(checked)
+    pipeline.keep_lock(file)
+    pool.repro(file, ["check", "data"])
+    cells = pool.seed_by_seed(pool.waiting(file), checked)
+    say(f"run: {counted(len(cells), 'run')} to do, {count} at once" if cells else "run: every run is up to date")
     try:
-        failed = pool.run_cells(cells, count, named, pipeline) if cells else []
+        failed = pool.run_cells(cells, count, named, file) if cells else []
     except KeyboardInterrupt:
-        print("harness: stopped; the same command goes on", file=sys.stderr)
+        print("harness: stopped; run it again to resume", file=sys.stderr)
         sys.exit(130)
     if failed:
-        # DVC makes no report while a cell is missing; ours shows what is there, and what is not.
+        # DVC makes no report while a run is missing; ours shows what is there, and what is not.
         report(study)
         raise UserError(
-            f"run: {len(failed)} of {len(cells)} cells failed: "
-            + "; ".join(f"{f} (see {pool.log_of(f, pipeline)})" for f in failed)
+            f"run: {len(failed)} of {len(cells)} runs failed: "
+            + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
-    pool.keep_lock(pipeline)  # with the cells that have just been recorded
-    mark = checked.published_mark
-    late = mark.exists() and mark.read_text(encoding="utf-8") == NOT_PUBLISHED
-    pool.dvc("repro", *(["--allow-missing"] if allow_missing else []), pipeline.as_posix(), show=True)
-    if late and mark.read_text(encoding="utf-8") == NOT_PUBLISHED:
+    pipeline.keep_lock(file)  # with the runs that have just been recorded
+    pool.repro(file)
+    if pending(checked):
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
-        pool.dvc("repro", "-f", "-s", pool.address("publish", pipeline), show=True)
-    pool.keep_lock(pipeline)
+        publish(study)
+    pipeline.keep_lock(file)
+    for line in outcome.differing(checked, Path(".")):
+        print(line)
 
 
 @app.command(rich_help_panel=PANEL)
 def doctor(
-    study: StudyFile = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at once.")] = 1
+    study: StudyFile = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1
 ) -> None:
     """Say what a study would run, on which device, and about how long it takes."""
+    from collections import Counter
+
     from harness.estimate import outlook
     from harness.report.cells import read_results
     from harness.settings.load import load_study
     from harness.verify.environment import other_instructions
 
     checked = load_study(study)
-    for line in outlook(checked, jobs):
+    results = read_results(checked, candidate(checked), Path("."))
+    todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
+    for line in outlook(checked, jobs, len(todo)):
         print(line)
-    results = read_results(checked, None, Path("."))
     for line in other_instructions(cell.run.provenance.machine for cell in results.cells if cell.run):
         print(line)
-    done = sum(cell.status in ("finished", "diverged") for cell in results.cells)
-    here = sum((Path("runs") / checked.name / cell.key).is_dir() for cell in checked.cells)
-    lack = (
-        ""
-        if here >= done
-        else f", and {here} their runs here: `harness run` makes the others again, --allow-missing not"
-    )
-    print(f"done: {done} of {len(results.cells)} cells have their results{lack}")
+    print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
+    for why, number in Counter(cell.note for cell in todo if cell.status == "stale").items():
+        print(f"stale: {counted(number, 'run')}: {why}")
 
 
 @app.command(rich_help_panel=PANEL)
 def plan(
     study: StudyFile = STUDY,
-    write: Annotated[bool, typer.Option("--write", help="Write the study's cells.yaml and dvc.yaml.")] = False,
     rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
     effect: Annotated[
         float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")
@@ -114,7 +108,6 @@ def plan(
 ) -> None:
     """Print what a study's plan comes to: its variants, its runs, what they cost, and what they can find."""
     from harness.cost import cost
-    from harness.pipeline import write_pipeline
     from harness.settings.check import check_study
     from harness.settings.listing import list_variants
     from harness.settings.load import load_study
@@ -134,11 +127,6 @@ def plan(
             print("\n".join(seeds_lines(checked, rows, effect, power)))
         if hours:
             print("\n".join(detectable_lines(checked, rows, hours)))
-    if write:
-        if checked.is_default:
-            raise UserError(f"{study}: is the study of dvc.yaml at the root, which is written by hand")
-        for path in write_pipeline(checked):
-            print(f"wrote {path}")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -183,9 +171,7 @@ def variants(
 def describe(
     settings: Annotated[
         str,
-        typer.Argument(
-            help="params.yaml, STUDY:variants.NAME, or STUDY_FOLDER/resolved/NAME.json; without it the options alone."
-        ),
+        typer.Argument(help="params.yaml, STUDY:VARIANT, or a file of settings; without it the options alone."),
     ] = "",
     preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
     geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
@@ -205,7 +191,7 @@ def describe(
     from harness.net.draw import draw
     from harness.net.layout import layout
     from harness.settings.check import SOURCES
-    from harness.settings.load import load_run, load_study, resolve, study_of
+    from harness.settings.load import Named, load_run, resolve
     from harness.settings.schema import CROPS
 
     given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
@@ -214,9 +200,9 @@ def describe(
         own["crop"] = CROPS.get(geometry, (224,))[0]
     if settings and own:
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
-    resolved = load_run(settings) if settings else resolve(own, "describe")
-    study = study_of(settings)
-    own_channels, _, own_classes = SOURCES[load_study(study).data.source] if study else (3, 0, None)
+    named = load_run(settings) if settings else Named(resolve(own, "describe"))
+    resolved, study = named.settings, named.study
+    own_channels, _, own_classes = SOURCES[study.data.source] if study else (3, 0, None)
     channels, classes = channels or own_channels, classes or resolved.classes or own_classes
     rows = layout(resolved, channels, classes)
     if svg:

@@ -1,5 +1,6 @@
 """A packed data set: raw arrays that are mapped into memory, and a manifest that says what they are."""
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,12 @@ from harness.errors import UserError
 from harness.files import read_json
 
 PARTS = ("train", "validation", "test")
+
+PIECE = 4096
+"""Images that are hashed at a time."""
+
+AGAIN = "remove the folder and run again: it is made anew"
+"""What to do about a damaged packed folder."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +69,8 @@ class Packed:
     def open(folder: Path) -> "Packed":
         """Open a packed folder. Raises `UserError` when it is missing or damaged."""
         if not (folder / "manifest.json").exists():
-            raise UserError(f"{folder}: not packed yet; run: dvc repro data")
-        values = read_json(folder / "manifest.json")
-        try:
-            manifest = TypeAdapter(Manifest).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(
-                f"{folder}/manifest.json: not a packed folder's: {where}: {first['msg']}; run: dvc repro -f data"
-            ) from error
-        if min(manifest.size, manifest.channels, *(manifest.counts.get(part, 0) for part in PARTS)) < 1:
-            raise UserError(f"{folder}/manifest.json: a size or count is not above 0; run: dvc repro -f data")
+            raise UserError(f"{folder}: no packed images; run: harness data")
+        manifest = read_manifest(folder / "manifest.json")
         shape = (manifest.size, manifest.size, manifest.channels)
         return Packed(folder, manifest, _map(folder / "mean.f32", np.dtype("<f4"), shape).copy())
 
@@ -85,10 +82,34 @@ class Packed:
         labels = _map(self.folder / f"{name}.labels.i32", np.dtype("<i4"), shape[:1])
         return Part(images, labels.astype(np.int64))
 
+    def content_hash(self) -> str:
+        """The hash of the folder's bytes, as packing makes it: class names, then images and labels of each part."""
+        digest = hashlib.sha256("\0".join(self.manifest.class_names).encode())
+        for name in PARTS:
+            part = self.part(name)
+            for start in range(0, len(part.images), PIECE):
+                digest.update(np.ascontiguousarray(part.images[start : start + PIECE]).tobytes())
+            digest.update(part.labels.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest, of a packed folder or of a study. Raises `UserError` when it is not one."""
+    values = read_json(path)
+    try:
+        manifest = TypeAdapter(Manifest).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: not a manifest of images: {where}: {first['msg']}; {AGAIN}") from error
+    if min(manifest.size, manifest.channels, *(manifest.counts.get(part, 0) for part in PARTS)) < 1:
+        raise UserError(f"{path}: a size or count is not above 0; {AGAIN}")
+    return manifest
+
 
 def _map(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
     need = math.prod(shape) * kind.itemsize
     found = path.stat().st_size if path.is_file() else 0
     if found != need:
-        raise UserError(f"{path}: damaged: {found} bytes, {need} are needed; run: dvc repro -f data")
+        raise UserError(f"{path}: damaged: {found} bytes, {need} are needed; {AGAIN}")
     return np.memmap(path, kind, "r", shape=shape)

@@ -19,7 +19,7 @@ def captions(gallery: Gallery) -> dict[str, tuple[str, str]]:
     if gallery.augmentations:
         texts["augmentations"] = (
             "Augmentation",
-            augmentations(gallery.augmentations, gallery.class_names, gallery.config.settings),
+            augmentations(gallery.augmentations, gallery.class_names, gallery.config.resolved),
         )
     if gallery.response:
         texts["lrn"] = ("Local response normalisation", response(gallery.response))

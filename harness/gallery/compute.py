@@ -3,8 +3,6 @@
 Which images are shown is drawn from streams of the run's seed and of nothing else: nobody picked them.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,14 +11,13 @@ from harness import randomness
 from harness.data.batches import Images, TrainingBatches, own_colour
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.files import read_json
 from harness.gallery.arrays import MAPS, Augmentations, Confusion, Gallery, Kernels, Neighbours, Predictions, Response
-from harness.net.alexnet import AlexNet
+from harness.net.alexnet import AlexNet, trained
 from harness.net.layout import Norm
 from harness.net.predict import BATCH, probabilities
 from harness.numerics import Numerics, configure
-from harness.record import Config, RunFolder, read_config
-from harness.train.run import load_net
+from harness.record import Config, Run
+from harness.weights import ensure
 
 GALLERY = "gallery"
 """Name of the streams that choose what is shown."""
@@ -30,23 +27,17 @@ SHOWN, QUERIES, NEAREST, EPOCHS = 10, 5, 6, 10
 figure 4); epochs of one image's augmentations at most."""
 
 
-def diverged(run: Path) -> int | None:
-    """The epoch in which a run diverged, or None. Raises `UserError` when there is no run."""
-    epoch = read_json(RunFolder(run).provenance).get("diverged_epoch")
-    return None if epoch is None else int(epoch)
-
-
-def compute(run: Path, data: Path) -> Gallery:
-    """The arrays of every picture of the finished run in `run`, from its images in `data`.
+def compute(run: Run, name: str, packed: Packed) -> Gallery:
+    """The arrays of every picture of a finished run, from its images. `name`: the run's, for messages.
 
     Raises `UserError` when the images are not those of the run.
     """
-    folder = RunFolder(run)
-    config = read_config(folder.config)
-    packed = images_of(run, config, data)
-    numerics = configure(config.settings)
-    net = load_net(folder, config).to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    test = Images(packed, "test", config.settings, numerics.device)
+    check_images(run, name, packed)
+    config, settings = run.config, run.config.resolved
+    numerics = configure(settings)
+    net = trained(settings, run.images.channels, run.images.classes, ensure(run, name, packed)[0])
+    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    test = Images(packed, "test", settings, numerics.device)
     said = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
     response = normalised(net, test, numerics, config.seed)
@@ -57,13 +48,11 @@ def compute(run: Path, data: Path) -> Gallery:
         left_out["lrn"] = "its net has no local response normalisation"
     return Gallery(
         config=config,
-        fingerprint=folder.fingerprint(),
+        fingerprint=run.fingerprint,
         class_names=list(packed.manifest.class_names),
         kernels=kernels(net),
         predictions=predictions(said, test, config.seed),
-        neighbours=neighbours(
-            net, test, Images(packed, "train", config.settings, numerics.device), numerics, config.seed
-        ),
+        neighbours=neighbours(net, test, Images(packed, "train", settings, numerics.device), numerics, config.seed),
         confusion=confusion(said, test.labels.cpu()),
         augmentations=augmented,
         response=response,
@@ -71,15 +60,13 @@ def compute(run: Path, data: Path) -> Gallery:
     )
 
 
-def images_of(run: Path, config: Config, data: Path) -> Packed:
-    """The packed images in `data`. Raises `UserError` when they are not those that `run` was trained on."""
-    packed = Packed.open(data)
-    if packed.manifest.hash != config.data.hash:
+def check_images(run: Run, name: str, packed: Packed) -> None:
+    """Raises `UserError` when packed images are not those that a run was trained on."""
+    if packed.manifest.hash != run.images.hash:
         raise UserError(
-            f"{data}: holds other images ({packed.manifest.hash[:12]}) than {run} was trained on "
-            f"({config.data.hash[:12]}); train it again, or name its images"
+            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
+            f"({packed.manifest.hash[:12]}); train it again, or name its images"
         )
-    return packed
 
 
 def kernels(net: AlexNet) -> Kernels:
@@ -143,7 +130,7 @@ def augmentations(packed: Packed, config: Config) -> Augmentations | None:
     None where it sees the same in each of them by declaration.
     """
     # No threads that fetch ahead: one batch of each epoch is all that is looked at.
-    settings = config.settings.model_copy(update={"workers": 0})
+    settings = config.resolved.model_copy(update={"workers": 0})
     batches = TrainingBatches(packed, settings, config.seed, torch.device("cpu"))
     if not (settings.augment and ((settings.crops and batches.positions > 1) or settings.flips or batches.colours)):
         return None

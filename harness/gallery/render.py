@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
 from harness.gallery import draw
 from harness.gallery.arrays import Gallery
 from harness.gallery.captions import captions
-from harness.gallery.compute import compute, diverged, images_of
+from harness.gallery.compute import compute
 from harness.progress import say
-from harness.record import RunFolder, read_config
+from harness.record import Run, RunFolder, read_run
 from harness.settings.study import Cell, Study
 
 INDEX = "gallery.json"
@@ -28,28 +29,29 @@ def find_cell(study: Study, variant: str | None, seed: int | None) -> Cell:
     return Cell(study.name, variant, seed)
 
 
-def render(cell: Cell, run: Path, data: Path, out: Path) -> dict[str, Any]:
-    """Draw the run in `run`, which is that of `cell`, from the packed images in `data`, and leave the gallery at `out`.
+def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
+    """Draw the run of `cell`, and leave the gallery at `out`.
 
     A run that diverged has an index that says so, and no pictures. Returns the index. Raises `UserError` when there is
     no such run, or when the images are not its own.
     """
-    if not RunFolder(run).config.exists():
-        raise UserError(f"{run}: no run is there; run: dvc repro train@{cell.key}")
-    lost = diverged(run)
-    if lost is not None:
-        index = _index(cell, run, f"the run diverged in epoch {lost}", [], {}) | _unreadable(run, data)
+    folder = RunFolder.of(root / cell.results)
+    if not folder.config.exists():
+        raise UserError(f"{cell.results}: no run is there; run: harness run {study.name}")
+    run = read_run(folder)
+    if run.diverged_epoch is not None:
+        index = _index(cell, run, f"the run diverged in epoch {run.diverged_epoch}", [], {})
         _write(out, index, {})
         say(f"{out}: no pictures: {index['note']}")
         return index
-    gallery = compute(run, data)
+    gallery = compute(run, cell.key, images_of(study, root))
     pictures = draw_all(gallery)
     texts, indices = captions(gallery), _shown(gallery)
     listed = [
         {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": indices.get(name, {})}
         for name, (title, caption) in texts.items()
     ]
-    index = _index(cell, run, "", listed, gallery.left_out) | _unreadable(run, data)
+    index = _index(cell, run, "", listed, gallery.left_out)
     _write(out, index, pictures)
     say(f"{out}: {len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB")
     return index
@@ -85,35 +87,20 @@ def _shown(gallery: Gallery) -> dict[str, dict[str, Any]]:
     return shown
 
 
-def _index(
-    cell: Cell, run: Path, note: str, pictures: list[dict[str, Any]], left_out: dict[str, str]
-) -> dict[str, Any]:
-    config = read_config(RunFolder(run).config)
+def _index(cell: Cell, run: Run, note: str, pictures: list[dict[str, Any]], left_out: dict[str, str]) -> dict[str, Any]:
     return {
         "run": {
             "key": cell.key,
             "variant": cell.variant,
-            "seed": config.seed,
-            "fingerprint": RunFolder(run).fingerprint(),
-            "images": config.data.name,
+            "seed": run.seed,
+            "fingerprint": run.fingerprint,
+            "images": run.images.name,
         },
-        "chosen_by": f"streams 'gallery' of seed {config.seed}",
+        "chosen_by": f"streams 'gallery' of seed {run.seed}",
         "note": note,
         "pictures": pictures,
         "left_out": [{"name": name, "why": why} for name, why in left_out.items()],
     }
-
-
-def _unreadable(run: Path, data: Path) -> dict[str, Any]:
-    """The images that were left out as unreadable, each with `path` and `why`: the report lists them without data/.
-
-    Nothing where there are none. `hash`: that of the images which are left. Raises `UserError` for other images.
-    """
-    config = read_config(RunFolder(run).config)
-    if not config.data.left_out:
-        return {}
-    files = images_of(run, config, data).manifest.left_out
-    return {"unreadable": {"hash": config.data.hash, "files": files}} if files else {}
 
 
 def _write(out: Path, index: dict[str, Any], pictures: dict[str, bytes]) -> None:

@@ -87,6 +87,13 @@ class AlexNet(nn.Module):
                 bias.fill_(row.bias_init)
 
 
+def trained(settings: Settings, channels: int, classes: int, weights: dict[str, Tensor]) -> AlexNet:
+    """A net with the weights of a run, by layer and kind (as `conv1.weight`)."""
+    net = AlexNet(settings, channels, classes)
+    net.load_state_dict({f"layers.{name}": tensor for name, tensor in weights.items()})
+    return net
+
+
 def _module(row: Row) -> nn.Module:
     # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
     made: nn.Module

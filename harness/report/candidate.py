@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.predictions import same_predictions
-from harness.report.cells import Result, Results, Run
+from harness.record import Run
+from harness.report.cells import Result, Results
 from harness.report.conditions import apart
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences

@@ -1,18 +1,14 @@
 """The results of a study's cells, as they lie in the repository: what is there, what is not, what does not count."""
 
-import csv
-import io
-import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from harness.data.packed import read_manifest
 from harness.errors import UserError
-from harness.files import read_json
-from harness.record import RunFolder
-from harness.settings.parse import parse
+from harness.identity.known import identity
+from harness.record import Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import TOP5_CLASSES, Study, top_of, unequal
 
@@ -20,84 +16,7 @@ CANDIDATE = "candidate"
 """The candidate's name in tables and figures."""
 
 Status = Literal["finished", "diverged", "missing", "stale"]
-"""missing: not run, or failed; stale: the run of other settings than those that are declared now."""
-
-CURVE = ("lr", "train_loss", "train_top1", "validation_loss", "validation_top1")
-"""Columns of history.csv that are compared, beside the epoch."""
-
-CLEAN = ("clean_loss", "clean_top1")
-"""Columns of history.csv with training loss and error in evaluation mode: nan where a run did not measure them."""
-
-TIMES = ("seconds", "time")
-"""Columns of history.csv that say when: seconds an epoch took, and UNIX time at its end."""
-
-
-class Stored(BaseModel):
-    """What is read of a stored file; other keys may stand beside it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Images(Stored):
-    """The images that a run saw. `counts`: images a part; `left_out`: images that could not be read."""
-
-    name: str
-    hash: str
-    classes: int
-    counts: dict[str, int]
-    left_out: int
-
-
-class _Config(Stored):
-    fingerprint: str
-    seed: int
-    data: dict[str, Any]
-    settings: dict[str, Any]
-
-
-class Hashes(Stored):
-    """Hashes of what went into a run and of what came out."""
-
-    data: str
-    code: str
-    initial: dict[str, str]
-    batch_order: str
-    augmentation: str
-    losses: str
-    weights: str
-
-
-class Provenance(Stored):
-    """Where a run comes from, and what it took. Times in seconds."""
-
-    fingerprint: str
-    command: str
-    commit: str | None
-    dirty: str | None
-    machine: dict[str, str | int | None]
-    versions: dict[str, str | None]
-    packages: str
-    dvc_stage: str | None = None
-    reused_from: str | None = None
-    started: float = Field(allow_inf_nan=False)
-    wall_seconds: float = Field(allow_inf_nan=False)
-    parameters: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """A stored run. `metrics`: its numbers, errors in percent; none for a diverged run. `history`: a row an epoch."""
-
-    folder: RunFolder
-    fingerprint: str
-    seed: int
-    settings: dict[str, Any]
-    images: Images
-    provenance: Provenance
-    hashes: Hashes
-    diverged_epoch: int | None
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
+"""missing: not run, or failed; stale: the run of other settings, images or code than those that are declared now."""
 
 
 @dataclass(frozen=True)
@@ -139,90 +58,65 @@ class Results:
         return {c.seed: c.run for c in self.of(variant) if c.status == "finished" and c.run}
 
 
+@dataclass(frozen=True)
+class _Now:
+    """What a run has to be of to count: the code's identities, and the images' hash (None: they were never packed)."""
+
+    metric: str
+    images: str | None
+
+    @cached_property
+    def training(self) -> str:
+        return identity("train")
+
+    @cached_property
+    def evaluation(self) -> str:
+        return identity("eval")
+
+
 def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Results:
-    """Read every declared cell below `root`, and the candidate. Raises `UserError` for a file that is broken."""
+    """Read every declared run below `root`, and the candidate. Raises `UserError` for a file that is broken."""
+    manifest = root / study.manifest
+    now = _Now(study.file.metric, read_manifest(manifest).hash if manifest.exists() else None)
     cells = [
-        _result(root / cell.results, cell.variant, cell.seed, study.variants[cell.variant], study.file.metric)
-        for cell in study.cells
+        _result(root / cell.results, cell.variant, cell.seed, study.variants[cell.variant], now) for cell in study.cells
     ]
     own = None
     if candidate:
-        own = _result(root / study.candidate_results, CANDIDATE, candidate[1], candidate[0], study.file.metric)
+        own = _result(root / study.candidate_results, CANDIDATE, candidate[1], candidate[0], now)
     return Results(cells, own, early)
 
 
-def _result(path: Path, variant: str, seed: int, declared: Settings, metric: str) -> Result:
-    folder = RunFolder(path)
-    if not path.is_dir() or not any(path.iterdir()):
+def _result(path: Path, variant: str, seed: int, declared: Settings, now: _Now) -> Result:
+    folder = RunFolder.of(path)
+    if not folder.config.exists():
         return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
-    run = _read_run(folder)
+    run = read_run(folder)
+    if run.measured is None:
+        return Result(variant, seed, "missing", "trained, and not evaluated", None)
+    if why := _stale(run, seed, declared, now):
+        return Result(variant, seed, "stale", why, run)
+    if run.diverged_epoch is not None:
+        return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
+    if now.metric not in run.metrics:
+        few = top_of(now.metric) == 5 and run.images.classes < TOP5_CLASSES
+        why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
+        raise UserError(f"{folder.metrics}: {now.metric}: missing; the study compares it{why}")
+    return Result(variant, seed, "finished", "", run)
+
+
+def _stale(run: Run, seed: int, declared: Settings, now: _Now) -> str:
+    """Why a run does not count; '' where it does."""
     differing = unequal(declared, run.settings)
     if run.seed != seed:
         differing.append("seed")
     if differing:
-        return Result(variant, seed, "stale", f"its result is of other settings: {', '.join(differing)}", run)
-    if not run.metrics:
-        return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
-    if metric not in run.metrics:
-        few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
-        why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
-        raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it{why}")
-    return Result(variant, seed, "finished", "", run)
-
-
-def _read_run(folder: RunFolder) -> Run:
-    config = parse(_Config, read_json(folder.config), str(folder.config))
-    record = read_json(folder.provenance)
-    provenance = parse(Provenance, record, str(folder.provenance))
-    if provenance.fingerprint != config.fingerprint:
-        raise UserError(
-            f"{folder.provenance}: fingerprint: got {provenance.fingerprint[:12]}, but config.json beside it has "
-            f"{config.fingerprint[:12]}; evaluate the run again"
-        )
-    diverged, metrics = _read_metrics(folder.metrics)
-    return Run(
-        folder,
-        config.fingerprint,
-        config.seed,
-        config.settings,
-        parse(Images, config.data, f"{folder.config}: data"),
-        provenance,
-        parse(Hashes, record.get("hashes"), f"{folder.provenance}: hashes"),
-        diverged,
-        metrics,
-        _read_history(folder.history),
-    )
-
-
-def _read_metrics(path: Path) -> tuple[int | None, dict[str, float]]:
-    """The epoch of a diverged run, or None and the numbers of a finished one."""
-    values = read_json(path)
-    status = values.get("status") if isinstance(values, dict) else None
-    epoch = values.get("diverged_epoch") if isinstance(values, dict) else None
-    if status == "diverged" and isinstance(epoch, int):
-        return epoch, {}
-    if status != "finished":
-        raise UserError(f"{path}: status: got {status!r}; allowed: finished, or diverged with its diverged_epoch")
-    try:
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    except OverflowError as error:
-        raise UserError(f"{path}: a number is too large: {error}") from error
-    unsound = [key for key, value in numbers.items() if not math.isfinite(value)]
-    if unsound:
-        raise UserError(f"{path}: {unsound[0]}: got {numbers[unsound[0]]}; a finite number is allowed")
-    return None, numbers
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        return [
-            {"epoch": int(row["epoch"])}
-            | {key: float(row[key]) for key in (*CURVE, *TIMES)}
-            | {key: float(row[key]) for key in CLEAN if key in row}
-            for row in rows
-        ]
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a run's history: {error!r}; evaluate the run again") from error
+        return f"its result is of other settings: {', '.join(differing)}"
+    if now.images and run.images.hash != now.images:
+        return f"its images are {run.images.hash[:12]}, the study's are {now.images[:12]}"
+    if run.hashes.code != now.training:
+        return f"its numerics identity is {run.hashes.code[:12]}, the present training code's is {now.training[:12]}"
+    evaluated = (run.measured.code if run.measured else None) or "unknown"
+    if evaluated != now.evaluation:
+        return f"it was evaluated by code {evaluated[:12]}, the present is {now.evaluation[:12]}"
+    return ""

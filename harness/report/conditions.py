@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.cells import Result, Results, Run
+from harness.record import Run
+from harness.report.cells import Result, Results
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from harness.record import CURVE
 from harness.report.candidate import Candidate
-from harness.report.cells import CANDIDATE, CURVE, Results
+from harness.report.cells import CANDIDATE, Results
 from harness.report.looks import Standing
 from harness.report.numbers import value
 from harness.report.tables import ERRORS, VariantRow, errors_of

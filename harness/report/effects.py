@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import UserError
-from harness.report.cells import Results, Run
+from harness.record import Run
+from harness.report.cells import Results
 from harness.report.designs import Component, FactorialDesign, components, factorials
 from harness.report.tables import compared_errors, paired_runs
 from harness.settings.study import Study

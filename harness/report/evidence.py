@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.predictions import read_predictions
-from harness.report.cells import Results, Run
+from harness.record import Run
+from harness.report.cells import Results
 from harness.report.markdown import code
 from harness.report.numbers import NOTHING, decimals, number, p_value
 from harness.report.words import METRICS

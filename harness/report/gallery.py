@@ -3,14 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import UserError
 from harness.files import read_json
-from harness.report.cells import Results, Stored
+from harness.report.cells import Results
 from harness.report.markdown import code, plain
 from harness.settings.parse import parse
 from harness.settings.study import Study
+
+
+class Stored(BaseModel):
+    """What is read of the index; other keys may stand beside it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class _Run(Stored):
@@ -32,22 +38,11 @@ class _LeftOut(Stored):
     why: str
 
 
-class _File(Stored):
-    path: str
-    why: str
-
-
-class _Unreadable(Stored):
-    hash: str
-    files: list[_File]
-
-
 class _Index(Stored):
     run: _Run
     note: str
     pictures: list[_Picture]
     left_out: list[_LeftOut]
-    unreadable: _Unreadable | None = None
 
 
 def _read(study: Study, root: Path) -> tuple[Path, _Index] | None:
@@ -55,16 +50,6 @@ def _read(study: Study, root: Path) -> tuple[Path, _Index] | None:
     folder = root / study.folder / "gallery"
     path = folder / "gallery.json"
     return (folder, parse(_Index, read_json(path), str(path))) if path.exists() else None
-
-
-def unreadable(study: Study, root: Path) -> dict[str, list[tuple[str, str]]]:
-    """Hash of images -> path of each image that was left out of them as unreadable, and why: what the gallery knows.
-
-    Raises `UserError` when the gallery is broken.
-    """
-    found = _read(study, root)
-    listed = found[1].unreadable if found else None
-    return {listed.hash: [(one.path, one.why) for one in listed.files]} if listed else {}
 
 
 def gallery(study: Study, results: Results, root: Path) -> dict[str, Any] | None:

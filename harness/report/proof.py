@@ -8,7 +8,8 @@ from typing import Any, Literal
 from harness.grammar import counted
 from harness.net.layout import Row, layout
 from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
-from harness.report.cells import Result, Results, Run
+from harness.record import Run
+from harness.report.cells import Result, Results
 from harness.report.conditions import CONDITIONS
 from harness.report.markdown import code, joined, plain
 from harness.report.numbers import NOTHING, value

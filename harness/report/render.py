@@ -37,8 +37,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     write_csv(folder / "cells.csv", csv_rows.cells_csv(results), csv_rows.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, csv_rows.CURVE_COLUMNS)
     write_csv(folder / "proof.csv", proof.proof_csv(found.proofs, study, results), proof.PROOF_COLUMNS)
-    if study.file.claims:
-        write_csv(folder / "ledger.csv", ledger.ledger_csv(found.claims), ledger.LEDGER_COLUMNS)
+    write_csv(folder / "ledger.csv", ledger.ledger_csv(found.claims), ledger.LEDGER_COLUMNS)
     names = list(study.variants)
     write_bytes(
         folder / "forest.svg", figures.forest(found.rows, own.difference if own else None, METRICS[study.file.metric])

@@ -22,7 +22,7 @@ def inside(path: Path, root: Path) -> Path | None:
 def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
     """The command that runs every seed of some variants again through DVC, in bash or zsh."""
     file = inside(study.path, root)
-    own = file.parent / "dvc.yaml" if file else None
+    own = file.parent / "dvc.yaml" if file and not study.is_default else None
     place = f"{own.as_posix()}:" if own and (root / own).exists() else ""
     return f"dvc repro -f -s {place}{{train,eval}}@{_braces(variants)}-{_braces([str(s) for s in study.seeds])}"
 

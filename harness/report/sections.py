@@ -13,7 +13,7 @@ from harness.report.chance import Chance
 from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_section
 from harness.report.findings import Findings
-from harness.report.gallery import gallery, unreadable
+from harness.report.gallery import gallery
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
@@ -96,7 +96,7 @@ def context(found: Findings) -> dict[str, Any]:
         "held": [_held(group) for group in conditions.held_fixed(study)],
         "study_link": _link(study, root),
         "images": [_images(run.images) for run in used],
-        "unreadable": unreadable_text(study, [run.images for run in used], unreadable(study, root)),
+        "unreadable": unreadable_text(study, [run.images for run in used], root),
         "conditions": [_condition(one) for one in found.conditions if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found.conditions),
         "commands": [_commands(study, row.variant, results, root) for row in rows]

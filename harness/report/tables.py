@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UserError
-from harness.report.cells import Result, Results, Run
+from harness.record import Run
+from harness.report.cells import Result, Results
 from harness.report.looks import standing
 from harness.report.numbers import binomial_sd
 from harness.settings.study import Published, Study, top_of

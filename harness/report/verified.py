@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.errors import UserError
 from harness.files import hash_json, read_json
 from harness.grammar import counted
-from harness.report.cells import Hashes, Result
+from harness.record import Hashes
+from harness.report.cells import Result
 from harness.report.markdown import code, joined, plain
 from harness.settings.parse import parse
 from harness.settings.study import Study

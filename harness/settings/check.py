@@ -3,13 +3,9 @@
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.files import write_json
 from harness.settings.load import declared_names, load_candidate
-from harness.settings.schema import DataSettings, Declared, Settings
+from harness.settings.schema import DataSettings, Settings
 from harness.settings.study import DEFAULT, TOP5_CLASSES, Study, top_of
-
-DATA = "_data"
-"""Name of the images' settings among the resolved ones: no variant's name begins so."""
 
 SOURCES = {
     # source: channels, side of the stored images, classes; images of a folder are known when they are packed
@@ -123,9 +119,9 @@ def _small_crops(study: Study) -> list[str]:
 def check_default(study: Study) -> None:
     """Refuse in the default study what dvc.yaml at the root does not read: DVC would never run it. Raises `UserError`.
 
-    That file is written by hand, and takes `name`, `seeds`, `baseline` and `variants` from the study's own.
+    That file takes `name`, `seeds`, `baseline` and `variants` from the study's own.
     """
-    for key in ("extends", "plan", "ensembles", "claims"):
+    for key in ("extends", "plan"):
         if getattr(study.file, key):
             raise UserError(
                 f"{study.path}: {key}: dvc.yaml at the root does not read it; allowed: in a study's folder, as "
@@ -133,23 +129,8 @@ def check_default(study: Study) -> None:
             )
 
 
-def check_candidate(path: Path, study: Study) -> Settings:
-    """Check params.yaml against the study's images, and return its settings. Raises `UserError`."""
-    settings, _ = load_candidate(path)
+def check_candidate(path: Path, study: Study) -> tuple[Settings, int]:
+    """Check params.yaml against the study's images; returns its settings and seed. Raises `UserError`."""
+    settings, seed = load_candidate(path)
     check_run(settings, study.data, str(path))
-    return settings
-
-
-def write_resolved(study: Study, candidate: Settings | None) -> None:
-    """Write the resolved settings of every variant, a file each, and the candidate's and the images'.
-
-    That is what packing and training depend on.
-
-    A file whose content stays is not touched; one that no variant has any more is removed.
-    """
-    runs: dict[str, Declared] = {**study.variants, DATA: study.data, **({"candidate": candidate} if candidate else {})}
-    for name, settings in runs.items():
-        write_json(study.resolved / f"{name}.json", settings.model_dump())
-    for path in study.resolved.glob("*.json"):
-        if path.stem not in runs:
-            path.unlink()
+    return settings, seed

@@ -20,7 +20,7 @@ from harness.settings.study import Study, unequal
 SHORT = 12
 """Letters of a fingerprint that the file keeps."""
 
-CONFIG = "*/config.json"
+CONFIG = "*/train/config.json"
 """A run's settings, below the folder of its study's runs."""
 
 
@@ -92,13 +92,12 @@ def record(study: Study, root: Path) -> bool:
 
 def _runs(study: Study, root: Path) -> list[str]:
     """Fingerprints of the study's runs, evaluated or not."""
-    folders = (root / "runs" / study.name, root / study.folder / "cells")
-    return sorted({config["fingerprint"][:SHORT] for folder in folders for config in _configs(folder.glob(CONFIG))})
+    return sorted({config["fingerprint"][:SHORT] for config in _configs((root / study.folder / "runs").glob(CONFIG))})
 
 
 def _shared(study: Study, root: Path) -> Iterator[str]:
     """Fingerprints of other studies' runs that are a cell of this one: settings, seed and source of the images."""
-    for config in _configs([*root.glob(f"runs/*/{CONFIG}"), *root.glob(f"reports/*/cells/{CONFIG}")]):
+    for config in _configs(root.glob(f"reports/*/runs/{CONFIG}")):
         settings, data = config.get("settings"), config.get("data")
         if not isinstance(settings, dict) or not isinstance(data, dict):
             continue

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from harness.settings.parse import parse
 from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import CANDIDATE, DEFAULT, NAME, RESOLVED, Published, Study, StudyFile
+from harness.settings.study import CANDIDATE, DEFAULT, NAME, Published, Study, StudyFile
 
 
 def resolve(values: Any, where: str) -> Settings:
@@ -49,50 +50,41 @@ def load_candidate(path: Path) -> tuple[Settings, int]:
     return resolve(own, str(path)), seed
 
 
-def load_run(spec: str) -> Settings:
-    """Settings named on the command line: `FILE.json` (resolved), `FILE` (the candidate's) or `STUDY:variants.NAME`.
+@dataclass(frozen=True)
+class Named:
+    """A run as it is named on the command line: its settings, and where it belongs.
+
+    `study`: the study whose images it sees, None where it belongs to none; `variant`: of that study, None for the
+    candidate.
+    """
+
+    settings: Settings
+    study: Study | None = None
+    variant: str | None = None
+    seed: int | None = None
+
+
+def load_run(spec: str) -> Named:
+    """The run that `spec` names: `STUDY:VARIANT`, `params.yaml` (the candidate), or a file of settings.
 
     STUDY is whatever `find_study` takes. Raises `UserError`.
     """
     file, _, key = spec.partition(":")
-    if not key:
-        if file.endswith(".json"):
-            return parse(Settings, read_json(Path(file)), file)
-        values = read_yaml(Path(file))
-        if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
-            raise UserError(f"{file}: got a study; allowed: one of its runs, as {file}:variants.NAME")
-        return load_candidate(Path(file))[0]
-    study = load_study(find_study(Path(file)))
-    group, _, name = key.partition(".")
-    if group != "variants" or name not in study.variants:
-        raise UserError(
-            f"{file}: {key}: no such variant; allowed: {', '.join(f'variants.{v}' for v in study.variants)}"
-        )
-    return study.variants[name]
-
-
-def study_of(spec: str) -> Path | None:
-    """The file of the study whose images a run sees, the run named as for `load_run`; None where it belongs to none.
-
-    `STUDY:variants.NAME` belongs to STUDY, `resolved/NAME.json` to the study beside that folder, and params.yaml to the
-    default study of its folder. Raises `UserError` for a STUDY that is not there.
-    """
-    file, _, key = spec.partition(":")
     path = Path(file)
-    if key:
-        return find_study(path)
-    if path.suffix == ".json" and path.parent.name == RESOLVED:
-        study = path.parent.parent / DEFAULT.name
-    elif path.name == CANDIDATE.name:
-        study = path.parent / DEFAULT
-    else:
-        return None
-    return study if os.path.isfile(study) else None
-
-
-def load_data(path: Path) -> DataSettings:
-    """Resolved settings of a study's images. Raises `UserError`."""
-    return parse(DataSettings, read_json(path), str(path))
+    if not key:
+        if path.suffix == ".json":
+            return Named(parse(Settings, read_json(path), file))
+        values = read_yaml(path)
+        if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
+            raise UserError(f"{file}: got a study; allowed: one of its runs, as {file}:VARIANT")
+        settings, seed = load_candidate(path)
+        beside = path.parent / DEFAULT
+        is_candidate = path.name == CANDIDATE.name and os.path.isfile(beside)
+        return Named(settings, load_study(beside) if is_candidate else None, None, seed)
+    study = load_study(find_study(path))
+    if key not in study.variants:
+        raise UserError(f"{file}: {key}: no such variant; allowed: {', '.join(study.variants)}")
+    return Named(study.variants[key], study, key)
 
 
 def find_study(target: Path, root: Path = Path(".")) -> Path:

@@ -367,3 +367,32 @@ MACHINE = tuple(
     if field.json_schema_extra["group"] == "machine"  # type: ignore
 )
 """Settings that say where a run is computed: not part of its fingerprint; what they come to is recorded beside it."""
+
+
+FOUNDING = frozenset(
+    {
+        "net", "geometry", "crop", "classes", "gpus", "columns", "conv5", "width", "fc_width", "depth", "conv1_pad",
+        "activation", "lrn", "lrn_layers", "lrn_size", "lrn_alpha", "lrn_beta", "lrn_k", "lrn_alpha_form",
+        "lrn_span", "order1", "order2", "spatial_norm", "overlap_pool", "pool_geometry", "local_width", "dropout",
+        "dropout_form", "dropout_place", "init", "init_std", "init_std_mid", "init_std_fc", "init_std_out",
+        "bias_init", "pretrained", "vary", "input_scale", "mean", "augment", "crops", "flips", "crop_positions",
+        "crop_chunk", "colour", "colour_scale", "colour_divide", "colour_until", "epochs", "batch", "reshuffle",
+        "lr", "momentum", "momentum_form", "weight_decay", "decay_bias", "conv_decay", "output_decay", "bias_lr",
+        "bias_schedule", "schedule", "drops", "drop_factor", "patience", "max_drops", "conv1_slow", "conv1_freeze",
+        "curve_images", "precision", "compile", "device", "threads", "workers",
+    }
+)  # fmt: skip
+"""The settings of the first recorded runs: every one of them is part of a run's identity, whatever its value."""
+
+
+def sparse(settings: Settings) -> dict[str, Any]:
+    """Settings as they are stored and hashed: one that was added later is there only where it is not at its default.
+
+    So a new setting with a default changes no run. A later change of that default is one of what the code computes.
+    """
+    fields = type(settings).model_fields
+    return {
+        name: value
+        for name, value in settings.model_dump().items()
+        if name in FOUNDING or value != fields[name].get_default(call_default_factory=True)
+    }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.files import hash_json
-from harness.settings.schema import MACHINE, DataSettings, Declared, Settings
+from harness.settings.schema import MACHINE, DataSettings, Declared, Settings, sparse
 
 DEFAULT = Path("experiments/study.yaml")
 """The default study: that of dvc.yaml at the root."""
@@ -17,8 +17,8 @@ DEFAULT = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
 """The candidate, which runs beside the default study."""
 
-RESOLVED = "resolved"
-"""Folder beside a study's file that has the resolved settings of its runs."""
+CHECKED = "checked.json"
+"""File beside a study's that `harness check` writes."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
@@ -115,8 +115,8 @@ class Cell:
 
     @property
     def results(self) -> Path:
-        """Folder of the cell's evaluation, relative to the repository."""
-        return Path("reports") / self.study / "cells" / self.key
+        """Folder of the run's records, relative to the repository: see `record.RunFolder.of`."""
+        return Path("reports") / self.study / "runs" / self.key
 
 
 @dataclass(frozen=True)
@@ -161,14 +161,9 @@ class Study:
         return Path("reports") / f"{self.name}.md"
 
     @property
-    def resolved(self) -> Path:
-        """Folder of the resolved settings of every variant, relative to the repository: what the runs depend on."""
-        return self.path.parent / RESOLVED
-
-    @property
-    def pipeline(self) -> Path:
-        """The DVC file that runs the study: its own beside it, or the one at the root for the default study."""
-        return Path("dvc.yaml") if self.is_default else self.path.parent / "dvc.yaml"
+    def checked(self) -> Path:
+        """What `harness check` leaves: hashes of the runs' settings and of the code, on which the stages depend."""
+        return self.path.parent / CHECKED
 
     @property
     def is_default(self) -> bool:
@@ -176,14 +171,9 @@ class Study:
         return self.path.parent.name == DEFAULT.parent.name and self.path.name == DEFAULT.name
 
     @property
-    def packed(self) -> Path:
-        """Folder of the packed images, relative to the repository."""
-        return Path("data") / self.name
-
-    @property
-    def published_mark(self) -> Path:
-        """The file that says whether the study's runs are in MLflow, relative to the repository."""
-        return Path("build") / ("published" if self.is_default else f"{self.name}-published")
+    def manifest(self) -> Path:
+        """What the study's images are, relative to the repository; the arrays lie in a cache: see `data.store`."""
+        return self.folder / "data.json"
 
     @property
     def candidate_results(self) -> Path:
@@ -230,9 +220,11 @@ def unequal(declared: Settings, stored: dict[str, Any]) -> list[str]:
 
     Where it is computed does not count, as in the fingerprint; `classes` may be left to the data.
     """
-    values = declared.model_dump()
     ignored = {*MACHINE, *(["classes"] if declared.classes is None else [])}
+    return [name for name in changed(sparse(declared), stored) if name not in ignored]
+
+
+def changed(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of the settings that are not the same in two stored runs, sorted."""
     absent = object()
-    return sorted(
-        key for key in (values.keys() | stored.keys()) - ignored if values.get(key, absent) != stored.get(key, absent)
-    )
+    return sorted(key for key in one.keys() | other.keys() if one.get(key, absent) != other.get(key, absent))

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import hash_file, hash_json
+from harness.files import hash_file, hash_json, write_text
 from harness.grammar import counted
-from harness.report.cells import CANDIDATE, Result, Results, Run, read_results
+from harness.record import Run
+from harness.report.cells import CANDIDATE, Result, Results, read_results
 from harness.report.looks import Standing, standing
 from harness.report.markdown import code
 from harness.report.numbers import NOTHING, interval, mean_sd, number, places_of
@@ -68,11 +69,25 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     if len(standing(study, results).ended) < len(study.seeds):
         # Nobody asked for a look: what is published before all runs are there has no verdict but by a declared one.
         results = replace(results, early=True)
+    mark = root / _pending(study)
     try:
         with client(root) as mlflow:
-            return _Publication(mlflow, study, results, root).go()
+            published = _Publication(mlflow, study, results, root).go()
     except TrackingDownError as error:
+        # A server that is down fails no pipeline; the next `harness run` tries again.
+        write_text(mark, f"{error}\n")
         return Published(str(error), down=True)
+    mark.unlink(missing_ok=True)
+    return published
+
+
+def pending(study: Study) -> bool:
+    """Whether the last publication found no server."""
+    return _pending(study).exists()
+
+
+def _pending(study: Study) -> Path:
+    return Path("build") / f"{study.name}-not-published"
 
 
 class _Publication:
@@ -249,7 +264,7 @@ class _Publication:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         # MLflow takes 36 characters of a digest.
-        source = json.dumps({"path": self.study.packed.as_posix()})
+        source = json.dumps({"path": self.study.manifest.as_posix()})
         images = Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
         self.mlflow.log_inputs(run_id, [DatasetInput(images, [InputTag("mlflow.data.context", "train")])])
 

@@ -21,6 +21,7 @@ from harness.record import chain
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.recipe import SGD, rate
+from harness.weights import hash_tensors
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -231,12 +232,3 @@ def _floats(state: dict[str, Any]) -> dict[str, Any]:
         {**row, **{k: float(v) for k, v in row.items() if isinstance(v, str)}} for row in state["history"]
     ]
     return state
-
-
-def hash_tensors(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
-    link = ""
-    for name, tensor in sorted(tensors.items()):
-        values = tensor.detach().cpu().contiguous()
-        link = chain(link, f"{name} {tuple(values.shape)} {values.dtype}".encode() + values.numpy().tobytes())
-    return link

@@ -1,8 +1,8 @@
-"""One run from start to finish: lock, train or go on, and leave the run's folder."""
+"""One run from start to finish: lock, train or resume, and leave the run's records and weights."""
 
 import contextlib
 import math
-import shutil
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,55 +12,68 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from harness import provenance
+from harness import provenance, weights
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.files import atomic_folder, read_json, write_array, write_bytes, write_csv, write_json
-from harness.net.alexnet import AlexNet
+from harness.identity.known import identity
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
-from harness.record import Config, DataRecord, RunFolder, checkpoint_folder, code_hash
+from harness.record import (
+    Config,
+    Hashes,
+    Images,
+    Provenance,
+    Run,
+    checkpoint_folder,
+    read_provenance,
+    write_training,
+)
 from harness.settings.schema import Settings
-from harness.train.loop import State, Trainer, hash_tensors
-from harness.train.sound import SoundCheckpoints
+from harness.train.checkpoint import Checkpoints
+from harness.train.loop import State, Trainer
 
-HISTORY = ["epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1",
-           "clean_loss", "clean_top1", "seconds", "time"]  # fmt: skip
+Reuse = Callable[[Config, dict[str, Any]], str]
+"""Given a run and its machine: put an equal run's records where this one's belong, and say whose; '' for none."""
 
 
-def data_record(packed: Packed) -> DataRecord:
+def images_record(packed: Packed) -> Images:
     """What a run records of its images."""
     m = packed.manifest
-    return DataRecord(
-        m.name, m.hash, m.size, len(m.class_names), m.channels, list(m.class_names), dict(m.counts), len(m.left_out)
+    return Images(
+        name=m.name,
+        hash=m.hash,
+        size=m.size,
+        classes=len(m.class_names),
+        channels=m.channels,
+        class_names=list(m.class_names),
+        counts=dict(m.counts),
+        left_out=len(m.left_out),
     )
 
 
 def train(
     settings: Settings,
     seed: int,
-    data: Path,
+    packed: Packed,
     out: Path,
     checkpoint_seconds: float,
     command: str,
-    reuse: Path | None = None,
+    start: tuple[Run, dict[str, Tensor]] | None = None,
+    reuse: Reuse | None = None,
 ) -> State:
-    """Train one run on the packed images in `data` and leave its folder at `out`.
+    """Train one run on packed images, leave its records at `out`, and keep its weights: see `harness.weights`.
 
-    Goes on from the last checkpoint where there is one. With `reuse`, a finished run of the same fingerprint, machine
-    and torch under that folder (as `runs/STUDY/CELL`) is copied instead: studies share their cells. Raises `UserError`
-    for a mistake of the user, `Interrupted` when it was told to stop by SIGINT or SIGTERM: its state is then saved.
+    Resumes from the last checkpoint where there is one. `start`: the run whose weights it starts from, with them.
+    `reuse`: looks for an equal run that is finished already. Raises `UserError` for a mistake of the user,
+    `Interrupted` when it was stopped by SIGINT or SIGTERM: its state is then saved.
     """
     numerics = configure(settings)
-    packed = Packed.open(data)
-    start, weights = _start(settings, seed, out)
-    config = Config(settings, seed, data_record(packed), start)
-    folder = RunFolder(out)
-    if folder.config.exists():
-        found = folder.fingerprint()
+    config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
+    if (out / "config.json").exists():
+        found = read_provenance(out / "provenance.json").fingerprint
         if found != config.fingerprint:
             raise UserError(
-                f"{out}: holds the run {found[:12]} of other settings, data or code, this one is "
+                f"{out}: holds the run {found[:12]} of other settings, images or code, this one is "
                 f"{config.fingerprint[:12]}; name another folder, or remove it"
             )
         say(f"{out}: is finished already")
@@ -68,13 +81,12 @@ def train(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: is there and is no run's folder; name another one")
     machine = provenance.machine(numerics.device, settings.threads)
-    if reuse and (same := _same_run(reuse, config, machine)):
-        _copy_run(same, folder)
-        say(f"{out}: is the run of {same.path}: the same settings, seed, images and code; copied")
+    if reuse and (whose := reuse(config, machine)):
+        say(f"{out}: {whose}")
         return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
     with _lock(place), _signals() as told, contextlib.ExitStack() as shown:
-        checkpoints = SoundCheckpoints(place)
+        checkpoints = Checkpoints(place)
         watch = _Watch(told, shown)
         trainer = Trainer(
             settings,
@@ -85,7 +97,7 @@ def train(
             checkpoint_seconds,
             watch.epoch,
             watch.between_steps,
-            start=weights,
+            start=start[1] if start else {},
         )
         for line in checkpoints.damaged:
             say(line)
@@ -96,65 +108,13 @@ def train(
         # The last update can be the one that blows up: no step's loss comes after it, only the validation's.
         if done.diverged_epoch is None and not math.isfinite(done.history[-1]["validation_loss"]):
             done.diverged_epoch = done.history[-1]["epoch"]
-        write_run(folder, config, trainer, _provenance(config, trainer, machine, source, command))
+        record = _provenance(config, trainer, machine, source, command)
+        # The weights come first: records in git without weights here would be trained again.
+        weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
+        write_training(out, config, record, done.history, trainer.losses)
         checkpoints.clear()
     say(f"{out}: {_ending(done)}")
     return done
-
-
-def _start(settings: Settings, seed: int, out: Path) -> tuple[str | None, dict[str, Tensor]]:
-    """Fingerprint and weights of the run that `pretrained` names, beside this one: of the same seed, in `runs/`."""
-    if not settings.pretrained:
-        return None, {}
-    folder = RunFolder(out.parent.parent / f"{settings.pretrained}-{seed}")
-    if not folder.provenance.exists():
-        study = settings.pretrained.partition("/")[0]
-        raise UserError(
-            f"pretrained: {folder.path}: no run is there; run: harness run experiments/{study}/study.yaml first"
-        )
-    weights = _sound_weights(folder, read_json(folder.provenance))
-    if weights is None:
-        raise UserError(f"pretrained: {folder.path}: its weights are not those of its record; run it again")
-    return folder.fingerprint(), weights
-
-
-def _same_run(place: Path, config: Config, machine: dict[str, Any]) -> RunFolder | None:
-    """A finished run of the same fingerprint, made by the same machine and torch, whose weights are sound."""
-    torch = provenance.versions()["torch"]
-    for path in sorted(place.glob("*/*/provenance.json")):
-        found = RunFolder(path.parent)
-        record = read_json(found.provenance)
-        if not isinstance(record, dict) or record.get("fingerprint") != config.fingerprint:
-            continue
-        made = record.get("machine"), record.get("versions", {}).get("torch"), record.get("status")
-        if made == (machine, torch, "finished") and _sound_weights(found, record) is not None:
-            return found
-    return None
-
-
-def _sound_weights(folder: RunFolder, record: Any) -> dict[str, Tensor] | None:
-    """A run's weights; None where they are missing, or are not those of its record."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(folder.model)
-        return weights if hash_tensors(weights) == record["hashes"]["weights"] else None
-    except (OSError, SafetensorError, KeyError, TypeError):
-        return None
-
-
-def _copy_run(source: RunFolder, folder: RunFolder) -> None:
-    with atomic_folder(folder.path, replace=False) as temporary:
-        made = RunFolder(temporary)
-        for one, copy in (
-            (source.config, made.config),
-            (source.history, made.history),
-            (source.losses, made.losses),
-            (source.model, made.model),
-        ):
-            shutil.copyfile(one, copy)
-        write_json(made.provenance, read_json(source.provenance) | {"reused_from": source.path.as_posix()})
 
 
 class _Watch:
@@ -189,9 +149,9 @@ class _Watch:
 
 
 def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:
-    s, data, net = config.settings, config.data, trainer.net
+    s, data, net = trainer.settings, config.data, trainer.net
     where = str(numerics.device) + (f" ({s.threads} threads)" if numerics.device.type == "cpu" else "")
-    start = f"; goes on in epoch {trainer.state.epoch}" if trainer.state.resumed else ""
+    start = f"; resuming in epoch {trainer.state.epoch}" if trainer.state.resumed else ""
     return (
         f"train: {data.name}, seed {config.seed}: {s.epochs} epochs of {trainer.batches.steps} steps of {s.batch}; "
         f"{s.geometry} {data.channels}x{s.crop}x{s.crop}, {sum(r.parameters for r in net.rows):,} parameters; "
@@ -241,62 +201,31 @@ def _signals() -> Iterator[Callable[[], bool]]:
 
 def _provenance(
     config: Config, trainer: Trainer, machine: dict[str, Any], source: dict[str, str | None], command: str
-) -> dict[str, Any]:
-    import os
-
+) -> Provenance:
     state = trainer.state
-    steps = trainer.batches.steps * len(state.history)
     images = trainer.batches.images.count * len(state.history)
-    return {
-        "fingerprint": config.fingerprint,
-        "status": "finished" if state.diverged_epoch is None else "diverged",
-        "diverged_epoch": state.diverged_epoch,
-        "resumed": state.resumed,
-        "command": command,
+    return Provenance(
+        fingerprint=config.fingerprint,
+        status="finished" if state.diverged_epoch is None else "diverged",
+        diverged_epoch=state.diverged_epoch,
+        resumed=state.resumed,
+        command=command,
         **source,
-        "dvc_stage": os.environ.get("DVC_STAGE"),
-        "machine": machine,
-        "versions": provenance.versions(),
-        "packages": provenance.packages(),
-        "hashes": {
-            "data": config.data.hash,
-            "code": code_hash(),
-            "initial": trainer.initial,
+        dvc_stage=os.environ.get("DVC_STAGE"),
+        machine=machine,
+        versions=provenance.versions(),
+        packages=provenance.packages(),
+        hashes=Hashes(
+            data=config.data.hash,
+            code=identity("train"),
+            initial=trainer.initial,
             **state.hashes,
-            "weights": hash_tensors(trainer.optimiser.parameters),
-        },
-        "started": state.started,
-        "wall_seconds": state.wall_seconds,
-        "images_per_second": images / state.wall_seconds,
-        "peak_memory_mb": provenance.peak_memory_mb(trainer.numerics.device),
-        "parameters": sum(row.parameters for row in trainer.net.rows),
-        "steps": steps,
-    }
-
-
-def write_run(folder: RunFolder, config: Config, trainer: Trainer, record: dict[str, Any]) -> None:
-    """Write a run's folder under a temporary name and rename it: it is there whole, or not at all."""
-    from safetensors.torch import save
-
-    with atomic_folder(folder.path, replace=False) as temporary:
-        made = RunFolder(temporary)
-        write_json(made.config, config.as_json())
-        write_csv(made.history, trainer.state.history, HISTORY)
-        write_array(made.losses, trainer.losses)
-        write_json(made.provenance, record)
-        weights = {name: p.detach().cpu().contiguous() for name, p in trainer.optimiser.parameters.items()}
-        write_bytes(made.model, save(weights, {"fingerprint": config.fingerprint}))
-
-
-def load_net(folder: RunFolder, config: Config) -> AlexNet:
-    """The trained net of a run. Raises `UserError` when its weights are missing or do not fit its settings."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    net = AlexNet(config.settings, config.data.channels, config.data.classes)
-    try:
-        weights = load_file(folder.model)
-        net.load_state_dict({f"layers.{name}": tensor for name, tensor in weights.items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder.model}: not the weights of this run: {error}") from error
-    return net
+            weights=weights.hash_tensors(trainer.optimiser.parameters),
+        ),
+        started=state.started,
+        wall_seconds=state.wall_seconds,
+        images_per_second=images / state.wall_seconds,
+        peak_memory_mb=provenance.peak_memory_mb(trainer.numerics.device),
+        parameters=sum(row.parameters for row in trainer.net.rows),
+        steps=trainer.batches.steps * len(state.history),
+    )

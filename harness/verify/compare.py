@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.predictions import same_predictions
-from harness.report.cells import TIMES
-from harness.verify.records import Record
+from harness.record import TIMES, Run, hash_losses
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
 LOSSES = "losses"
@@ -94,7 +93,7 @@ def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
     return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
 
 
-def compare(record: Record, made: Made, here: bool) -> Comparison:
+def compare(record: Run, made: Made, here: bool) -> Comparison:
     """Hold a run that was made again against its record. Only what both have is compared."""
     own = named_hashes(record.hashes.model_dump())
     layers = any(name.startswith(INITIAL) for name in made.hashes)
@@ -104,9 +103,10 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
         for name in [*own, *(made.hashes.keys() - own.keys())]
         if name in made.hashes.keys() & own.keys() or name in absent
     }
-    first, columns = _part(record.history, made.history, made.whole)
+    history = texts(record.history)
+    first, columns = _part(history, made.history, made.whole)
     if made.history:
-        row = {} if first is None else _row(record.history, first)
+        row = {} if first is None else _row(history, first)
         other = {} if first is None else _row(made.history, first)
         pairs["history"] = (
             tuple(row.get(column) for column in columns),
@@ -124,7 +124,8 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
     }
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     agrees = [name for name in pairs if name not in differs]
-    place = None if step is None else (step // record.steps + 1, step % record.steps + 1)
+    steps = 0 if record.losses is None else len(record.losses) // len(history)
+    place = None if step is None else (step // steps + 1, step % steps + 1)
     parted = [epoch for epoch in (first, place[0] if place else None) if epoch is not None]
     return Comparison(
         agrees,
@@ -135,11 +136,26 @@ def compare(record: Record, made: Made, here: bool) -> Comparison:
         first,
         columns,
         len(made.history),
-        len(record.history),
+        len(history),
         compared,
         0 if record.losses is None else len(record.losses),
         likely_cause(record, differs, environment, here),
     )
+
+
+def texts(history: list[dict[str, float]]) -> list[dict[str, str]]:
+    """Rows of a history as texts: equal texts are equal to the last bit, also where a value is no number."""
+    return [{name: repr(value) for name, value in row.items()} for row in history]
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """What a run's evaluation measured, without what names its code; empty before it."""
+    return run.measured.model_copy(update={"code": None, "weights": None}).as_json() if run.measured else {}
+
+
+def _sound(record: Run) -> bool:
+    """Whether the losses are those of the record's own hash over them."""
+    return record.losses is not None and hash_losses(record.losses) == record.hashes.losses
 
 
 def _row(history: list[dict[str, str]], epoch: int) -> dict[str, str]:
@@ -176,18 +192,18 @@ def _part_of_losses(
     return count, (told[0], told[1])
 
 
-def _metrics(record: Record, made: Made) -> dict[str, tuple[Any, Any]]:
-    pairs = {
-        f"{METRIC}{name}": (record.metrics[name], made.metrics[name]) for name in record.metrics if name in made.metrics
-    }
-    if record.predictions and made.predictions:
-        same = same_predictions(record.predictions, made.predictions)
+def _metrics(record: Run, made: Made) -> dict[str, tuple[Any, Any]]:
+    own = measured(record)
+    pairs = {f"{METRIC}{name}": (own[name], made.metrics[name]) for name in own if name in made.metrics}
+    predictions = record.folder.predictions
+    if made.predictions and predictions.exists():
+        same = same_predictions(predictions, made.predictions)
         pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
     return pairs
 
 
 def likely_cause(
-    record: Record, differs: Mapping[str, Any], environment: Mapping[str, tuple[Any, Any]], here: bool
+    record: Run, differs: Mapping[str, Any], environment: Mapping[str, tuple[Any, Any]], here: bool
 ) -> str:
     """Why a run came out otherwise, as far as its record tells: the first cause along the way from data to metrics."""
     if not differs:
@@ -201,7 +217,7 @@ def likely_cause(
     altered = "nothing that is recorded explains it; the record may have been altered"
     if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
         return _versions(environment, DRAWS) or altered
-    if LOSSES in differs and "loss stream" not in differs and not record.losses_sound:
+    if LOSSES in differs and "loss stream" not in differs and not _sound(record):
         return "losses.npy is not what the record's hash of the losses says: the file may have been altered"
     if {"loss stream", "history", LOSSES} & differs.keys():
         return _versions(environment, [key for key, _ in ENVIRONMENT if key != "os"]) or altered
@@ -212,7 +228,7 @@ def likely_cause(
     ).removesuffix("; ") + " (its code is not in the run's code hash: it may have been another)"
 
 
-def _other_code(record: Record, here: bool) -> str:
+def _other_code(record: Run, here: bool) -> str:
     if here:
         return "the present code is not the recorded one"
     if record.provenance.dirty:

@@ -11,7 +11,7 @@ import torch
 from harness import provenance
 from harness.errors import UserError
 from harness.files import read_json
-from harness.verify.rerun import INSTRUCTIONS
+from harness.instructions import limits
 
 PLACES = ("machine", "versions", "packages")
 
@@ -69,7 +69,7 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
     theirs = {str(machine.get("instructions")) for machine in recorded if str(machine.get("device")) == "cpu"}
     told = []
     for name in sorted(theirs - {mine}):
-        variables = " ".join(f"{key}={value}" for key, value in INSTRUCTIONS.get(name, {}).items())
+        variables = " ".join(f"{key}={value}" for key, value in limits(name).items())
         hint = f"; as they did: {variables}" if variables else ""
         told.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return told

@@ -23,12 +23,20 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
     from harness import provenance
     from harness.data.packed import Packed
     from harness.numerics import configure
-    from harness.record import chain, code_hash
+    from harness.record import chain
     from harness.settings.parse import parse
     from harness.settings.schema import Settings
     from harness.train.checkpoint import Checkpoints
     from harness.train.loop import Interrupted, Trainer
 
+    try:
+        from harness.identity.known import identity
+    except ModuleNotFoundError:  # code of before identities
+        from harness.record import code_hash  # type: ignore[attr-defined]
+
+        code = code_hash()
+    else:
+        code = identity("train")
     values = json.loads(settings_file.read_text(encoding="utf-8"))
     seed = values.pop("seed")
     settings = parse(Settings, values, str(settings_file))
@@ -64,7 +72,7 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
     found = {
         "hashes": {
             "data": packed.manifest.hash,
-            "code": code_hash(),
+            "code": code,
             "initial": trainer.initial,
             "batch_order": order,
             "augmentation": augmentation,

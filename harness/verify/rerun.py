@@ -16,30 +16,11 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.verify.compare import Made, named_hashes
-from harness.verify.records import Record, read_record
+from harness.instructions import limits
+from harness.record import Run, RunFolder, read_run
+from harness.verify.compare import Made, measured, named_hashes, texts
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
-
-INSTRUCTIONS = {
-    "AVX2": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-        "OPENBLAS_CORETYPE": "Haswell",
-    },
-    "DEFAULT": {
-        "ATEN_CPU_CAPABILITY": "default",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-        "OPENBLAS_CORETYPE": "Nehalem",
-    },
-}
-"""By the instructions that a run's record names: what has torch, oneDNN, MKL and numpy compute with no wider ones.
-
-Wider ones add up in another order, so that a processor with AVX-512 gives other bits than one without; held to AVX2 it
-gives the same. Each library documents its own variable.
-"""
 
 
 @dataclass
@@ -54,7 +35,7 @@ class Rerunner:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
 
-    def make(self, key: str, record: Record, data: Path, threads: int | None, steps: int | None) -> Made:
+    def make(self, key: str, record: Run, data: Path, threads: int | None, steps: int | None) -> Made:
         """Make a run again with its recorded settings; `threads`: with so many, `steps`: its first steps alone.
 
         Raises `UserError` when its code cannot be had, or does not run.
@@ -86,23 +67,23 @@ class Rerunner:
             "--data",
             data,
         )
-        if record.metrics:
+        if record.measured:
             self._call(key, record, code, *module, "eval", run, results, "--data", data)
-        found = read_record(results if record.metrics else run)
+        found = read_run(RunFolder(run, results))
         return Made(
             True,
             named_hashes(found.hashes.model_dump()),
-            found.history,
+            texts(found.history),
             dict(found.provenance.machine),
             dict(found.provenance.versions),
             found.provenance.commit,
             found.provenance.dirty,
-            found.metrics,
-            found.predictions,
+            measured(found),
+            found.folder.predictions if found.measured else None,
             found.losses,
         )
 
-    def _first(self, key: str, record: Record, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
+    def _first(self, key: str, record: Run, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
         # -P: the folder of the program holds modules of the present code, which must not be found first.
         self._call(key, record, code, "-P", FIRST_EPOCHS, *words, out)
         found: dict[str, Any] = read_json(out)
@@ -118,7 +99,7 @@ class Rerunner:
             losses=None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4"),
         )
 
-    def _code(self, key: str, record: Record) -> Path:
+    def _code(self, key: str, record: Run) -> Path:
         if self.here:
             return self.root.resolve()
         commit = record.provenance.commit
@@ -142,12 +123,12 @@ class Rerunner:
             )
         return path / inside.strip()
 
-    def _call(self, key: str, record: Record, code: Path, *words: str | Path) -> None:
+    def _call(self, key: str, record: Run, code: Path, *words: str | Path) -> None:
         """Run this environment's Python on the code in `code`, with the instructions that the record names.
 
         Variables that the user has set stay as they are. Raises `UserError` with its last line when it fails.
         """
-        narrow = INSTRUCTIONS.get(str(record.provenance.machine.get("instructions")), {})
+        narrow = limits(record.provenance.machine.get("instructions"))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
         # What an interrupted run saves goes there too, and so not into the repository.
         env = {**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(self.folder)}

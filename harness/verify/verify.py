@@ -1,31 +1,26 @@
 """`harness verify`: rows of a report made again and held against their records; what came of it, told and written."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock
 
-from harness.data.pack import pack
-from harness.data.packed import PARTS, Packed
+from harness.data.packed import AGAIN, Packed
+from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import write_json
 from harness.grammar import counted
 from harness.progress import say
+from harness.record import Run, RunFolder, read_run
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
-from harness.verify.records import Record, read_record
 from harness.verify.rerun import Rerunner, stopping
 from harness.verify.rows import Target
-
-PIECE = 4096
-"""Images that are hashed at a time."""
 
 
 def verify(
@@ -37,15 +32,17 @@ def verify(
     commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
     Raises `UserError` when a run has no result, or cannot be made again.
     """
-    there = [target for target in chosen if (root / target.results).is_dir()]
+    there = [target for target in chosen if RunFolder.of(root / target.results).config.exists()]
     for target in chosen:
         if target not in there:
             said = f"no result of {target.key} in {target.results}: there is nothing to verify"
             if len(chosen) == 1 or not there:
                 raise UserError(said)
             say(f"{target.key}: {said}")
-    records = {target.key: read_record(root / target.results) for target in there}
-    images = _images(study, root)
+    records = {target.key: read_run(RunFolder.of(root / target.results)) for target in there}
+    images = images_of(study, root)
+    if images.content_hash() != images.manifest.hash:
+        raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
     runs = counted(len(records), "run")
     say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
     agreed, failed, written = True, list[str](), False
@@ -67,31 +64,8 @@ def verify(
     return agreed
 
 
-def _images(study: Study, root: Path) -> Packed:
-    """The packed images, made where they are not there. Raises `UserError` when their bytes are not their hash's."""
-    folder = root / study.packed
-    with _lock(root, study):  # another verification may be packing them
-        if not folder.exists():
-            pack(study.data, folder)
-    packed = Packed.open(folder)
-    if content_hash(packed) != packed.manifest.hash:
-        raise UserError(f"{study.packed}: damaged: its bytes are not those of its manifest; run: dvc repro -f data")
-    return packed
-
-
-def content_hash(packed: Packed) -> str:
-    """The hash of a packed folder's bytes, as packing makes it: class names, then images and labels of each part."""
-    digest = hashlib.sha256("\0".join(packed.manifest.class_names).encode())
-    for name in PARTS:
-        part = packed.part(name)
-        for start in range(0, len(part.images), PIECE):
-            digest.update(np.ascontiguousarray(part.images[start : start + PIECE]).tobytes())
-        digest.update(part.labels.astype("<i4").tobytes())
-    return digest.hexdigest()
-
-
 def _made(
-    records: dict[str, Record],
+    records: dict[str, Run],
     images: Packed,
     root: Path,
     jobs: int,
@@ -102,7 +76,7 @@ def _made(
     """Every run made again, as they end."""
     data = images.folder.resolve()
 
-    def make(key: str, record: Record) -> Made:
+    def make(key: str, record: Run) -> Made:
         found = images.manifest.hash
         if found != record.hashes.data:
             # Nothing that follows could agree.
@@ -120,7 +94,7 @@ def _made(
                     yield tasks[task], error
 
 
-def lines(key: str, record: Record, comparison: Comparison, here: bool) -> list[str]:
+def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str]:
     """What is printed of one run."""
     c = comparison
     ok = c.verified(here)
@@ -189,7 +163,7 @@ def grouped(names: list[str]) -> list[str]:
     return short
 
 
-def _verification(record: Record, made: Made, comparison: Comparison, here: bool) -> Verification:
+def _verification(record: Run, made: Made, comparison: Comparison, here: bool) -> Verification:
     return Verification(
         verified=comparison.verified(here),
         record=identity(record.provenance.fingerprint, record.hashes),

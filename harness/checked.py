@@ -1,0 +1,62 @@
+"""What the stages of a study depend on beside its images: `harness check` writes it, DVC reads single keys of it."""
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import hash_file, hash_json, read_json, write_json
+from harness.identity.code import PROVEN, SCOPES, digest
+from harness.identity.known import identity
+from harness.record import RunFolder
+from harness.settings.schema import DataSettings, Settings, sparse
+from harness.settings.study import Cell, Study
+
+SHORT = 12
+"""Characters of a hash: enough to tell two apart, and dvc.lock has one for each run."""
+
+
+def short_hash(settings: Settings | DataSettings) -> str:
+    """Hash of a run's or the images' settings, as the stages depend on it: twelve characters."""
+    values = sparse(settings) if isinstance(settings, Settings) else settings.model_dump(exclude_defaults=True)
+    return hash_json(values)[:SHORT]
+
+
+def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> None:
+    """Write what the stages of a study depend on beside the images: hashes of settings, and identities of the code.
+
+    One key a variant, so that a change runs the runs of that variant again and no others. A variant that starts from
+    another study's runs depends on these, too.
+    """
+    runs = {name: _with_start(short_hash(settings), settings, study, root) for name, settings in study.variants.items()}
+    claims = hash_file(root / study.file.claims) if study.file.claims else None
+    own = {"candidate": hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]} if candidate else {}
+    values = {
+        "code": {scope: (identity if scope in PROVEN else digest)(scope)[:SHORT] for scope in SCOPES},
+        "data": short_hash(study.data),
+        "study": hash_json([study.file.model_dump(mode="json"), study.declaration, claims])[:SHORT],
+        "settings": {**runs, **own},
+    }
+    write_json(root / study.checked, values)
+
+
+def _with_start(own: str, settings: Settings, study: Study, root: Path) -> str:
+    if not settings.pretrained:
+        return own
+    source, _, variant = settings.pretrained.partition("/")
+    records = [root / RunFolder.of(Cell(source, variant, seed).results).config for seed in study.seeds]
+    return hash_json([own, *(read_json(path)["fingerprint"] if path.exists() else None for path in records)])[:SHORT]
+
+
+def check_settings(study: Study, variant: str | None, settings: Settings, seed: int, root: Path) -> None:
+    """Refuse to train settings that are not those which `harness check` saw last: DVC would record them as others.
+
+    `variant`: of the study, None for the candidate. Raises `UserError`.
+    """
+    path = root / study.checked
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run: harness check {study.name}")
+    known: dict[str, Any] = read_json(path).get("settings", {})
+    own = short_hash(settings)
+    own = _with_start(own, settings, study, root) if variant else hash_json([own, seed])[:SHORT]
+    if known.get(variant or "candidate") != own:
+        raise UserError(f"{study.path}: {variant or 'the candidate'} changed since `harness check`; run it again")

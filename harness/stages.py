@@ -1,0 +1,154 @@
+"""The stages that train and evaluate one run: from its name to the folder of its records."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from harness import provenance, weights
+from harness.checked import check_settings
+from harness.data.packed import Packed
+from harness.data.store import images_of
+from harness.errors import UserError
+from harness.files import atomic_folder
+from harness.pipeline import is_recorded
+from harness.record import Config, Run, RunFolder, read_run
+from harness.settings.load import Named, find_study, lineage, load_run, load_study
+from harness.settings.schema import Settings
+from harness.settings.study import Cell, changed
+
+RECORDS = ("config.json", "history.csv", "losses.npy", "provenance.json")
+
+
+def train(
+    spec: str,
+    seed: int | None,
+    out: Path | None,
+    data: Path | None,
+    checkpoint_seconds: float,
+    require_clean: bool | None,
+    root: Path,
+) -> None:
+    """Train the run that `spec` names: see `load_run`. Raises `UserError`, and `Interrupted` when it was stopped.
+
+    `out`, `data`: folders of its records and of its packed images; by default its study's.
+    """
+    from harness.train.run import train as train_run
+
+    named = load_run(spec)
+    seed = _seed(named, seed, spec)
+    # The candidate is what code is tried with before it is committed.
+    declared = lineage(named.study.path) if named.study and named.variant else []
+    provenance.check_clean(require_clean, declared)
+    if named.study and os.environ.get("DVC_STAGE"):
+        check_settings(named.study, named.variant, named.settings, seed, root)
+    folder = out or _place(named, seed, spec).training
+    packed = _images(named, data, spec, root)
+    words = [f"python -m harness train {spec} --seed {seed}", *([f"--out {out}"] if out else [])]
+    command = " ".join([*words, *([f"--data {data}"] if data else [])])
+    start = _start(named.settings, seed, root)
+
+    def reuse(config: Config, machine: dict[str, Any]) -> str:
+        return _reuse(config, machine, root / folder)
+
+    shared = named.variant is not None and out is None
+    train_run(
+        named.settings, seed, packed, root / folder, checkpoint_seconds, command, start, reuse if shared else None
+    )
+
+
+def evaluate(spec: str, out: Path | None, seed: int | None, data: Path | None, root: Path) -> None:
+    """Evaluate the run that `spec` names, or whose records lie in the folder `spec`. Raises `UserError`."""
+    from harness.evaluate import evaluate as evaluate_run
+
+    if Path(spec).is_dir():
+        if out is None or data is None:
+            raise UserError(f"eval: {spec} is a folder: name the folder of the results, and --data with its images")
+        evaluate_run(read_run(RunFolder(Path(spec), out)), spec, Packed.open(data), out)
+        return
+    named = load_run(spec)
+    folder = _place(named, _seed(named, seed, spec), spec)
+    run = read_run(RunFolder(root / folder.training, root / folder.evaluation))
+    evaluate_run(run, folder.training.parent.name, _images(named, data, spec, root), root / (out or folder.evaluation))
+
+
+def _seed(named: Named, seed: int | None, spec: str) -> int:
+    chosen = named.seed if seed is None else seed
+    if chosen is None:
+        raise UserError(f"{spec}: --seed: missing; the run's seed is allowed")
+    return chosen
+
+
+def _place(named: Named, seed: int, spec: str) -> RunFolder:
+    """Where the records of a study's run lie, relative to the repository."""
+    if named.study is None:
+        raise UserError(f"{spec}: --out: missing, and it belongs to no study; name the folder of its records")
+    study = named.study
+    return RunFolder.of(Cell(study.name, named.variant, seed).results if named.variant else study.candidate_results)
+
+
+def _images(named: Named, data: Path | None, spec: str, root: Path) -> Packed:
+    if data is not None:
+        return Packed.open(data)
+    if named.study is None:
+        raise UserError(f"{spec}: --data: missing, and it belongs to no study; name the folder of its images")
+    return images_of(named.study, root)
+
+
+def _start(settings: Settings, seed: int, root: Path) -> tuple[Run, dict[str, Tensor]] | None:
+    """The run that `pretrained` names, of the same seed, and its weights."""
+    if not settings.pretrained:
+        return None
+    name, _, variant = settings.pretrained.partition("/")
+    study = load_study(find_study(Path(name), root))
+    folder = RunFolder.of(root / Cell(name, variant, seed).results)
+    if not folder.config.exists():
+        raise UserError(f"pretrained: {folder.training}: no run is there; run: harness run {name}")
+    run = read_run(folder)
+    loaded, found = weights.ensure(run, f"{settings.pretrained}-{seed}", images_of(study, root))
+    if found != run.hashes.weights:
+        raise UserError(f"pretrained: {settings.pretrained}-{seed}: its weights cannot be had here as recorded")
+    return run, loaded
+
+
+def _reuse(config: Config, machine: dict[str, Any], out: Path) -> str:
+    """Put the records of an equal run in `out`: those of the last commit, or of a run whose weights are here.
+
+    Says whose they are; '' where there is none, and where DVC has this very run on record and runs it all the same: it
+    was told to.
+    """
+    if is_recorded():
+        return ""
+    if _restored(config, out):
+        return "restored from the last commit: the same settings, seed, images and code"
+    entry = weights.find(config, machine, provenance.versions()["torch"])
+    if entry is None:
+        return ""
+    made = read_run(entry)
+    if changed(made.settings, config.settings):
+        return ""
+    stage = made.provenance.dvc_stage
+    weights.copy_records(entry, out, None if stage == os.environ.get("DVC_STAGE") else stage)
+    return f"is a run that was made before ({stage or entry.training}): the same settings, seed, images and code"
+
+
+def _restored(config: Config, out: Path) -> bool:
+    """Whether the last commit holds this run at `out`, and its records were brought back."""
+    files = {name: provenance.git_file(f"{os.path.relpath(out)}/{name}") for name in RECORDS}
+    with tempfile.TemporaryDirectory(prefix="harness-committed-") as folder:
+        for name, content in files.items():
+            if content is None:
+                return False
+            (Path(folder) / name).write_bytes(content)
+        try:
+            run = read_run(RunFolder(Path(folder), Path(folder)))
+        except UserError:
+            return False  # of another version
+        if run.fingerprint != config.fingerprint or changed(run.settings, config.settings):
+            return False
+        with atomic_folder(out, replace=False) as temporary:
+            shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    return True

@@ -1,0 +1,165 @@
+"""Weights of trained nets: in a cache below runs/, found by what they are, and trained again when they are missing.
+
+Each entry is a folder FINGERPRINT-WEIGHTS (twelve characters of both hashes) with the run's records and the weights. So
+a run whose settings are taken back is found again, and studies share the runs that they have in common.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+from harness.files import atomic_folder, write_bytes, write_json
+from harness.instructions import limits
+from harness.progress import clock, say
+from harness.record import Config, Provenance, Run, RunFolder, caches, chain, read_provenance, write_training
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from harness.data.packed import Packed
+
+FILE = "model.safetensors"
+SHORT = 12
+"""Characters of a hash in names."""
+
+DVC = "weights"
+"""Folder of the weights that DVC keeps, for studies that say `weights: dvc`."""
+
+
+def hash_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
+    link = ""
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        link = chain(link, f"{name} {tuple(values.shape)} {values.dtype}".encode() + values.numpy().tobytes())
+    return link
+
+
+def name_of(fingerprint: str, weights: str) -> str:
+    """Name of a run's entry."""
+    return f"{fingerprint[:SHORT]}-{weights[:SHORT]}"
+
+
+def save(
+    config: Config,
+    provenance: Provenance,
+    history: list[dict[str, Any]],
+    losses: np.ndarray,
+    weights: dict[str, Tensor],
+) -> RunFolder:
+    """Keep a run with its weights; returns its entry. Raises `UserError` when the disk is full."""
+    from safetensors.torch import save as serialise
+
+    place = caches() / "runs" / name_of(config.fingerprint, provenance.hashes.weights)
+    with atomic_folder(place) as temporary:
+        write_training(temporary / "records", config, provenance, history, losses)
+        for file in sorted((temporary / "records").iterdir()):
+            file.rename(temporary / file.name)
+        (temporary / "records").rmdir()
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        write_bytes(temporary / FILE, serialise(kept, {"fingerprint": config.fingerprint}))
+    return RunFolder(place, place)
+
+
+def find(config: Config, machine: dict[str, Any], torch: str | None) -> RunFolder | None:
+    """A finished run of the same fingerprint and settings, made by the same machine and torch, with sound weights."""
+    for place in sorted((caches() / "runs").glob(f"{config.fingerprint[:SHORT]}-*")):
+        entry = RunFolder(place, place)
+        try:
+            record = read_provenance(entry.provenance)
+        except UserError:
+            continue  # damaged: as if it were not there
+        made = record.fingerprint, record.machine, record.versions.get("torch"), record.status
+        if made == (config.fingerprint, machine, torch, "finished") and _load(place / FILE, record.hashes.weights):
+            return entry
+    return None
+
+
+def copy_records(source: RunFolder, out: Path, reused_from: str | None) -> None:
+    """Copy a run's records to `out`; `reused_from` says whose they are. Raises `UserError`."""
+    with atomic_folder(out, replace=False) as temporary:
+        made = RunFolder(temporary, temporary)
+        for one, copy in (
+            (source.config, made.config),
+            (source.history, made.history),
+            (source.losses, made.losses),
+        ):
+            shutil.copyfile(one, copy)
+        record = read_provenance(source.provenance)
+        values = record.model_dump(exclude={"reused_from"})
+        write_json(made.provenance, values | ({"reused_from": reused_from} if reused_from else {}))
+
+
+def load(run: Run) -> dict[str, Tensor] | None:
+    """A run's weights, where they are here and are those of its record."""
+    name = name_of(run.fingerprint, run.hashes.weights)
+    pulled = sorted((caches() / DVC).glob(f"*/{name}.safetensors"))
+    for path in (caches() / "runs" / name / FILE, *pulled):
+        if weights := _load(path, run.hashes.weights):
+            return weights
+    return None
+
+
+def _load(path: Path, expected: str) -> dict[str, Tensor] | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return weights if hash_tensors(weights) == expected else None
+
+
+def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]:
+    """A run's weights and their hash; where they are not here, the run is trained again.
+
+    It is computed with the instructions that its record names. The hash is another than the record's on a machine that
+    cannot give the same bits: that is said, and the caller marks what it makes. `name`: the run's, for messages.
+    Raises `UserError` when it cannot be trained again.
+    """
+    if weights := load(run):
+        return weights, run.hashes.weights
+    say(f"{name}: its weights are not here: training it again, {clock(run.provenance.wall_seconds)} as recorded")
+    entry = _again(run, name, packed)
+    record = read_provenance(entry.provenance)
+    found = record.hashes.weights
+    loaded = _load(entry.training / FILE, found)
+    if loaded is None:
+        raise UserError(f"{name}: its weights were trained again and cannot be read: {entry.training / FILE}")
+    if found != run.hashes.weights:
+        there = {**record.machine, "torch": record.versions.get("torch")}
+        here = {**run.provenance.machine, "torch": run.provenance.versions.get("torch")}
+        keys = [key for key in ("device_name", "cpu", "instructions", "threads", "torch") if there[key] != here[key]]
+        why = ", ".join(f"{key} {here[key]} -> {there[key]}" for key in keys) or "nothing that is recorded explains it"
+        say(f"{name}: trained again, its weights are not those of its record ({why}); what is made of them is marked")
+    return loaded, found
+
+
+def _again(run: Run, name: str, packed: Packed) -> RunFolder:
+    """Train a run again in a process of its own, whose libraries are held to the recorded instructions."""
+    with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
+        settings, out = Path(folder) / "settings.json", Path(folder) / "run"
+        write_json(settings, run.settings)
+        command = [
+            sys.executable, "-m", "harness", "train", str(settings), "--seed", str(run.seed), "--out", str(out),
+            "--data", str(packed.folder),
+        ]  # fmt: skip
+        kept = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+        narrow = limits(run.provenance.machine.get("instructions"))
+        done = subprocess.run(command, env={**narrow, **kept}, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode:
+            raise UserError(f"{name}: its weights are not here, and it could not be trained again: see above")
+        record = read_provenance(RunFolder(out, out).provenance)
+        place = caches() / "runs" / name_of(record.fingerprint, record.hashes.weights)
+        return RunFolder(place, place)
