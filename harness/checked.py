@@ -11,8 +11,8 @@ from harness.record import RunFolder
 from harness.settings.schema import DataSettings, Settings, sparse
 from harness.settings.study import Cell, Study
 
-SHORT = 12
-"""Characters of a hash: enough to tell two apart, and dvc.lock has one for each run."""
+SHORT = 8
+"""Characters of a hash: enough to tell two states apart; dvc.lock has several for each run."""
 
 
 def short_hash(settings: Settings | DataSettings) -> str:

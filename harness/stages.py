@@ -47,7 +47,10 @@ def train(
         check_settings(named.study, named.variant, named.settings, seed, root)
     folder = out or _place(named, seed, spec).training
     packed = _images(named, data, spec, root)
-    words = [f"python -m harness train {spec} --seed {seed}", *([f"--out {out}"] if out else [])]
+    words = [
+        f"python -m harness train {spec}" + ("" if named.seed == seed else f" --seed {seed}"),
+        *([f"--out {out}"] if out else []),
+    ]
     command = " ".join([*words, *([f"--data {data}"] if data else [])])
     start = _start(named.settings, seed, root)
 

@@ -51,13 +51,13 @@ def data(
         pack_study(checked, Path("."))
 
 
-RUN_HELP = "The run: STUDY:VARIANT, params.yaml (the candidate), or a file of settings."
+RUN_HELP = "The run: [STUDY:]VARIANT-SEED, params.yaml (the candidate), or a file of settings."
 
 
 @app.command(rich_help_panel=PANEL)
 def train(
     run: Annotated[str, typer.Argument(help=RUN_HELP)],
-    seed: Annotated[int | None, typer.Option(min=0, help="The run's seed; by default that of params.yaml.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The run's seed, where its name has none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of its records; by default the study's.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,

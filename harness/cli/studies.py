@@ -171,7 +171,7 @@ def variants(
 def describe(
     settings: Annotated[
         str,
-        typer.Argument(help="params.yaml, STUDY:VARIANT, or a file of settings; without it the options alone."),
+        typer.Argument(help="params.yaml, [STUDY:]VARIANT-SEED, or a file of settings; without it the options alone."),
     ] = "",
     preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
     geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,

@@ -64,27 +64,38 @@ class Named:
     seed: int | None = None
 
 
-def load_run(spec: str) -> Named:
-    """The run that `spec` names: `STUDY:VARIANT`, `params.yaml` (the candidate), or a file of settings.
+FILES = (".json", ".yaml", ".yml")
 
-    STUDY is whatever `find_study` takes. Raises `UserError`.
+
+def load_run(spec: str) -> Named:
+    """The run that `spec` names: `[STUDY:]VARIANT[-SEED]`, `params.yaml` (the candidate), or a file of settings.
+
+    STUDY is whatever `find_study` takes; without it, the default study. Raises `UserError`.
     """
-    file, _, key = spec.partition(":")
-    path = Path(file)
-    if not key:
-        if path.suffix == ".json":
-            return Named(parse(Settings, read_json(path), file))
-        values = read_yaml(path)
-        if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
-            raise UserError(f"{file}: got a study; allowed: one of its runs, as {file}:VARIANT")
-        settings, seed = load_candidate(path)
-        beside = path.parent / DEFAULT
-        is_candidate = path.name == CANDIDATE.name and os.path.isfile(beside)
-        return Named(settings, load_study(beside) if is_candidate else None, None, seed)
-    study = load_study(find_study(path))
-    if key not in study.variants:
-        raise UserError(f"{file}: {key}: no such variant; allowed: {', '.join(study.variants)}")
-    return Named(study.variants[key], study, key)
+    place, _, key = spec.rpartition(":")
+    path = Path(spec)
+    if place or path.suffix not in FILES:
+        return _declared(load_study(find_study(Path(place) if place else DEFAULT)), key)
+    if path.suffix == ".json":
+        return Named(parse(Settings, read_json(path), spec))
+    values = read_yaml(path)
+    if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
+        raise UserError(f"{spec}: got a study; allowed: one of its runs, as {spec}:VARIANT-SEED")
+    settings, seed = load_candidate(path)
+    beside = path.parent / DEFAULT
+    is_candidate = path.name == CANDIDATE.name and os.path.isfile(beside)
+    return Named(settings, load_study(beside) if is_candidate else None, None, seed)
+
+
+def _declared(study: Study, key: str) -> Named:
+    if key in study.variants:
+        return Named(study.variants[key], study, key)
+    variant, _, seed = key.rpartition("-")
+    if variant in study.variants and seed.isascii() and seed.isdigit():
+        return Named(study.variants[variant], study, variant, int(seed))
+    raise UserError(
+        f"{study.path}: got {key!r}; allowed: a variant, or a variant and a seed: {', '.join(study.variants)}"
+    )
 
 
 def find_study(target: Path, root: Path = Path(".")) -> Path:
