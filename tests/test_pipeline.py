@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json")
+FILES = (
+    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json",
+    "experiments/pipeline.yaml", "experiments/claims.yaml",
+)  # fmt: skip
 VARIANTS = ("base", "no-lrn")
 SEEDS = (0,)
 CELLS = {f"{stage}@{variant}-{seed}" for stage in ("train", "eval") for variant in VARIANTS for seed in SEEDS}
@@ -77,12 +80,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in FILES:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
-    (folder / "experiments").mkdir()
     write(folder / "experiments/study.yaml", STUDY)
     write(folder / "params.yaml", TINY | {"epochs": 1, "seed": 0, "lrn": True, "dropout": 0.5})
     call(folder, "git", "init", "-q", "-b", "main")
     commit(folder)
-    assert ran(call(folder, "dvc", "repro")) == {"check", "data", "gallery"} | CELLS | CANDIDATE | AFTER
+    assert ran(call(folder, "dvc", "repro")) == {"check", "data", "gallery", "ensemble"} | CELLS | CANDIDATE | AFTER
     commit(folder)
     return folder
 
@@ -104,78 +106,146 @@ def test_nothing_runs_again_without_a_change(project: Path) -> None:
     assert call(project, "git", "status", "--short") == ""
 
 
-def test_a_changed_variant_and_a_new_seed_run_their_cells_alone_and_a_revert_is_restored(project: Path) -> None:
-    before = (project / "runs/tiny/no-lrn-0/model.safetensors").read_bytes()
+def trained(output: str) -> set[str]:
+    """Stages that really trained, and took no records of an equal run."""
+    parts = re.split(r"^Running stage '([^']+)':$", output, flags=re.MULTILINE)
+    return {name for name, text in zip(parts[1::2], parts[2::2], strict=True) if re.search(r"^train: \d+ of", text, re.M)}
+
+
+def test_a_changed_variant_and_a_new_seed_run_alone_and_a_revert_is_restored_without_training(project: Path) -> None:
+    place = project / "reports/tiny/runs/no-lrn-0"
+    before = {path.name: path.read_bytes() for path in place.rglob("*.*")}
     changed = TINY | {"epochs": 1, "lrn": False, "lrn_k": 1.0, "dropout": 0.1}
     edit(project, variants=STUDY["variants"] | {"no-lrn": changed}, seeds=[*SEEDS, 7])
     mine = {f"{stage}@{cell}" for stage in ("train", "eval") for cell in ("no-lrn-0", "no-lrn-7", "base-7")}
-    assert ran(call(project, "dvc", "repro")) == {"check"} | mine | AFTER
+    assert ran(call(project, "dvc", "repro")) == {"check", "ensemble"} | mine | AFTER
+    commit(project)
     edit(project)
-    told = call(project, "dvc", "repro", "report")
-    assert not [stage for stage in ran(told) if stage.startswith("train@")]
-    assert "Stage 'train@no-lrn-0' is cached" in told
-    assert (project / "runs/tiny/no-lrn-0/model.safetensors").read_bytes() == before
+    # Not in the last commit any more: the cache of weights has it.
+    output = call(project, "dvc", "repro")
+    assert "is a run that was made before" in output
+    assert trained(output) == set()
+    assert {path.name: path.read_bytes() for path in place.rglob("*.*")} == before
+    call(project, "git", "checkout", "-q", ".")
+    shutil.rmtree(project / "runs")
+    edit(project, variants=STUDY["variants"] | {"no-lrn": TINY | {"epochs": 1, "lrn": False, "dropout": 0.2}})
+    assert trained(call(project, "dvc", "repro", "-s", "check", "train@no-lrn-0")) == {"train@no-lrn-0"}
+    edit(project, variants=STUDY["variants"] | {"no-lrn": changed}, seeds=[*SEEDS, 7])
+    output = call(project, "dvc", "repro", "-s", "check", "train@no-lrn-0")
+    assert "restored from the last commit" in output
+    assert trained(output) == set()
 
 
-def test_editing_the_reports_code_or_words_retrains_nothing(project: Path) -> None:
+def test_a_run_is_trained_again_when_that_is_asked_for(project: Path) -> None:
+    weights = json.loads((project / "reports/tiny/runs/base-0/train/provenance.json").read_text())["hashes"]
+    assert trained(call(project, "dvc", "repro", "-f", "-s", "train@base-0")) == {"train@base-0"}
+    assert json.loads((project / "reports/tiny/runs/base-0/train/provenance.json").read_text())["hashes"] == weights
+
+
+def test_editing_the_reports_code_or_words_retrains_nothing_and_a_comment_runs_nothing(project: Path) -> None:
     with (project / "harness/report/render.py").open("a") as file:
         file.write("# another line\n")
+    assert ran(call(project, "dvc", "repro")) == {"check"}
+    with (project / "harness/report/render.py").open("a") as file:
+        file.write("ANOTHER = 1\n")
     edit(project, title="Another title")
-    told = ran(call(project, "dvc", "repro"))
-    assert told == {"check"} | AFTER
+    assert ran(call(project, "dvc", "repro")) == {"check", "ensemble"} | AFTER
     assert "# Another title" in (project / "reports/tiny.md").read_text()
 
 
-def test_editing_the_net_retrains_everything(project: Path) -> None:
-    with (project / "harness/net/lrn.py").open("a") as file:
-        file.write("# another line\n")
-    told = call(project, "dvc", "status", "--json", "train", "train-candidate")
-    assert {stage for stage in json.loads(told) if stage.startswith("train")} == {
-        stage for stage in CELLS | CANDIDATE if stage.startswith("train")
-    }
+def status(folder: Path) -> set[str]:
+    """Stages that are not up to date."""
+    return set(json.loads(call(folder, "dvc", "status", "--json")))
 
 
-def test_the_code_that_dvc_watches_is_the_code_in_the_fingerprint() -> None:
-    from harness.record import NUMERIC_CODE
+def test_a_comment_in_the_net_makes_nothing_stale_and_a_change_everything_as_all_commands_say(project: Path) -> None:
+    net = project / "harness/net/lrn.py"
+    net.write_text("# another line\n" + net.read_text())
+    call(project, "harness", "check")
+    assert not {stage for stage in status(project) if stage.startswith(("train", "eval"))}
+    assert "stale" not in call(project, "python", "-m", "harness", "doctor")
+    net.write_text(net.read_text().replace("if beta == 0.75:", "if beta == 0.76:"))
+    call(project, "python", "-m", "harness", "check")
+    trainings = {stage for stage in CELLS | CANDIDATE if stage.startswith("train")}
+    assert trainings <= status(project)
+    doctor = call(project, "python", "-m", "harness", "doctor")
+    assert re.search(rf"stale: {len(trainings)} runs: its numerics identity is", doctor), doctor
+    strict = call(project, "python", "-m", "harness", "report", "--strict", status=1)
+    assert "numerics identity" in strict
+    planned = ran(call(project, "dvc", "repro", "-s", "--dry", "dvc.yaml"))
+    assert trainings <= planned
 
-    with (ROOT / "dvc.yaml").open() as file:
-        stages = YAML(typ="safe").load(file)["stages"]
-    for stage in ("train", "train-candidate"):
-        deps = stages[stage]["deps"]
-        assert {d for d in deps if d.startswith("harness/")} == {f"harness/{path}" for path in NUMERIC_CODE}
+
+def test_evaluation_code_that_changed_evaluates_again_and_trains_nothing(project: Path) -> None:
+    code = project / "harness/evaluate.py"
+    code.write_text(code.read_text().replace("3).astype(np.float32)", "4).astype(np.float32)"))
+    output = call(project, "dvc", "repro", "eval")
+    assert {stage for stage in ran(output) if stage.startswith("eval@")} == {c for c in CELLS if c.startswith("eval")}
+    assert "train: " not in output
+    shutil.rmtree(project / "runs")
+    code.write_text(code.read_text().replace("4).astype(np.float32)", "5).astype(np.float32)"))
+    output = call(project, "dvc", "repro", "-s", "check", "eval@base-0")
+    assert re.search(r"base-0: its weights are not here: training it again, \d+ s as recorded", output)
+    metrics = json.loads((project / "reports/tiny/runs/base-0/eval/metrics.json").read_text())
+    assert "weights" not in metrics, "they came out as recorded"
 
 
-def test_a_flip_runs_the_candidate_and_the_report_alone_and_is_read_as_a_table(project: Path) -> None:
-    told = call(project, "dvc", "exp", "run", "--temp", "-n", "flip", "-S", "lrn=false")
-    assert ran(told) == {"check"} | CANDIDATE | AFTER
-    assert call(project, "git", "status", "--short") == "", "--temp leaves the workspace alone"
-    shown = call(project, "dvc", "exp", "show", "--csv")
+@pytest.fixture
+def clone(built: Path, tmp_path: Path) -> Path:
+    """A fresh clone: no packed images, no weights, no cache of DVC."""
+    call(tmp_path, "git", "clone", "-q", str(built), "clone")
+    return tmp_path / "clone"
+
+
+def test_a_clone_is_complete(clone: Path) -> None:
+    assert ran(call(clone, "dvc", "repro")) == set()
+    assert call(clone, "git", "status", "--short") == ""
+    assert "test_top1" in call(clone, "dvc", "metrics", "show")
+    assert "index.html" in call(clone, "dvc", "plots", "show")
+    # A flip packs, trains, evaluates and reports; --temp leaves the workspace alone.
+    output = call(clone, "dvc", "exp", "run", "--temp", "-n", "flip", "-S", "lrn=false")
+    assert ran(output) == {"check"} | CANDIDATE | AFTER
+    assert call(clone, "git", "status", "--short") == ""
+    shown = call(clone, "dvc", "exp", "show", "--csv")
     assert "test_top1" in shown.splitlines()[0]
     assert any("flip" in line for line in shown.splitlines())
-    assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(project, "dvc", "params", "diff", "HEAD", "flip"))
-    assert "test_top1" in call(project, "dvc", "metrics", "diff", "HEAD", "flip", "--all")
-    call(project, "dvc", "exp", "apply", "flip")
-    report = (project / "reports/tiny.md").read_text()
-    row = next(line for line in report.splitlines() if line.startswith("| *candidate*"))
+    assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(clone, "dvc", "params", "diff", "HEAD", "flip"))
+    assert "test_top1" in call(clone, "dvc", "metrics", "diff", "HEAD", "flip", "--all")
+    call(clone, "dvc", "exp", "apply", "flip")
+    row = next(line for line in (clone / "reports/tiny.md").read_text().splitlines() if line.startswith("| *candidate*"))
     assert "lrn" in row
-    # The flipped candidate is the declared cell no-lrn-0, trained apart: equal to the bit.
-    record = json.loads((project / "reports/tiny/candidate/provenance.json").read_text())
-    twin = json.loads((project / "reports/tiny/cells/no-lrn-0/provenance.json").read_text())
+    # The flipped candidate is the declared run no-lrn-0, trained apart: bitwise identical.
+    record = json.loads((clone / "reports/tiny/candidate/train/provenance.json").read_text())
+    twin = json.loads((clone / "reports/tiny/runs/no-lrn-0/train/provenance.json").read_text())
     assert record["hashes"] == twin["hashes"]
+    call(clone, "dvc", "exp", "branch", "flip", "flipped")
+    assert "flipped" in call(clone, "git", "branch", "--list")
+    call(clone, "dvc", "exp", "remove", "flip")
+    assert "flip]" not in call(clone, "dvc", "exp", "show")
+    assert call(clone, "python", "-m", "harness", "candidate", "--reset").strip()
+    assert call(clone, "git", "status", "--short") == ""
 
 
-def test_a_queue_of_experiments_runs_a_sweep(project: Path) -> None:
-    call(project, "dvc", "exp", "run", "--queue", "-S", "dropout=0.1,0.3")
-    call(project, "dvc", "queue", "start", "-j", "2")
+def test_in_a_clone_a_new_variant_trains_its_runs_alone(clone: Path) -> None:
+    edit(clone, variants=STUDY["variants"] | {"narrow": TINY | {"epochs": 1, "fc_width": 8}})
+    output = call(clone, "python", "-m", "harness", "run", "--allow-dirty")
+    assert "1 run to do, 1 at once" in output
+    assert not (clone / "runs").exists() or len(list((clone / "runs").iterdir())) == 1
+    assert ran(call(clone, "dvc", "repro")) == set()
+
+
+def test_a_queue_of_experiments_runs_a_sweep(clone: Path) -> None:
+    call(clone, "dvc", "exp", "run", "--queue", "-S", "dropout=0.1,0.3")
+    call(clone, "dvc", "queue", "start", "-j", "2")
     deadline = time.monotonic() + 240
     status = ""
     while time.monotonic() < deadline:
-        status = call(project, "dvc", "queue", "status")
+        status = call(clone, "dvc", "queue", "status")
         if not re.search(r"Queued|Running", status):
             break
         time.sleep(2)
     assert status.count("Success") == 2, status
-    values = json.loads(call(project, "dvc", "exp", "show", "--json"))
+    values = json.loads(call(clone, "dvc", "exp", "show", "--json"))
     assert {"0.1", "0.3"} <= set(re.findall(r'"dropout": ([0-9.]+)', json.dumps(values)))
 
 
@@ -220,15 +290,6 @@ def test_check_takes_less_than_a_second_of_its_own_time(project: Path) -> None:
     assert min(times) < 1, times
 
 
-def test_a_fresh_clone_runs_nothing_and_shows_metrics_and_plots(built: Path, tmp_path: Path) -> None:
-    call(tmp_path, "git", "clone", "-q", str(built), "fresh")
-    fresh = tmp_path / "fresh"
-    assert ran(call(fresh, "dvc", "repro", "--allow-missing")) == set()
-    assert "test_top1" in call(fresh, "dvc", "metrics", "show")
-    assert "index.html" in call(fresh, "dvc", "plots", "show")
-    assert (fresh / "reports/tiny.md").exists()
-
-
 def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(project: Path) -> None:
     def reports() -> dict[str, bytes]:
         found = sorted((project / "reports").rglob("*"))
@@ -255,7 +316,36 @@ def test_the_committed_reports_are_those_of_the_committed_code(tmp_path: Path) -
     call(tmp_path, "git", "clone", "-q", str(ROOT), "clone")
     done = [str(path.relative_to(ROOT).with_suffix(".yaml")) for path in ROOT.glob("experiments/*/dvc.lock")]
     assert len(done) >= 4
-    assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "--allow-missing", "dvc.yaml", *sorted(done))) == set()
+    assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "dvc.yaml", *sorted(done))) == set()
+
+
+def stages_of(path: Path) -> dict[str, Any]:
+    with path.open() as file:
+        return YAML(typ="safe").load(file)["stages"]
+
+
+def test_the_stages_are_the_same_everywhere() -> None:
+    pipeline = ROOT / "experiments/pipeline.yaml"
+    for copy in ROOT.glob("experiments/*/dvc.yaml"):
+        assert copy.read_bytes() == pipeline.read_bytes(), copy
+    folders, root = stages_of(pipeline), stages_of(ROOT / "dvc.yaml")
+    assert root.keys() - folders.keys() == {"train-candidate", "eval-candidate"}
+    for name, stage in folders.items():
+        assert stage.pop("wdir") == "../.."
+        own = json.dumps(root[name]).replace("${baseline}-${seeds[0]}", "${first}").replace('"experiments/checked', '"${folder}/checked')
+        candidate = {dep for dep in root[name].get("deps", []) if "candidate" in dep}
+        found = json.loads(own)
+        if name == "check":  # what is watched besides: the plan's list, and the study that it extends
+            assert {*found.pop("deps")} - {"params.yaml"} <= {*stage.pop("deps")}
+        elif candidate:
+            found["deps"] = [dep for dep in found["deps"] if dep not in candidate]
+        found["cmd"] = re.sub(r" (?=\$\{key\})", " ${name}:", found["cmd"])
+        found["cmd"] += "" if "key" in found["cmd"] else " ${folder}"
+        assert found == stage, name
+
+
+def test_what_dvc_recorded_of_the_default_study_is_small() -> None:
+    assert (ROOT / "dvc.lock").stat().st_size <= 40_000
 
 
 def test_cells_in_parallel_go_on_when_stopped_give_the_same_results_and_leave_nothing_to_do(
@@ -271,28 +361,28 @@ def test_cells_in_parallel_go_on_when_stopped_give_the_same_results_and_leave_no
         words, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
-    log = folder / ".dvc/tmp/cells/long-0.log"
+    log = folder / ".dvc/tmp/logs/long-0.log"
     deadline = time.monotonic() + 240
     while not (log.exists() and " steps, " in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130, out
-    assert out.rstrip().endswith("harness: stopped; the same command goes on")
+    assert out.rstrip().endswith("harness: stopped; run it again to resume")
     assert "stopped long-0" in out
     assert "FAILED" not in out
-    assert "3 variants x 1 seed = 3 cells" in out
+    assert "3 variants x 1 seed = 3 runs" in out
     assert list((folder / ".checkpoints").glob("long-0-*/*.json")), "the trainer saved its state"
 
     said = call(folder, *words)
-    assert "goes on in epoch" in log.read_text()
-    assert json.loads((folder / "reports/tiny/cells/long-0/provenance.json").read_text())["resumed"], said
+    assert "resuming in epoch" in log.read_text()
+    assert json.loads((folder / "reports/tiny/runs/long-0/train/provenance.json").read_text())["resumed"], said
     assert ran(call(folder, "dvc", "repro")) == set()
-    for cell in sorted((built / "reports/tiny/cells").iterdir()):
-        other = folder / "reports/tiny/cells" / cell.name
-        for name in ("metrics.json", "predictions.parquet", "config.json"):
+    for cell in sorted((built / "reports/tiny/runs").iterdir()):
+        other = folder / "reports/tiny/runs" / cell.name
+        for name in ("eval/metrics.json", "eval/predictions.parquet", "train/config.json", "train/losses.npy"):
             assert (cell / name).read_bytes() == (other / name).read_bytes(), (cell.name, name)
-        one, two = (json.loads((path / "provenance.json").read_text())["hashes"] for path in (cell, other))
+        one, two = (json.loads((path / "train/provenance.json").read_text())["hashes"] for path in (cell, other))
         assert one == two
     with (built / "dvc.lock").open() as one, (folder / "dvc.lock").open() as two:
         alone, parallel = (YAML(typ="safe").load(file)["stages"] for file in (one, two))
@@ -313,15 +403,15 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
         },
     )
     said = call(project, "python", "-m", "harness", "run", "-j", "2", status=2)
-    assert "1 of 2 cells failed" in said
-    log = project / ".dvc/tmp/cells/too-big-0.log"
+    assert "1 of 2 runs failed" in said
+    log = project / ".dvc/tmp/logs/too-big-0.log"
     assert str(log.relative_to(project)) in said
     assert "batch: got 115" in log.read_text()
     assert "FAILED too-big-0: batch: got 115, but there are 108 training images" in said
-    assert (project / "runs/tiny/new-0/model.safetensors").exists()
+    assert (project / "reports/tiny/runs/new-0/train/config.json").exists()
     report = (project / "reports/tiny.md").read_text()
     assert re.search(r"too-big-0.*missing", report)
-    assert json.loads((project / "reports/tiny/cells/new-0/metrics.json").read_text())["status"] == "finished"
+    assert json.loads((project / "reports/tiny/runs/new-0/eval/metrics.json").read_text())["status"] == "finished"
 
 
 def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> None:
@@ -337,22 +427,23 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
             "plan": [{"kind": "one_factor"}],
         },
     )  # fmt: skip
-    said = call(project, "python", "-m", "harness", "run", "experiments/extra/study.yaml", status=2)
-    assert "cells.yaml: is missing; run: harness plan experiments/extra/study.yaml --write" in said
-    said = call(project, "python", "-m", "harness", "plan", "experiments/extra/study.yaml", "--write")
-    assert "3 variants x 1 seed = 3 runs" in said
+    said = call(project, "python", "-m", "harness", "check", "experiments/extra", status=2)
+    assert "cells.yaml: is not what experiments/extra/study.yaml declares; run: harness run extra" in said
     said = call(project, "python", "-m", "harness", "run", "extra", "--gpus", "0,1")
-    assert "3 cells to run, 2 at once" in said
-    # Cells that are those of the other study were not trained again.
-    logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/cells").glob("extra-*.log")}
-    shared = {name for name, text in logs.items() if "is the run of runs/tiny/" in text}
-    assert shared == {f"extra-{variant}-0.log" for variant in VARIANTS}
-    twin = (project / "runs/tiny/no-lrn-0/model.safetensors").read_bytes()
-    assert (project / "runs/extra/no-lrn-0/model.safetensors").read_bytes() == twin
+    assert "3 runs to do, 2 at once" in said
+    # Runs that are those of the other study were not trained again.
+    logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/logs/extra").glob("*.log")}
+    shared = {name for name, text in logs.items() if "is a run that was made before (train@" in text}
+    assert shared == {f"{variant}-0.log" for variant in VARIANTS}
+    records = [json.loads((project / f"reports/{study}/runs/no-lrn-0/train/provenance.json").read_text())
+               for study in ("tiny", "extra")]  # fmt: skip
+    assert records[0]["hashes"] == records[1]["hashes"]
+    assert records[1]["reused_from"] == "train@no-lrn-0"
     report = (project / "reports/extra.md").read_text()
     assert "`no-dropout`" in report
     assert "candidate" not in report
     assert set(json.loads((project / "reports/extra/ensembles.json").read_text())) == {"base"}
     assert ran(call(project, "dvc", "repro", "experiments/extra/dvc.yaml")) == set()
+    assert ran(call(project, "dvc", "repro", "-s", "experiments/extra/dvc.yaml")) == set()
     # The default study does not notice.
     assert ran(call(project, "dvc", "repro")) == set()
