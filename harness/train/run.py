@@ -21,8 +21,8 @@ from harness.numerics import Numerics, configure
 from harness.progress import progress, say
 from harness.record import Config, DataRecord, RunFolder, checkpoint_folder, code_hash
 from harness.settings.schema import Settings
+from harness.train.checkpoint import Checkpoints
 from harness.train.loop import State, Trainer, hash_tensors
-from harness.train.sound import SoundCheckpoints
 
 HISTORY = ["epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1",
            "clean_loss", "clean_top1", "seconds", "time"]  # fmt: skip
@@ -74,7 +74,7 @@ def train(
         return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
     with _lock(place), _signals() as told, contextlib.ExitStack() as shown:
-        checkpoints = SoundCheckpoints(place)
+        checkpoints = Checkpoints(place)
         watch = _Watch(told, shown)
         trainer = Trainer(
             settings,
