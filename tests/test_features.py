@@ -1,6 +1,7 @@
 """What evaluation finds in a trained net is what a slow and plain computation finds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
 from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
-from harness.settings.load import load_study
+from harness.settings.load import load_study, resolve
 from harness.train.run import train
 
 
@@ -98,6 +99,37 @@ def test_columns_that_differ_in_colour_are_told_from_those_that_do_not(packed: P
     assert split["conv1_chroma_column1"] == pytest.approx(0, abs=1e-6)
     assert split["conv1_chroma_p"] < 0.001
     assert features.column_chroma(net_and_images(packed, gpus=1)[0], 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "net"),
+    [
+        (True, {"preset": "paper", "fc_width": 8}),
+        (True, {"preset": ["paper", "medium"]}),
+        (True, {"preset": ["paper", "small"]}),
+        (True, {"preset": ["paper", "small"], "depth": "-conv3"}),
+        (False, {"preset": ["paper", "small"], "gpus": 1}),
+        (False, {"preset": "owt_torchvision", "fc_width": 8}),
+        (False, {"preset": "cifar_19pct"}),
+        (False, {"preset": "cifar_13pct"}),
+    ],
+)
+def test_columns_are_told_apart_in_the_first_layer_of_every_net_whatever_its_name(
+    columns: bool, net: dict[str, object]
+) -> None:
+    built = AlexNet(resolve(net, "net"), 3, 10)
+    built.initialise(0)
+    with torch.no_grad():
+        weight = built.get_parameter(f"layers.{built.rows[0].name}.weight")
+        weight[: len(weight) // 2] = weight[: len(weight) // 2].mean(1, keepdim=True)
+    found = features.column_chroma(built, 0)
+    assert (found.get("conv1_chroma_column1", 1.0) < 1e-6) == columns
+    # The same layer under another name, and the second one under the first one's.
+    first, second, *others = built.rows
+    layers = {"stem": built.layers[first.name], first.name: built.layers[second.name]}
+    built.layers = torch.nn.ModuleDict(layers | {row.name: built.layers[row.name] for row in others})
+    built.rows = (replace(first, name="stem"), replace(second, name=first.name), *others)
+    assert features.column_chroma(built, 0) == found
 
 
 def test_evaluation_records_what_it_found(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
