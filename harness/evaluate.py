@@ -15,11 +15,11 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.features import Seen, column_chroma, pixels, precision, see
+from harness.features import Seen, column_chroma, count_batches, pixels, precision, see
 from harness.files import atomic_folder, read_json, write_bytes, write_json
 from harness.net.predict import mean_loss, top_errors
 from harness.numerics import configure
-from harness.progress import say
+from harness.progress import progress, say
 from harness.record import Config, RunFolder, read_config
 from harness.train.run import load_net
 
@@ -68,10 +68,13 @@ def _measure(folder: RunFolder, config: Config, packed: Packed) -> tuple[dict[st
     parts = {part: Images(packed, part, config.settings, numerics.device) for part in ("train", "validation", "test")}
     metrics: dict[str, Any] = {}
     seen: dict[str, Seen] = {}
+    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
+        for part, images in parts.items():
+            test = part == "test"
+            thinned = config.seed if test else None
+            seen[part] = see(net, images, numerics, ten=test, thinned=thinned, advance=advance)
     for part, images in parts.items():
-        test = part == "test"
-        seen[part] = one = see(net, images, numerics, ten=test, thinned=config.seed if test else None)
-        labels = images.labels.cpu()
+        one, labels = seen[part], images.labels.cpu()
         told = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
         for ending, said in told.items():
             if said is None:

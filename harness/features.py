@@ -17,6 +17,7 @@ from harness.net.alexnet import AlexNet
 from harness.net.layout import Dropout
 from harness.net.predict import BATCH
 from harness.numerics import Numerics
+from harness.progress import Advance
 
 MASKS = 32
 """Thinned nets whose predictions are averaged."""
@@ -46,11 +47,18 @@ class Seen:
 
 
 @torch.no_grad()
-def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thinned: int | None = None) -> Seen:
+def see(
+    net: AlexNet,
+    images: Images,
+    numerics: Numerics,
+    ten: bool = False,
+    thinned: int | None = None,
+    advance: Advance | None = None,
+) -> Seen:
     """Show a net all images of a part once: their centre crop, or ten crops.
 
     `thinned`: the seed of the masks of `MASKS` thinned nets, when these are wanted. The layers below the first dropout
-    and below the last layer are computed once for all that stands on them.
+    and below the last layer are computed once for all that stands on them. `advance`: told of each batch.
     """
     last = len(net.rows) - 1
     hides = last > 0 and net.rows[last - 1].kind == "fc"
@@ -74,6 +82,8 @@ def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thi
             total = said + total
         if ten:
             parts["ten"].append(total / len(views))
+        if advance is not None:
+            advance(1, "")
     net.train()
     found = {name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()}
     return Seen(**found)  # type: ignore[arg-type]
@@ -90,6 +100,11 @@ def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: i
             logs.append(net(below, masks, start=first).float().log_softmax(1))
     stacked = torch.stack(logs)
     return stacked.mean(0).softmax(1).cpu(), stacked.exp().mean(0).cpu()
+
+
+def count_batches(images: Images) -> int:
+    """Batches in which `see` shows a part."""
+    return -(-images.count // BATCH)
 
 
 def pixels(images: Images) -> Tensor:
