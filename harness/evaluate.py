@@ -13,13 +13,13 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.features import Seen, column_chroma, pixels, precision, see
+from harness.features import Search, Seen, column_chroma, count_batches, hides, pixels, precision, see
 from harness.files import atomic_folder, write_bytes
 from harness.identity.known import identity
-from harness.net.alexnet import trained
+from harness.net.alexnet import AlexNet, trained
 from harness.net.predict import mean_loss, top_errors
-from harness.numerics import configure
-from harness.progress import say
+from harness.numerics import Numerics, configure
+from harness.progress import progress, say
 from harness.record import Metrics, Run, RunFolder, write_metrics
 from harness.weights import ensure
 
@@ -27,7 +27,7 @@ SEARCHED = 100_000
 """With more training images than this the neighbours of each test image are not looked for among them."""
 
 SEARCHED_PIXELS = 50_000_000
-"""Places of all images together up to which they are also searched as pixels, in memory."""
+"""Places of all images together up to which they are also searched as pixels."""
 
 TOP5_CLASSES = 10
 """With fewer classes than this a top-5 error says nothing, and is left out."""
@@ -69,12 +69,10 @@ def _measure(
     net = trained(settings, run.images.channels, classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = {part: Images(packed, part, settings, numerics.device) for part in ("train", "validation", "test")}
+    seen, search = _see(net, parts, numerics, run.seed)
     metrics: dict[str, float] = {}
-    seen: dict[str, Seen] = {}
     for part, images in parts.items():
-        test = part == "test"
-        seen[part] = one = see(net, images, numerics, ten=test, thinned=run.seed if test else None)
-        labels = images.labels.cpu()
+        one, labels = seen[part], images.labels.cpu()
         told = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
         for ending, said in told.items():
             if said is None:
@@ -89,24 +87,41 @@ def _measure(
                 metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
         metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
         metrics[f"{part}_images"] = len(labels)
-    metrics |= column_chroma(net, run.seed) | _precisions(parts, seen)
+    metrics |= column_chroma(net, run.seed)
+    if search:
+        metrics |= _precisions(parts["test"], parts["train"], search)
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
         raise UserError(f"{name}: {unsound[0]} is not a finite number, though the run finished")
     return metrics, predictions(seen["test"].centre, parts["test"].labels.cpu())
 
 
-def _precisions(parts: dict[str, Images], seen: dict[str, Seen]) -> dict[str, float]:
+def _see(
+    net: AlexNet, parts: dict[str, Images], numerics: Numerics, seed: int
+) -> tuple[dict[str, Seen], Search | None]:
+    """What the net made of each part, and the search of the last hidden layer, where it has one and is searched."""
+    searched = hides(net) and parts["train"].count <= SEARCHED
+    hidden: list[Tensor] = []
+    keep = hidden.append if searched else None
+    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
+        # The test part comes first: its neighbours are looked for while the training part goes by.
+        seen = {"test": see(net, parts["test"], numerics, ten=True, thinned=seed, hidden=keep, advance=advance)}
+        search = Search(torch.cat(hidden)) if hidden else None
+        hidden.clear()
+        seen["train"] = see(net, parts["train"], numerics, hidden=search.add if search else None, advance=advance)
+        seen["validation"] = see(net, parts["validation"], numerics, advance=advance)
+    return seen, search
+
+
+def _precisions(test: Images, train: Images, hidden: Search) -> dict[str, float]:
     """How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels."""
-    train, test = parts["train"], parts["test"]
-    found: dict[str, float] = {}
-    units = seen["test"].hidden, seen["train"].hidden
-    if train.count > SEARCHED or units[0] is None or units[1] is None:
-        return found
     labels = test.labels.cpu(), train.labels.cpu()
-    found["fc7_precision6"] = precision(units[0], labels[0], units[1], labels[1])
-    if (train.count + test.count) * parts["train"].settings.crop ** 2 <= SEARCHED_PIXELS:
-        found["pixels_precision6"] = precision(pixels(test), labels[0], pixels(train), labels[1])
+    found = {"fc7_precision6": precision(hidden.nearest(), *labels)}
+    if (train.count + test.count) * train.settings.crop**2 <= SEARCHED_PIXELS:
+        search = Search(torch.cat(list(pixels(test))))
+        for batch in pixels(train):
+            search.add(batch)
+        found["pixels_precision6"] = precision(search.nearest(), *labels)
     return found
 
 

@@ -4,6 +4,7 @@ Krizhevsky et al. (2012), sections 4.2 (halved outputs stand for the mean over t
 kernels see colour, the other's do not; images that lie near each other in the last hidden layer look alike).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,23 @@ from harness.net.alexnet import AlexNet
 from harness.net.layout import Dropout
 from harness.net.predict import BATCH
 from harness.numerics import Numerics
+from harness.progress import Advance
 
 MASKS = 32
 """Thinned nets whose predictions are averaged."""
 
 NEIGHBOURS = 6
 """Neighbours of an image that are looked at, as in the paper's figure 4."""
+
+QUERIES = 1024
+"""Images whose neighbours are looked for at a time."""
+
+BLOCK = 128 * BATCH
+"""Images that are searched at a time: 16,384, 268 MB of 4,096 units.
+
+A part that fits is searched in one product and one top-k. In a larger one the last bit of a distance may depend on the
+shape of the products, and among images exactly as far as the last neighbour those of the earlier block stay.
+"""
 
 PERMUTATIONS = 10_000
 """Random divisions of the kernels into two columns, for a p-value to the third digit."""
@@ -34,28 +46,40 @@ class Seen:
 
     `centre` and `ten`: class probabilities of the centre crop, and their mean over ten crops: of the softmax outputs,
     as section 4.1 says, not of the logits. `geometric` and `arithmetic`: means over thinned nets (None without).
-    `hidden`: outputs of the last hidden layer on the centre crop, scaled as at test time (None where no fully connected
-    layer is hidden).
     """
 
     centre: Tensor
     ten: Tensor | None
     geometric: Tensor | None
     arithmetic: Tensor | None
-    hidden: Tensor | None
+
+
+def hides(net: AlexNet) -> bool:
+    """Whether a hidden layer is fully connected, so that `see` has its outputs to give."""
+    return len(net.rows) > 1 and net.rows[-2].kind == "fc"
 
 
 @torch.no_grad()
-def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thinned: int | None = None) -> Seen:
+def see(
+    net: AlexNet,
+    images: Images,
+    numerics: Numerics,
+    ten: bool = False,
+    thinned: int | None = None,
+    hidden: Callable[[Tensor], None] | None = None,
+    advance: Advance | None = None,
+) -> Seen:
     """Show a net all images of a part once: their centre crop, or ten crops.
 
     `thinned`: the seed of the masks of `MASKS` thinned nets, when these are wanted. The layers below the first dropout
-    and below the last layer are computed once for all that stands on them.
+    and below the last layer are computed once for all that stands on them. `hidden`: given the outputs of the last
+    hidden layer on the centre crop, (batch, units) on the CPU, batch by batch and scaled as at test time, if the net
+    `hides`; they are not kept, since those of a large part need more memory than all else. `advance`: told of each
+    batch.
     """
     last = len(net.rows) - 1
-    hides = last > 0 and net.rows[last - 1].kind == "fc"
     dropped = [i for i, row in enumerate(net.rows) if any(isinstance(op, Dropout) for op in row.after)]
-    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic", "hidden")}
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic")}
     net.eval()
     for step, views in enumerate(images.test_views(BATCH, ten)):
         total = torch.zeros(())
@@ -65,8 +89,8 @@ def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thi
                 said = net(units, start=last).float().softmax(1).cpu()
             if place == (CENTRE if ten else 0):
                 parts["centre"].append(said)
-                if hides:
-                    parts["hidden"].append(units.float().cpu())
+                if hidden is not None and hides(net):
+                    hidden(units.float().cpu())
                 if thinned is not None and dropped:
                     geometric, arithmetic = _thinned(net, view, dropped[0], numerics, thinned, step)
                     parts["geometric"].append(geometric)
@@ -74,6 +98,8 @@ def see(net: AlexNet, images: Images, numerics: Numerics, ten: bool = False, thi
             total = said + total
         if ten:
             parts["ten"].append(total / len(views))
+        if advance is not None:
+            advance(1, "")
     net.train()
     found = {name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()}
     return Seen(**found)  # type: ignore[arg-type]
@@ -92,24 +118,67 @@ def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: i
     return stacked.mean(0).softmax(1).cpu(), stacked.exp().mean(0).cpu()
 
 
-def pixels(images: Images) -> Tensor:
-    """The centre crops as the net sees them: (count, channels * crop * crop)."""
-    return torch.cat([view.flatten(1).cpu() for (view,) in images.test_views(BATCH, ten=False)])
+def count_batches(images: Images) -> int:
+    """Batches in which `see` shows a part."""
+    return -(-images.count // BATCH)
 
 
-def neighbours(queries: Tensor, others: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """Indices (queries, count) of the nearest of `others` in Euclidean distance, nearest first."""
-    squares = (others * others).sum(1)
-    found = []
-    for part in torch.split(queries, 1024):
-        # |q - o|^2 less |q|^2, which does not change the order.
-        found.append((squares - 2 * part @ others.mT).topk(min(count, len(others)), largest=False).indices)
-    return torch.cat(found)
+def pixels(images: Images) -> Iterator[Tensor]:
+    """The centre crops as the net sees them, batch by batch: (batch, channels * crop * crop) on the CPU."""
+    return (view.flatten(1).cpu() for (view,) in images.test_views(BATCH, ten=False))
 
 
-def precision(queries: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor) -> float:
-    """Mean share of an image's nearest neighbours that have its label, 0..1."""
-    return float((other_labels[neighbours(queries, others)] == labels[:, None]).double().mean())
+class Search:
+    """The nearest of a stream of images to each of some queries, in Euclidean distance.
+
+    `queries` is (queries, features). What is held of the stream is a block of `BLOCK` images and what is nearest so
+    far, however long it is.
+    """
+
+    def __init__(self, queries: Tensor, count: int = NEIGHBOURS) -> None:
+        self.queries, self.count = queries, count
+        self._block: list[Tensor] = []
+        self._waiting = self._searched = 0
+        self._nearest = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+
+    def add(self, others: Tensor) -> None:
+        """Take the next images of the stream: (batch, features)."""
+        self._block.append(others)
+        self._waiting += len(others)
+        if self._waiting >= BLOCK:
+            self._search()
+
+    def nearest(self) -> Tensor:
+        """Places in the stream (queries, count) of the nearest so far, nearest first; fewer if there are no more."""
+        if self._waiting:
+            self._search()
+        return self._nearest[1]
+
+    def _search(self) -> None:
+        others, self._block, self._waiting = torch.cat(self._block), [], 0
+        squares = (others * others).sum(1)
+        found = []
+        for queries, *before in zip(*(torch.split(t, QUERIES) for t in (self.queries, *self._nearest)), strict=True):
+            # |q - o|^2 less |q|^2, which does not change the order.
+            distances = squares - 2 * queries @ others.mT
+            new = distances.topk(min(self.count, len(others)), largest=False)
+            found.append(_nearer(before[0], before[1], new.values, new.indices + self._searched, self.count))
+        values, places = zip(*found, strict=True)
+        self._nearest = torch.cat(values), torch.cat(places)
+        self._searched += len(others)
+
+
+def _nearer(values: Tensor, places: Tensor, new: Tensor, new_places: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest of each row of two sorted lists (rows, n); of equal ones those of the first list."""
+    both = torch.cat([values, new], 1)
+    # Stable, so that one block alone comes out as its top-k gave it, in whatever order that has equal ones.
+    order = both.argsort(dim=1, stable=True)[:, :count]
+    return both.gather(1, order), torch.cat([places, new_places], 1).gather(1, order)
+
+
+def precision(nearest: Tensor, labels: Tensor, other_labels: Tensor) -> float:
+    """Mean share of an image's nearest neighbours that have its label, 0..1. `nearest`: as of `Search.nearest`."""
+    return float((other_labels[nearest] == labels[:, None]).double().mean())
 
 
 def chroma(kernels: Tensor) -> np.ndarray:

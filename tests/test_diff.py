@@ -39,6 +39,10 @@ variants:
 """
 
 
+OLDER = [name for name in CELL_COLUMNS if name != "instructions"]
+"""Columns of cells.csv in reports of before it had the instructions."""
+
+
 def made(root: Path, text: str = TEXT, **changes: Any) -> Study:
     """The tables of a report below `root`. `changes`: of every run, as in `make_run`; `effects`: variant -> points."""
     effects = EFFECTS | changes.pop("effects", {})
@@ -91,6 +95,34 @@ def test_a_moved_estimate_differs_and_says_what_else_does(tmp_path: Path) -> Non
     assert "environment, torch: 2.9.0 -> 9.9" in lrn.why
     assert any(why.startswith("code: ") and why.endswith("cccccccccccc") for why in lrn.why)
     assert not changes["no-decay"].verdict_changed
+
+
+def test_other_instructions_are_named(tmp_path: Path) -> None:
+    made(tmp_path / "a")
+    made(tmp_path / "b", provenance__machine__instructions="AVX512", provenance__hashes__weights="f" * 64)
+    assert {c.why for c in sides(tmp_path / "a", tmp_path / "b").values()} == {
+        ("environment, instructions: AVX2 -> AVX512",)
+    }
+
+
+@pytest.mark.parametrize("older", ["ab", "a", "b"])
+def test_what_a_report_of_before_a_column_does_not_say_is_no_change(older: str, tmp_path: Path) -> None:
+    for name in "ab":
+        made(tmp_path / name, provenance__hashes__weights=name * 64)
+    for name in older:
+        path = tmp_path / name / "reports" / "components" / "cells.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows[0]["instructions"] == "AVX2"
+        write_csv(path, [{k: v for k, v in row.items() if k != "instructions"} for row in rows], OLDER)
+    (why,) = {c.why for c in sides(tmp_path / "a", tmp_path / "b").values()}
+    assert why == ("the runs were made again and came out otherwise, though all that both cells.csv have is the same",)
+
+
+def test_a_value_that_only_one_run_has_is_a_change(tmp_path: Path) -> None:
+    made(tmp_path / "a")
+    made(tmp_path / "b", provenance__versions__cuda="13.0")
+    assert {c.why for c in sides(tmp_path / "a", tmp_path / "b").values()} == {("environment, cuda: none -> 13.0",)}
 
 
 def test_other_runs_with_the_same_outcome_are_equal(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny
+from torch import Tensor
 
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.evaluate import evaluate, predictions
 from harness.features import see
+from harness.net.alexnet import AlexNet, Masks
 from harness.net.predict import mean_loss, probabilities, top_errors
 from harness.numerics import configure
 from harness.record import RunFolder, read_config
@@ -78,6 +80,28 @@ def test_every_part_has_its_errors_and_counts(trained: Path, packed: Path, tmp_p
         # A whole number of images is wrong.
         assert metrics[f"{part}_top1"] * count / 100 == pytest.approx(round(metrics[f"{part}_top1"] * count / 100))
     assert {"test_top1_10crop", "test_top5_10crop"} <= set(metrics)
+
+
+def test_every_batch_is_shown_once_and_counted(
+    trained: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    whole = AlexNet.forward
+
+    def forward(
+        self: AlexNet, x: Tensor, masks: Masks | None = None, start: int = 0, stop: int | None = None
+    ) -> Tensor:
+        if start == 0 and stop == len(self.rows) - 1:
+            shown.append(len(x))
+        return whole(self, x, masks, start, stop)
+
+    monkeypatch.setattr(AlexNet, "forward", forward)
+    evaluate(trained, packed, tmp_path / "results")
+    # Ten crops of the 100 test images; the 270 training and 30 validation images once, batches of 128.
+    assert shown == [*[100] * 10, 128, 128, 14, 30]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("eval: 1 of 5 batches, ")
+    assert lines[-2].startswith("eval: 5 of 5 batches, ")
 
 
 def test_images_that_were_not_seen_are_noticed(

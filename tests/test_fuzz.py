@@ -44,7 +44,6 @@ from harness.settings.schema import DataSettings, Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import Interrupted, Trainer
 from harness.train.run import load_net, train
-from harness.train.sound import SoundCheckpoints
 from harness.verify.environment import read_environment
 
 ROOT = Path(__file__).parent.parent
@@ -518,7 +517,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     try:
         newest.write_bytes(bad)
         found: list[Any] = []
-        one_line(f"checkpoint .{ending}", lambda: found.append(SoundCheckpoints(checkpoints).load()))
+        one_line(f"checkpoint .{ending}", lambda: found.append(Checkpoints(checkpoints).load()))
         assert found[0] is not None, "the one before is sound"
         if found[0][1]["step"] == state["step"]:
             assert found[0][1] == state, "what is taken is what was saved"
@@ -533,7 +532,7 @@ def test_a_checkpoint_that_is_nested_too_deep_is_passed_over(checkpoints: Path) 
     sound = newest.read_bytes()
     try:
         newest.write_bytes(b"[" * 100_000)
-        kept = SoundCheckpoints(checkpoints)
+        kept = Checkpoints(checkpoints)
         assert kept.load() is not None
         assert kept.damaged == [f"{newest}: damaged checkpoint passed over: nested too deep"]
     finally:

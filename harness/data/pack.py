@@ -22,6 +22,14 @@ from harness.settings.schema import DataSettings
 AHEAD = 64
 """Images that are decoded ahead of the one that is written."""
 
+VALUE_DECIMALS = 8
+VECTOR_DECIMALS = 10
+"""Decimals of eigenvalues (in squared grey levels, at most 48,769) and of eigenvectors.
+
+The last bits of both differ between processors (AVX2 and AVX-512): 1e-12 of a value, 1e-14 of a vector's part. These
+decimals hide that, and keep more than the float32 that training makes of them.
+"""
+
 
 def pack(settings: DataSettings, out: Path) -> Manifest:
     """Pack the images that `settings` name into the folder `out`; an older one there is replaced when all is done.
@@ -61,7 +69,10 @@ def _parts(source: Source, settings: DataSettings) -> dict[str, Items]:
 
 
 class _Colours:
-    """Mean image and covariance of the channels, added up image by image in whole numbers and float64."""
+    """Mean image and covariance of the channels, added up image by image in whole numbers and float64.
+
+    What is added is whole, and in one order: every processor comes to the same sums.
+    """
 
     def __init__(self, size: int, channels: int) -> None:
         self.images = 0
@@ -82,6 +93,35 @@ class _Colours:
     def covariance(self) -> np.ndarray:
         centre = self.mean.mean((0, 1))
         return self.products / (self.images * self.total.shape[0] ** 2) - np.outer(centre, centre)
+
+
+def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (n,) from the largest and eigenvectors (n, n), one a row, rounded: the same on every processor.
+
+    Signs are free: of the parts that are largest in size, the first is made positive. So are the vectors of equal
+    eigenvalues, as grey images stored in colour have two of zero: they are taken from the unit vectors, in their order.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    # Zero added: there is no -0 in the file.
+    values = np.round(values[::-1], VALUE_DECIMALS) + 0.0
+    vectors = vectors.T[::-1]
+    rows: list[np.ndarray] = []
+    for value in np.unique(values)[::-1]:
+        same = vectors[values == value]
+        rows.extend(same if len(same) == 1 else _basis(same.T @ same, len(same)))
+    rounded = np.round(np.array(rows), VECTOR_DECIMALS)
+    return values, np.array([row * np.sign(row[np.argmax(np.abs(row))]) for row in rounded]) + 0.0
+
+
+def _basis(projection: np.ndarray, count: int) -> list[np.ndarray]:
+    """Orthonormal vectors, `count` of (n,), that span what an orthogonal projection (n, n) leaves: Gram and Schmidt."""
+    found: list[np.ndarray] = []
+    for vector in projection:
+        rest = vector - sum((vector @ one * one for one in found), np.zeros(len(vector)))
+        # A unit vector has something left for each dimension that is still to be spanned; less is a rounding error.
+        if len(found) < count and (size := np.linalg.norm(rest)) > 1e-3:
+            found.append(rest / size)
+    return found
 
 
 def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) -> Manifest:
@@ -114,9 +154,7 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
             raise UserError(f"{source.class_names[numbers.index(0)]}: no readable image in the {part} part")
     if left_out:
         say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
-    values, vectors = np.linalg.eigh(colours.covariance)
-    # Signs are free: each vector's largest part is made positive, so that the file does not depend on the library.
-    rows = [v * np.sign(v[np.argmax(np.abs(v))]) for v in vectors.T[::-1]]
+    values, vectors = principal_components(colours.covariance)
     manifest = Manifest(
         name=source.name,
         hash=digest.hexdigest(),
@@ -127,8 +165,8 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
         class_counts=per_class,
         channel_means=colours.mean.mean((0, 1)).tolist(),
         covariance=colours.covariance.tolist(),
-        eigenvalues=values[::-1].tolist(),
-        eigenvectors=[row.tolist() for row in rows],
+        eigenvalues=values.tolist(),
+        eigenvectors=vectors.tolist(),
         left_out=left_out,
     )
     write_bytes(folder / "mean.f32", colours.mean.astype("<f4").tobytes())

@@ -190,8 +190,8 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     if seeds[0] != seeds[1]:
         found.append(f"seeds: {seeds[0]} -> {seeds[1]}")
     for name in ENVIRONMENT:
-        a, b = ({run.environment[name] for run in runs.values()} for runs in (one, other))
-        if a != b:
+        a, b = ({run.environment[name] for run in runs.values() if name in run.environment} for runs in (one, other))
+        if a and b and a != b:  # an older report may lack the column, and says nothing of it
             found.append(f"environment, {name}: {_set(a)} -> {_set(b)}")
     rules = [(name, old.rows[variant].rule[name], new.rows[variant].rule[name]) for name in RULE]
     found += [f"rule, {name}: {a} -> {b}" for name, a, b in rules if not _equal(a, b)]
@@ -199,10 +199,7 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     if family[0] != family[1]:
         found.append(f"rule, comparisons with a verdict: {family[0]} -> {family[1]}")
     if not found and _outcomes(one) != _outcomes(other):
-        found.append(
-            "the runs were made again and came out otherwise, though all that cells.csv has of them is the same; the "
-            "processor's instructions stand in their provenance.json alone"
-        )
+        found.append("the runs were made again and came out otherwise, though all that both cells.csv have is the same")
     return tuple(found)
 
 

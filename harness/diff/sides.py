@@ -11,8 +11,10 @@ from typing import Any
 from harness.diff.source import Source
 from harness.errors import UserError
 
-ENVIRONMENT = ("device", "device_name", "threads", "cpu", "os", "python", "torch", "numpy", "cuda", "cudnn")
-"""Columns of cells.csv that say where a run was computed."""
+ENVIRONMENT = (
+    "device", "device_name", "threads", "cpu", "instructions", "os", "python", "torch", "numpy", "cuda", "cudnn",
+)  # fmt: skip
+"""Columns of cells.csv that say where a run was computed. An older report may lack one."""
 
 RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
 """Columns of variants.csv that say how a row was judged."""
@@ -20,7 +22,10 @@ RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a side. `error`: by the study's metric; None where it has none. `settings`: none where not recorded."""
+    """A run of a side. `error`: by the study's metric; None where it has none. `settings`: none where not recorded.
+
+    `environment`: what the columns of `ENVIRONMENT` say, of those that the report has.
+    """
 
     seed: int
     status: str
@@ -112,7 +117,7 @@ def _run(where: str, cell: dict[str, str], metric: str, config: str | None, metr
         cell["weights"],
         cell["code"],
         cell["data"],
-        {name: cell.get(name) or "none" for name in ENVIRONMENT},
+        {name: cell[name] or "none" for name in ENVIRONMENT if name in cell},
         settings,
     )
 

@@ -114,7 +114,8 @@ def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
 CELL_COLUMNS = [
     "variant", "seed", "status", "note", *ERRORS, "test_loss", "diverged_epoch", "wall_seconds", "parameters",
     "fingerprint", "commit", "dirty", "code", "data", "batch_order", "augmentation", "losses", "weights", "device",
-    "device_name", "threads", "cpu", "os", "python", "torch", "numpy", "cuda", "cudnn", "packages", "command",
+    "device_name", "threads", "cpu", "instructions", "os", "python", "torch", "numpy", "cuda", "cudnn", "packages",
+    "command",
 ]  # fmt: skip
 
 

@@ -44,9 +44,9 @@ class Checkpoints:
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors (on the CPU) and state of the newest sound checkpoint, or None where there is none."""
         for number in reversed(self._numbers()):
-            weights = self.folder / f"{number:08d}.safetensors"
+            weights, path = (self.folder / f"{number:08d}.{ending}" for ending in ("safetensors", "json"))
             try:
-                entry = json.loads((self.folder / f"{number:08d}.json").read_text(encoding="utf-8"))
+                entry = json.loads(path.read_text(encoding="utf-8"))
                 content = weights.read_bytes()
                 if hash_file(weights) != entry["sha256"]:
                     raise ValueError("its hash differs")
@@ -55,6 +55,8 @@ class Checkpoints:
                 return load(content), entry["state"]
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 self.damaged.append(f"{weights}: damaged checkpoint passed over: {error}")
+            except RecursionError:  # Python's own words would name its stack, not the file
+                self.damaged.append(f"{path}: damaged checkpoint passed over: nested too deep")
         return None
 
     def clear(self) -> None:
