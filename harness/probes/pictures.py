@@ -64,7 +64,8 @@ def _odd(root: Path) -> None:
     _save(_picture(23, (47, 95)), dogs / "large.png")
     _save(Image.fromarray((np.arange(900, dtype=np.uint16) * 70).reshape(30, 30)), dogs / "sixteen bits.png")
     (dogs / "broken.jpg").write_bytes((dogs / "turned 3.jpg").read_bytes()[:200])
-    (dogs / "text.png").write_text("no picture\n")
+    for place in (cats, dogs):
+        (place / "a text.png").write_text("no picture\n")
     (dogs / "notes.txt").write_text("no picture either\n")
     (dogs / ".hidden.png").write_text("hidden\n")
 

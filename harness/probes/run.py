@@ -226,12 +226,14 @@ def _tensor(value: Tensor) -> str:
 
 
 def _exact(value: Any) -> Any:
-    """The same with numbers in full: JSON has no NaN, and a text shows every digit."""
+    """The same with numbers as texts that show every digit; JSON has no NaN, which is not the text `nan` either."""
     if isinstance(value, dict):
         return {key: _exact(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_exact(one) for one in value]
-    return repr(value) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else f"({value!r})"
+    return value
 
 
 def main(table_file: Path, out: Path, names: list[str]) -> None:
