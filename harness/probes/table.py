@@ -85,6 +85,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "batch-divides": {"epochs": 3, "batch": 42},
     "batch-of-one-left": {"epochs": 2, "batch": 25},
     "batch-of-all": {"epochs": 3, "batch": 126},
+    "certain-and-wrong": {"epochs": 2, "init_std_out": 30.0, "lr": 1e-6},
     "diverging": {"epochs": 8, "lr": 0.5},
     "constant-rate": {**_RUN, "schedule": "fixed", "drops": []},
     "fixed-three-drops": {**_RUN, "schedule": "fixed", "drops": [0.25, 0.5, 0.875], "drop_factor": 0.3, "lr": 0.02},
