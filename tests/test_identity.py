@@ -16,7 +16,7 @@ from harness.identity import code, known
 from harness.identity.code import PROVEN, ROOT, SCOPES, closure, digest
 from harness.identity.known import FILE, Known, Proof, identity, read_known, write_known
 from harness.probes.compare import difference
-from harness.probes.table import NEW_SETTINGS, SCOPE_OF, probes
+from harness.probes.table import NEW_SETTINGS, REFUSED, SCOPE_OF, probes
 
 PYTHONS = sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python"))
 
@@ -204,6 +204,7 @@ def test_the_table_has_probes_of_every_scope_with_names_that_are_files() -> None
     names = [probe.name for probe in probes()]
     assert len(set(names)) == len(names)
     assert {probe.scope for probe in probes()} == set(PROVEN) == set(SCOPE_OF.values())
+    assert set(names) >= REFUSED
     assert all("/" not in name and name.startswith(PROVEN) and name[0] not in "._" for name in names)
 
 
@@ -218,12 +219,16 @@ def test_a_difference_names_the_first_step_and_a_setting_that_is_new_is_not_comp
     assert row is not None
     assert row.row == 2
     assert difference("p", old, dict(old), frozenset()) is None
-    raised = difference("p", old, {"raised": "ValueError: no"}, frozenset())
+    refused = {"raised": "ValueError", "message": "no"}
+    raised = difference("p", old, refused, frozenset())
     assert raised is not None
-    assert "now ValueError: no" in raised.line()
+    assert "now ValueError (no)" in raised.line()
+    assert difference("p", refused, {**refused, "message": "no, thank you"}, frozenset()) is None
     lacks = {"unknown_settings": ["thing"]}
     assert difference("p", lacks, new, frozenset({"thing"})) is None
-    assert difference("p", lacks, new, frozenset()) is not None
+    found = difference("p", lacks, new, frozenset())
+    assert found is not None
+    assert found.line() == "p: unknown settings: before thing, now nothing"
     assert isinstance(NEW_SETTINGS, frozenset)
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 MISSING = "nothing"
 
+WORDS = "message"
+"""The outcome that is shown and not compared: a refusal may be worded anew, as long as it is one."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -20,13 +23,18 @@ class Difference:
     step: int | None = None
     row: int | None = None
 
+    def _shown(self, key: str, side: int) -> str:
+        words = self.outcomes.get(WORDS, ("", ""))[side] if key == "raised" else ""
+        value = _short(self.outcomes[key][side])
+        return f"{value} ({_short(words)})" if words and words != MISSING else value
+
     def line(self) -> str:
         """What differs, in one line."""
         names = list(self.outcomes)
-        if "raised" in names or "unknown_settings" in names:
-            key = "raised" if "raised" in names else "unknown_settings"
-            old, new = self.outcomes[key]
-            return f"{self.probe}: {key.replace('_', ' ')}: before {_short(old)}, now {_short(new)}"
+        for key in ("unknown_settings.0", "raised"):
+            if key in names:
+                old, new = (self._shown(key, side) for side in (0, 1))
+                return f"{self.probe}: {key.partition('.')[0].replace('_', ' ')}: before {old}, now {new}"
         parts = sorted({name.partition(".")[0].replace("_", " ") for name in names})
         where = ""
         if self.epoch is not None:
@@ -49,7 +57,7 @@ def difference(probe: str, old: dict[str, Any], new: dict[str, Any], may_lack: f
         return None
     one, other = _flat(old), _flat(new)
     names = [name for name in {**one, **other} if one.get(name, MISSING) != other.get(name, MISSING)]
-    if not names:
+    if not set(names) - {WORDS}:
         return None
     found = {name: (one.get(name, MISSING), other.get(name, MISSING)) for name in names}
     epoch, step = _first_loss(old, new)

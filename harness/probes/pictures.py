@@ -93,7 +93,9 @@ def _cifar(root: Path) -> None:
     root.mkdir()
     lists: dict[str, list[list[str]]] = {"train_list": [], "test_list": []}
     for seed, (name, group) in enumerate((("one", "train_list"), ("two", "train_list"), ("three", "test_list"))):
-        data = np.random.default_rng(seed).integers(0, 256, (3, 3072)).tolist()
+        data: Any = np.random.default_rng(seed).integers(0, 256, (3, 3072), dtype=np.uint8)
+        if seed:
+            data = data.tolist()
         labels = {"labels" if seed != 2 else "fine_labels": [seed, 2, 1]}
         lists[group].append([name, _pickled(root / name, {"data": data, **labels})])
     md5 = _pickled(root / "names", {"names": ["a", "b", "c"]})
@@ -102,6 +104,7 @@ def _cifar(root: Path) -> None:
 
 
 def _pickled(path: Path, value: Any) -> str:
-    content = pickle.dumps(value, protocol=2)
+    # As the numpy of the time named itself.
+    content = pickle.dumps(value, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     path.write_bytes(content)
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

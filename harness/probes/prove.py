@@ -16,7 +16,7 @@ from harness.identity.code import PROVEN, digest
 from harness.identity.known import Known, Machine, Proof, read_known, write_known
 from harness.probes.compare import Difference, comparable, difference
 from harness.probes.sides import Commit, Side, commits, read_commit, run_sides, stopped_by_signals, worktree
-from harness.probes.table import NEW_SETTINGS, Probe, probes, write_table
+from harness.probes.table import NEW_SETTINGS, REFUSED, Probe, probes, write_table
 from harness.progress import progress, say
 from harness.verify.rerun import git
 
@@ -121,6 +121,7 @@ def _reference(root: Path, folder: Path, known: Known, scopes: list[str], agains
 
 
 def _compared(chosen: list[Probe], old: Path, new: Path) -> Outcome:
+    """Hold the outcomes of both sides against each other. Raises `UserError` for a probe that tests nothing."""
     compared = dict.fromkeys(PROVEN, 0)
     found: dict[str, list[Difference]] = {scope: [] for scope in PROVEN}
     uncompared = []
@@ -132,6 +133,8 @@ def _compared(chosen: list[Probe], old: Path, new: Path) -> Outcome:
         compared[probe.scope] += 1
         if differs := difference(probe.name, one, other, NEW_SETTINGS):
             found[probe.scope].append(differs)
+        elif "raised" in other and probe.name not in REFUSED:
+            raise UserError(f"{probe.name}: raises on both sides, and so tests nothing: {other['message']}")
     return Outcome(compared, found, uncompared)
 
 

@@ -34,6 +34,9 @@ CONSTANTS = {
 TIMES = ("seconds", "time")
 """Columns of a history that no two runs share."""
 
+STREAMS = ("data", "initial", "batch_order", "augmentation", "losses", "weights")
+"""Hashes of a run's record that are of numbers; others are of the code."""
+
 Outcomes = dict[str, Any]
 
 
@@ -62,8 +65,7 @@ class Runner:
             try:
                 return kinds[probe["kind"]](probe)
             except Exception as error:  # code that now fails computes something else
-                words = f"{type(error).__name__}: {error}"
-                return {"raised": words.replace(str(self.scratch), "").replace(str(self.folder), "")}
+                return {"raised": type(error).__name__, "message": str(error)}
 
     def _packed_at(self, name: str) -> Path:
         from harness.data.pack import pack
@@ -81,7 +83,9 @@ class Runner:
     def _pack(self, probe: dict[str, Any]) -> Outcomes:
         out = self._packed_at(probe["images"])
         files = {path.name: _hash(path.read_bytes()) for path in sorted(out.iterdir()) if path.suffix != ".json"}
-        return {"files": files, "manifest": _exact(json.loads((out / "manifest.json").read_text()))}
+        manifest = json.loads((out / "manifest.json").read_text())
+        left_out = [entry["path"] for entry in manifest.pop("left_out")]  # not why: words may be mended
+        return {"files": files, "manifest": _exact(manifest), "left_out": left_out}
 
     def _library(self, probe: dict[str, Any]) -> Outcomes:
         """Data sets whose published files are too large for a probe: their readers on small ones."""
@@ -171,7 +175,7 @@ class Runner:
         return {
             **{key: record[key] for key in ("status", "diverged_epoch", "resumed", "parameters")},
             "steps": record["steps"] // len(rows),
-            "hashes": {key: value for key, value in record["hashes"].items() if key != "code"},
+            "hashes": {key: record["hashes"][key] for key in STREAMS},
             "losses": np.load(folder.losses).astype("<f4").tobytes().hex(),
             "history": rows,
             "weights": {key: _tensor(value) for key, value in load_file(folder.model).items()},
@@ -232,7 +236,7 @@ def _exact(value: Any) -> Any:
     if isinstance(value, list):
         return [_exact(one) for one in value]
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else f"({value!r})"
+        return repr(float(value)) if math.isfinite(value) else f"({float(value)!r})"
     return value
 
 

@@ -19,6 +19,12 @@ from harness.settings.schema import Settings
 SCOPE_OF = {"pack": "data", "library": "data", "train": "train", "run": "train", "eval": "eval"}
 """Kind of a probe -> the scope whose numbers it tests."""
 
+REFUSED = frozenset({
+    "data-odd-stop", "data-no-such-folder", "data-too-few", "data-limit-too-low", "train-grey-refused",
+    "train-batch-refused", "train-classes-refused", "train-crop-refused",
+})  # fmt: skip
+"""Probes that raise an error, as they should: any other that does tests nothing."""
+
 NEW_SETTINGS: frozenset[str] = frozenset()
 """Settings that the code of the last proof does not know: their probes have nothing to be compared with there."""
 
@@ -70,7 +76,7 @@ PACKED: dict[str, dict[str, Any]] = {
     "too-few": {"source": "synthetic", "train_limit": 12, "test_limit": 10},
     "limit-too-low": {"train_limit": 9},
 }  # fmt: skip
-"""What is packed; a source or limit that is refused is refused in the same words."""
+"""What is packed."""
 
 _ONE = {"gpus": 1}
 _CIFAR = {"gpus": 1, "dropout": 0.0, "bias_init": 0.0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01}
