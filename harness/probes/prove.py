@@ -72,7 +72,7 @@ def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[
                 Side(f"commit {reference.name[:12]}", tree, reference.digests, folder / "old"),
                 Side("the present code", root, present, folder / "new"),
             ]
-            with progress(2 * len(chosen), "probes", "probes") as advance:
+            with progress(2 * len(chosen), "numerics", "probes") as advance:
                 run_sides(sides, table, jobs > 1, advance)
         outcome = _compared(chosen, folder / "old", folder / "new")
     if not outcome.equal:
@@ -90,7 +90,8 @@ def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[
             when=_today(),
         )
         known = known.entered(scope, name, proof)
-        say(f"numerics: {scope}: {outcome.compared[scope]} probes bitwise identical; entered under {name[:12]}")
+        count = counted(outcome.compared[scope], "probe")
+        say(f"numerics: {scope}: {count} bitwise identical; entered under {name[:12]}")
     for name in outcome.uncompared:
         say(f"numerics: {name}: not compared: its setting is new")
     write_known(known, root)
@@ -144,9 +145,9 @@ def _say_differences(root: Path, known: Known, reference: Commit, outcome: Outco
         if not outcome.compared[scope]:
             continue
         if not differences:
-            say(f"numerics: {scope}: {outcome.compared[scope]} probes bitwise identical")
+            say(f"numerics: {scope}: {counted(outcome.compared[scope], 'probe')} bitwise identical")
             continue
-        say(f"numerics: {scope}: {len(differences)} of {outcome.compared[scope]} probes differ:")
+        say(f"numerics: {scope}: {len(differences)} of {counted(outcome.compared[scope], 'probe')} differ:")
         for one in differences:
             say(f"  {one.line()}")
         say(f"  settings of the first: {json.dumps(settings[differences[0].probe])}")
