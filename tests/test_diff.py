@@ -305,7 +305,7 @@ def test_bad_input_is_one_line(
 
 
 def test_a_report_of_before_other_runs_is_refused(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = repository / "reports" / "components" / "cells" / "base-0" / "config.json"
+    path = repository / "reports" / "components" / "runs" / "base-0" / "train" / "config.json"
     path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     done = CliRunner().invoke(app, ["diff", "HEAD", "reports/components"])
     assert "another run than the one in cells.csv" in str(done.exception)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,7 @@ def fill(study: Study, root: Path, common: float = 0.5) -> None:
             values |= {"provenance__hashes__weights": "w" * 64, "provenance__hashes__losses": "l" * 64}
         make_run(folder, study.variants[cell.variant], cell.seed, **values)
         table = pa.table({"index": np.arange(IMAGES, dtype=np.int32), "correct": ~wrong})
-        pq.write_table(table, folder / "predictions.parquet")
+        pq.write_table(table, folder / "eval" / "predictions.parquet")
 
 
 @pytest.fixture
@@ -326,7 +327,7 @@ def test_the_report_of_a_study_without_a_family_asks_for_no_verdict(tmp_path: Pa
 def test_runs_of_one_seed_that_differ_are_told(tmp_path: Path) -> None:
     study = make(tmp_path)
     fill(study, tmp_path)
-    path = tmp_path / study.folder / "cells" / "dropout-0" / "provenance.json"
+    path = tmp_path / study.folder / "runs" / "dropout-0" / "train" / "provenance.json"
     record = json.loads(path.read_text())
     record["hashes"]["weights"] = "x" * 64
     path.write_text(json.dumps(record))
@@ -339,8 +340,7 @@ def test_missing_runs_are_counted_and_too_few_are_not_cut(tmp_path: Path) -> Non
     study = make(tmp_path)
     fill(study, tmp_path)
     for seed in range(3, 8):
-        for file in (tmp_path / study.folder / "cells" / f"dropout-{seed}").iterdir():
-            file.unlink()
+        shutil.rmtree(tmp_path / study.folder / "runs" / f"dropout-{seed}")
     out = tmp_path / "out"
     said = "\n".join(report.section(tmp_path, out))
     assert "| `dropout` | 3 of 8 |" in said
@@ -377,7 +377,7 @@ def test_what_a_row_holds_is_no_undeclared_change(tmp_path: Path) -> None:
     nets = study.variants["all"], study.variants["batch-order"]
 
     def pair(seed: int, **changes: Any) -> Any:
-        make_run(tmp_path / study.folder / "cells" / f"batch-order-{seed}", nets[1], seed, **changes)
+        make_run(tmp_path / study.folder / "runs" / f"batch-order-{seed}", nets[1], seed, **changes)
         results = read_results(study, None, tmp_path)
         runs = [results.finished(name)[seed] for name in ("all", "batch-order")]
         return prove("batch-order", study.differences("batch-order"), nets, runs[0], runs[1])

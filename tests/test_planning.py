@@ -65,7 +65,7 @@ def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_
     study = make_study(tmp_path)
     make_results(study, tmp_path)
     for seed in (1, 3):  # one arm that scatters more leaves the pool
-        path = tmp_path / study.folder / "cells" / f"no-dropout-{seed}" / "metrics.json"
+        path = tmp_path / study.folder / "runs" / f"no-dropout-{seed}" / "eval" / "metrics.json"
         values = json.loads(path.read_text())
         path.write_text(json.dumps(values | {"test_top1": values["test_top1"] + 4 * (seed - 2)}))
     rows = {row.variant: row for row in variant_rows(study, read_results(study, None, tmp_path))}
@@ -91,7 +91,7 @@ def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) ->
     rows = variant_rows(study, read_results(study, None, root))
     (line,) = recorded_lines(rows)
     taken = sum(
-        json.loads((root / cell.results / "provenance.json").read_text())["wall_seconds"] for cell in study.cells
+        json.loads((root / cell.results / "train" / "provenance.json").read_text())["wall_seconds"] for cell in study.cells
     )
     runs = len(study.cells)
     assert line.startswith(f"recorded: {runs} of {runs} runs have finished; ")

@@ -113,7 +113,7 @@ def fake(tmp_path: Path) -> tuple[Study, Path]:
 
 
 def alter(root: Path, key: str, file: str, change: Callable[[Any], None]) -> None:
-    path = root / f"reports/components/cells/{key}" / file
+    path = root / f"reports/components/runs/{key}" / file
     values = json.loads(path.read_text())
     change(values)
     path.write_text(json.dumps(values))
@@ -131,9 +131,9 @@ def test_an_honest_study_is_proven_on_every_seed(fake: tuple[Study, Path]) -> No
 def test_an_undeclared_change_of_settings_in_the_baseline_fails_every_row(fake: tuple[Study, Path]) -> None:
     # Stale cells are not compared; a setting that only the record has is such a change too.
     study, root = fake
-    alter(root, "base-0", "config.json", lambda values: values["settings"].update(workers=3))
+    alter(root, "base-0", "train/config.json", lambda values: values["settings"].update(workers=3))
     assert one(study, root, "no-lrn").verdict == "proven", "the number of workers changes no number"
-    alter(root, "base-0", "config.json", lambda values: values["settings"].update(lr=0.02))
+    alter(root, "base-0", "train/config.json", lambda values: values["settings"].update(lr=0.02))
     proof = one(study, root, "no-lrn")
     assert 0 in proof.alone
     assert len(proof.pairs) == len(study.seeds) - 1
@@ -142,17 +142,17 @@ def test_an_undeclared_change_of_settings_in_the_baseline_fails_every_row(fake: 
 @pytest.mark.parametrize(
     ("file", "change", "why"),
     [
-        ("provenance.json", lambda v: v["hashes"].update(batch_order="x"), "batch order differs"),
-        ("provenance.json", lambda v: v["hashes"].update(augmentation="x"), "augmentation stream differs"),
-        ("provenance.json", lambda v: v["hashes"].update(code="x"), "code: "),
-        ("provenance.json", lambda v: v["hashes"].update(data="x"), "data differs"),
-        ("config.json", lambda v: v["data"].update(hash="x"), "images: "),
-        ("provenance.json", lambda v: v["hashes"]["initial"].update(conv3="x"), "initial weights of conv3 differ"),
-        ("provenance.json", lambda v: v["hashes"]["initial"].pop("fc7"), "fc7: the record of the variant does not fit"),
-        ("provenance.json", lambda v: v["hashes"]["initial"].update(x="x"), "x: the record of the variant does not"),
-        ("provenance.json", lambda v: v["machine"].update(threads=8), "threads: 1 against 8"),
-        ("provenance.json", lambda v: v["machine"].update(device_name="Other"), "device: "),
-        ("provenance.json", lambda v: v["versions"].update(torch="9"), "torch: 2.9.0 against 9"),
+        ("train/provenance.json", lambda v: v["hashes"].update(batch_order="x"), "batch order differs"),
+        ("train/provenance.json", lambda v: v["hashes"].update(augmentation="x"), "augmentation stream differs"),
+        ("train/provenance.json", lambda v: v["hashes"].update(code="x"), "code: "),
+        ("train/provenance.json", lambda v: v["hashes"].update(data="x"), "data differs"),
+        ("train/config.json", lambda v: v["data"].update(hash="x"), "images: "),
+        ("train/provenance.json", lambda v: v["hashes"]["initial"].update(conv3="x"), "initial weights of conv3 differ"),
+        ("train/provenance.json", lambda v: v["hashes"]["initial"].pop("fc7"), "fc7: the record of the variant does not fit"),
+        ("train/provenance.json", lambda v: v["hashes"]["initial"].update(x="x"), "x: the record of the variant does not"),
+        ("train/provenance.json", lambda v: v["machine"].update(threads=8), "threads: 1 against 8"),
+        ("train/provenance.json", lambda v: v["machine"].update(device_name="Other"), "device: "),
+        ("train/provenance.json", lambda v: v["versions"].update(torch="9"), "torch: 2.9.0 against 9"),
     ],
 )  # fmt: skip
 def test_whatever_else_differs_fails_the_row_and_is_named(
@@ -176,20 +176,20 @@ def test_whatever_else_differs_fails_the_row_and_is_named(
 def test_a_stream_may_move_only_where_the_switch_says_so(fake: tuple[Study, Path]) -> None:
     study, root = fake
     for variant in ("no-augment", "no-dropout"):
-        alter(root, f"{variant}-1", "provenance.json", lambda values: values["hashes"].update(augmentation="x"))
+        alter(root, f"{variant}-1", "train/provenance.json", lambda values: values["hashes"].update(augmentation="x"))
     assert one(study, root, "no-augment").verdict == "proven"
     assert one(study, root, "no-augment").pairs[1].moved == ["augmentation stream"]
     assert one(study, root, "no-dropout").verdict == "fails"
-    alter(root, "no-augment-1", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-augment-1", "train/provenance.json", lambda values: values["hashes"].update(batch_order="x"))
     assert one(study, root, "no-augment").verdict == "fails"
 
 
 def test_what_a_diverged_run_cannot_show_is_said_and_a_missing_one_left_open(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    diverge(root / "reports/components/cells/tanh-0", 3)
-    alter(root, "tanh-0", "provenance.json", lambda v: v["hashes"].update(batch_order="x", augmentation="x"))
+    diverge(root / "reports/components/runs/tanh-0", 3)
+    alter(root, "tanh-0", "train/provenance.json", lambda v: v["hashes"].update(batch_order="x", augmentation="x"))
     for seed in study.seeds:
-        path = root / f"reports/components/cells/no-decay-{seed}"
+        path = root / f"reports/components/runs/no-decay-{seed}"
         path.rename(root / f"gone-{seed}")
     tanh, decay = one(study, root, "tanh"), one(study, root, "no-decay")
     assert tanh.verdict == "proven"
@@ -200,7 +200,7 @@ def test_what_a_diverged_run_cannot_show_is_said_and_a_missing_one_left_open(fak
 
 def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-lrn-2", "train/provenance.json", lambda values: values["hashes"].update(batch_order="x"))
     text = render(study, None, root).read_text()
     section = text.split("## Only the switch changed")[1].split("\n## ")[0]
     for variant in study.variants:
@@ -243,8 +243,8 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
     declared.record(study, root)
     assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-lrn-2"):
-        folder = root / f"reports/components/cells/{key}"
-        files = [folder / name for name in ("config.json", "provenance.json")]
+        folder = root / f"reports/components/runs/{key}"
+        files = [folder / name for name in ("train/config.json", "train/provenance.json")]
         contents = [json.loads(file.read_text()) for file in files]
         change(*contents)
         for file, content in zip(files, contents, strict=True):
@@ -264,7 +264,7 @@ def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path
     study, root = fake
     declared.record(study, root)
     assert "†" not in render(study, None, root).read_text()
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values.update(dirty="abcdef" + "0" * 58))
+    alter(root, "no-lrn-2", "train/provenance.json", lambda values: values.update(dirty="abcdef" + "0" * 58))
     text = render(study, None, root).read_text()
     (row,) = [line for line in text.split("## Variants")[1].splitlines() if line.startswith("| `no-lrn`")][:1]
     assert row.startswith("| `no-lrn` † |")
@@ -289,7 +289,7 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
     (root / "params.yaml").write_text(json.dumps(settings | {"seed": 0}))
     words = ["report", "experiments/study.yaml", "--strict"]
     assert CliRunner().invoke(app, words).exit_code == 0
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-lrn-2", "train/provenance.json", lambda values: values["hashes"].update(batch_order="x"))
     (root / study.report).unlink()
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
@@ -301,7 +301,7 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
 def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverged(fake: tuple[Study, Path]) -> None:
     study, root = fake
     declared.record(study, root)
-    cells = root / study.folder / "cells"
+    cells = root / study.folder / "runs"
     diverge(cells / "tanh-0", 3)
     assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-decay-0", "no-decay-4"):
@@ -309,7 +309,7 @@ def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverge
     assert faults(Findings(study, read_results(study, None, root), None, root)) == [
         "runs: 3 missing, of 40 declared: no-lrn-1, no-decay-0, no-decay-4"
     ]
-    alter(root, "one-gpu-2", "config.json", lambda values: values["settings"].update(lr=0.02))
+    alter(root, "one-gpu-2", "train/config.json", lambda values: values["settings"].update(lr=0.02))
     assert faults(Findings(study, read_results(study, None, root), None, root))[0] == (
         "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more"
     )

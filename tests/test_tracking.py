@@ -103,10 +103,10 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
     run = next(r for r in runs if r.info.run_name == "no-lrn/s1")
     assert run.data.params["lrn"] == "False"
     assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
-    cell = made[2] / "reports/pair/cells/no-lrn-1"
-    metrics = json.loads((cell / "metrics.json").read_text())
+    cell = made[2] / "reports/pair/runs/no-lrn-1"
+    metrics = json.loads((cell / "eval" / "metrics.json").read_text())
     assert run.data.metrics["test_top1"] == metrics["test_top1"]
-    assert run.data.tags["hash.weights"] == json.loads((cell / "provenance.json").read_text())["hashes"]["weights"]
+    assert run.data.tags["hash.weights"] == json.loads((cell / "train" / "provenance.json").read_text())["hashes"]["weights"]
     assert run.data.tags["mlflow.source.git.commit"].startswith("0123456789abcdef")
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_006_000)
     points = client.get_metric_history(run.info.run_id, "validation/top1")
@@ -322,8 +322,7 @@ def without_ids(runs: dict[str, Any]) -> list[Any]:
 
 def test_missing_and_diverged_runs(made: Made) -> None:
     study, candidate, root = made
-    for file in (root / study.cells[3].results).iterdir():
-        file.unlink()
+    shutil.rmtree(root / study.cells[3].results)
     diverge(root / study.cells[0].results, 2)
     published = publish(study, candidate, root)
     runs = {r.info.run_name: r for r in by(local(root), published, "train")}
