@@ -104,7 +104,7 @@ def errors_of(study: Study, root: Path, variant: str) -> dict[int, float]:
 
 
 def curve(study: Study, root: Path, variant: str, seed: int, column: str) -> list[float]:
-    with (root / study.folder / "runs" / f"{variant}-{seed}" / "train" / "history.csv").open(newline="") as file:
+    with (root / study.folder / "runs" / f"{variant}-{seed}" / "train/history.csv").open(newline="") as file:
         return [float(row[column]) for row in csv.DictReader(file)]
 
 
@@ -339,7 +339,7 @@ def test_a_diverged_run_is_last_never_gets_there_and_has_no_gap(own: tuple[Study
 
 def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> None:
     study, root = own
-    path = root / study.folder / "runs" / "no-lrn-1" / "train" / "provenance.json"
+    path = root / study.folder / "runs" / "no-lrn-1" / "train/provenance.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"machine": values["machine"] | {"threads": 8}}))
     counts = {one.variant: one.time_ratio.n for one in found(study, root).variants if one.time_ratio}
@@ -353,7 +353,7 @@ def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> No
 
 def test_a_curve_that_some_run_of_the_baseline_lacks_sets_no_level(own: tuple[Study, Path]) -> None:
     study, root = own
-    path = root / study.folder / "runs" / "base-3" / "train" / "history.csv"
+    path = root / study.folder / "runs" / "base-3" / "train/history.csv"
     lines = path.read_text().splitlines()
     place = lines[0].split(",").index("clean_top1")
     rows = [[*(row := line.split(","))[:place], "nan", *row[place + 1 :]] for line in lines[1:]]
@@ -485,7 +485,9 @@ def test_twelve_variants_and_twenty_seeds_take_a_part_of_the_studys_20_seconds_a
         errors = {key: value + float(rng.normal(0, 0.4)) for key, value in like.run.metrics.items()}
         history = [like.run.history[0] | {"epoch": e, "validation_top1": 60.0 / e + float(rng.normal(0, 0.3))}
                    for e in range(1, 91)]  # fmt: skip
-        run = dataclasses.replace(like.run, metrics=errors, history=history)
+        assert like.run.measured is not None
+        measured = like.run.measured.model_copy(update={"numbers": errors})
+        run = dataclasses.replace(like.run, measured=measured, history=history)
         cells.append(dataclasses.replace(like, variant=cell.variant, seed=cell.seed, run=run))
     results = Results(cells, None)
     tracemalloc.start()
@@ -518,8 +520,8 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
                 folder = tmp_path / study.folder / "runs" / f"{name}-{seed}"
                 make_run(folder, study.variants[name], seed)
                 error = 20 + noise[seed][arm] + effect * (name == "no-lrn")
-                values = json.loads((folder / "eval" / "metrics.json").read_text()) | {"test_top1": error}
-                (folder / "eval" / "metrics.json").write_text(json.dumps(values))
+                values = json.loads((folder / "eval/metrics.json").read_text()) | {"test_top1": error}
+                (folder / "eval/metrics.json").write_text(json.dumps(values))
         return robust.text(study, read_results(study, None, tmp_path))
 
     def verdicts(noise: list[list[float]], effect: float) -> list[str]:

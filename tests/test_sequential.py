@@ -340,7 +340,7 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
     make_results(other, tmp_path)
     study = declare(tmp_path, TEXT.replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[6, 7, 8]").replace("[3, 5, 8]", "[2, 3]"))
     make_results(study, tmp_path)
-    record = tmp_path / study.folder / "runs" / "base-6" / "train" / "provenance.json"
+    record = tmp_path / study.folder / "runs" / "base-6" / "train/provenance.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"reused_from": "runs/other/base-6"}))
     text, warned = said(study, tmp_path)
     first = (

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
+from harness.record import RunFolder, read_provenance
 from harness.report.cells import read_results
 from harness.report.looks import standing
 from harness.report.render import render
@@ -103,10 +104,10 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects(made: Made) -> None:
     run = next(r for r in runs if r.info.run_name == "no-lrn/s1")
     assert run.data.params["lrn"] == "False"
     assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
-    cell = made[2] / "reports/pair/runs/no-lrn-1"
-    metrics = json.loads((cell / "eval" / "metrics.json").read_text())
+    files = RunFolder.of(made[2] / "reports/pair/runs/no-lrn-1")
+    metrics = json.loads(files.metrics.read_text())
     assert run.data.metrics["test_top1"] == metrics["test_top1"]
-    assert run.data.tags["hash.weights"] == json.loads((cell / "train" / "provenance.json").read_text())["hashes"]["weights"]
+    assert run.data.tags["hash.weights"] == read_provenance(files.provenance).hashes.weights
     assert run.data.tags["mlflow.source.git.commit"].startswith("0123456789abcdef")
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_006_000)
     points = client.get_metric_history(run.info.run_id, "validation/top1")

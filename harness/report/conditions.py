@@ -94,7 +94,7 @@ def _commit(run: Run) -> str:
 
 CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
     ("images", True, lambda run: f"{run.images.name} {run.images.hash[:12]}"),
-    ("code", True, lambda run: run.hashes.code[:12]),
+    ("numerics identity", True, lambda run: run.hashes.code[:12]),
     ("commit", False, _commit),
     ("device", True, _device),
     ("threads", True, _machine("threads")),
