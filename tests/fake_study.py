@@ -159,7 +159,7 @@ def _provenance(config: Config, settings: Settings, losses: str) -> Provenance:
         status="finished",
         diverged_epoch=None,
         resumed=[],
-        command=f"python -m harness train experiments/study.yaml:variants.x --seed {seed} --out runs/x",
+        command=f"python -m harness train experiments/study.yaml:x --seed {seed}",
         commit="0123456789abcdef0123456789abcdef01234567",
         dirty=None,
         dvc_stage=None,

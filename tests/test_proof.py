@@ -1,6 +1,7 @@
 """That only the switch changed is shown from the runs' records, and a row of which it is not true fails."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -21,11 +22,14 @@ from harness.cli import app
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.evaluate import evaluate
+from harness.identity import known
+from harness.identity.known import Known
 from harness.provenance import check_clean, committed
 from harness.record import RunFolder, read_run
-from harness.report.cells import read_results
+from harness.report.cells import Results, read_results
 from harness.report.findings import Findings
-from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
+from harness.report.identity_text import identity_text
+from harness.report.proof import PROOF_COLUMNS, Proof, compare, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
 from harness.report.strict import faults
 from harness.settings import declared
@@ -318,6 +322,100 @@ def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverge
     assert not any(line.startswith("runs:") for line in early), "a look before all runs are there was asked for"
 
 
+def test_runs_of_another_numerics_identity_are_stale_and_counted_alike_everywhere(
+    fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, root = fake
+    declared.record(study, root)
+    monkeypatch.chdir(root)
+    (root / "params.yaml").write_text(json.dumps(study.variants["base"].model_dump() | {"seed": 0}))
+    alter(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(code="y" * 64))
+    alter(root, "tanh-0", "metrics", lambda values: values.update(code="z" * 64))
+    alter(root, "tanh-1", "metrics", lambda values: values.pop("code"))
+    cells = {cell.key: cell for cell in read_results(study, None, root).cells}
+    assert [key for key, cell in cells.items() if cell.status == "stale"] == ["no-lrn-2", "tanh-0", "tanh-1"]
+    assert "numerics identity is yyyyyyyyyyyy" in cells["no-lrn-2"].note
+    assert "evaluated by code zzzzzzzzzzzz" in cells["tanh-0"].note
+    assert "evaluated by code unknown" in cells["tanh-1"].note
+    assert one(study, root, "no-lrn").alone == [2]
+    words = ["report", "experiments/study.yaml", "--strict"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "strict: runs: 3 stale, of 40 declared: no-lrn-2, tanh-0, tanh-1" in done.output
+    assert doctors_stale_runs() == 3
+    monkeypatch.setattr("harness.report.cells.identity", lambda scope: "n" * 64)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "strict: runs: 40 stale, of 40 declared: " in done.output
+    assert doctors_stale_runs() == 40
+
+
+def doctors_stale_runs() -> int:
+    """Stale runs of all reasons, as `harness doctor` counts them."""
+    done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    return sum(int(number) for number in re.findall(r"^stale: (\d+) runs?: ", done.output, re.MULTILINE))
+
+
+def test_a_pair_of_two_numerics_identities_is_no_proof(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    results = read_results(study, None, root)
+    base, run = (results.finished(name)[0] for name in ("base", "no-lrn"))
+    hashes = run.hashes.model_copy(update={"code": "y" * 64})
+    other = dataclasses.replace(run, provenance=run.provenance.model_copy(update={"hashes": hashes}))
+    nets = study.variants["base"], study.variants["no-lrn"]
+    assert compare("no-lrn", ["lrn"], nets, base, run).failures == []
+    (failure,) = compare("no-lrn", ["lrn"], nets, base, other).failures
+    assert failure.startswith("numerics identity: ")
+    close = run.hashes.model_copy(update={"code": run.hashes.code[:-1] + "y"})  # equal as far as it is shown
+    other = dataclasses.replace(run, provenance=run.provenance.model_copy(update={"hashes": close}))
+    assert compare("no-lrn", ["lrn"], nets, base, other).failures == ["numerics identity differs"]
+
+
+def test_errors_of_other_weights_than_the_recorded_ones_are_marked(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    declared.record(study, root)
+    assert "Evaluated with weights" not in render(study, None, root).read_text()
+    alter(root, "no-lrn-2", "metrics", lambda values: values.update(weights="w" * 64))
+    warnings = [line for line in render(study, None, root).read_text().splitlines() if "Evaluated with weights" in line]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("`no-lrn` 2.")
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == [
+        "weights: evaluated with others than the recorded ones: no-lrn-2"
+    ]
+
+
+MACHINE = {"cpu": "AMD EPYC", "instructions": "AVX2", "torch": "2.9.0"}
+
+
+@pytest.mark.parametrize(
+    ("proof", "sentence"),
+    [
+        ({}, "`aaaaaaaaaaaa`, and the present training code is the code that the identity began with."),
+        (
+            {"commit": "0123456789abcdef", "machine": MACHINE, "probes": 12, "against": "b" * 64, "when": "2026-11-28"},
+            "`aaaaaaaaaaaa`, to which the present training code was proven equal by 12 probes that came out bitwise "
+            "identical on AMD EPYC (AVX2, torch 2.9.0) at commit `0123456789ab` on 2026-11-28.",
+        ),
+        (None, "The present training code (digest `dddddddddddd`) is of no known numerics identity"),
+    ],
+)
+def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
+    fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch, proof: dict[str, Any] | None, sentence: str
+) -> None:
+    study, root = fake
+    entered = Known()
+    if proof is not None:
+        entered = entered.entered("train", "a" * 64, known.Proof(digest="d" * 64, **proof))
+    monkeypatch.setattr("harness.report.identity_text.digest", lambda scope: "d" * 64)
+    monkeypatch.setattr("harness.report.identity_text.read_known", lambda: entered)
+    text = render(study, None, root).read_text()
+    (line,) = [line for line in text.splitlines() if sentence in line]
+    assert line.startswith("The runs were made under numerics identity" if proof is not None else sentence)
+    assert text.index(line) < text.index("| condition |")
+    none = identity_text(Results([], None))
+    assert none.startswith("No run was made under" if proof is not None else sentence)
+
+
 def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:
     study, root = fake
     file = declared.path_of(study)
@@ -454,7 +552,7 @@ def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_chang
     git("commit", "-qm", "study")
     pack_study(load_study(STUDY_FILE), repository)
     (repository / "harness/net/lrn.py").write_text("second = 1\n")
-    words = ["train", "experiments/study.yaml:variants.base", "--seed", "0", "--out", "out/base-0"]
+    words = ["train", "experiments/study.yaml:base", "--seed", "0", "--out", "out/base-0"]
     with pytest.raises(UserError, match="--require-clean"):
         CliRunner().invoke(app, words, catch_exceptions=False)
     assert not (repository / "out").exists()

@@ -142,6 +142,15 @@ def uncommitted(results: Results) -> dict[str, list[Result]]:
     return found
 
 
+def other_weights(results: Results) -> list[Result]:
+    """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
+    return [
+        cell
+        for cell in results.all
+        if cell.status in ("finished", "diverged") and cell.run and cell.run.measured and cell.run.measured.weights
+    ]
+
+
 def images(results: Results) -> list[Run]:
     """One run for each set of images that was used, in the order of the cells."""
     seen: dict[str, Run] = {}
