@@ -625,12 +625,12 @@ def test_the_report_is_the_same_each_time(reported: tuple[Study, Path]) -> None:
     assert before == [(root / study.report).read_bytes(), (root / study.folder / "ledger.csv").read_bytes()]
 
 
-def test_a_study_that_names_no_claims_has_no_ledger(tmp_path: Path) -> None:
+def test_a_study_that_names_no_claims_has_an_empty_ledger(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     make_results(study, tmp_path)
     render(study, None, tmp_path)
     assert "The paper's claims" not in (tmp_path / study.report).read_text()
-    assert not (tmp_path / study.folder / "ledger.csv").exists()
+    assert (tmp_path / study.folder / "ledger.csv").read_text() == ",".join(LEDGER_COLUMNS) + "\n"
 
 
 # ---- mistakes

@@ -29,6 +29,7 @@ from harness.report import figures, sections, tables
 from harness.report.answer import answer
 from harness.report.cells import read_results
 from harness.report.findings import Findings
+from harness.report.identity_text import identity_text
 from harness.report.markdown import code, plain
 from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
 from harness.report.render import render, to_markdown
@@ -178,12 +179,13 @@ def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path
         path = tmp_path / cell.results / "train/config.json"
         edit(path, data=json.loads(path.read_text())["data"] | {"left_out": 23})
     counted = whole.replace(" | 0 | `", " | 23 | `")
+    sentence = identity_text(read_results(pair, None, tmp_path))
 
     def added(text: str) -> str:
         """What the report says beside the table."""
         before, _, rest = text.partition("Left out of")
-        block, _, after = rest.partition("| condition |")
-        assert f"{before}| condition |{after}" == counted
+        block, _, after = rest.partition(sentence)
+        assert f"{before}{sentence}{after}" == counted
         return f"Left out of{block}"
 
     none = added(text_of(pair, None, tmp_path))
@@ -192,12 +194,12 @@ def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path
     files = [{"path": f"train/a|b/{n}_*.png", "why": "no <format> that *Pillow* knows"} for n in range(23)]
     write_json(tmp_path / pair.manifest, manifest(left_out=files))
     text = text_of(pair, None, tmp_path)
-    block = "Left out of" + text.partition("Left out of")[2].partition("| condition |")[0]
+    block = "Left out of" + text.partition("Left out of")[2].partition(sentence)[0]
     items = re.findall("<li>(.*)</li>", MarkdownIt("commonmark").render(block))
     shown = [html.unescape(re.sub("</?code>", "", item)) for item in items]
     assert shown[:20] == [f"{one['path']}: {one['why']}" for one in files[:20]]
     assert shown[20:] == ["and 3 more, listed in reports/pair/data.json"]
-    assert "\n\n| condition |" in text
+    assert f"\n\n{sentence}\n\n| condition |" in text
     # A list of other images is not theirs: the runs are not the study's any more.
     write_json(tmp_path / pair.manifest, manifest(left_out=files, hash="f" * 64))
     again = text_of(pair, None, tmp_path)
