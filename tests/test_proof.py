@@ -316,7 +316,8 @@ def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverge
     ]
     alter(root, "one-gpu-2", "config", lambda values: values["settings"].update(lr=0.02))
     assert faults(Findings(study, read_results(study, None, root), None, root))[0] == (
-        "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more"
+        "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more; stale: its result is "
+        "of other settings: lr"
     )
     early = faults(Findings(study, read_results(study, None, root, early=True), None, root))
     assert not any(line.startswith("runs:") for line in early), "a look before all runs are there was asked for"
@@ -347,6 +348,7 @@ def test_runs_of_another_numerics_identity_are_stale_and_counted_alike_everywher
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
     assert "strict: runs: 40 stale, of 40 declared: " in done.output
+    assert "; stale: its numerics identity is " in done.output
     assert doctors_stale_runs() == 40
 
 

@@ -34,13 +34,14 @@ def faults(found: Findings) -> list[str]:
 
 
 def _unfinished(results: Results) -> list[str]:
-    """The declared runs that no row holds; none where the report is early on purpose."""
+    """The declared runs that no row holds, and why those are stale; none where the report is early on purpose."""
     lost = [cell for cell in results.cells if cell.status in ("missing", "stale")]
     if results.early or not lost:
         return []
     counts = Counter(cell.status for cell in lost)
     told = " and ".join(f"{count} {status}" for status, count in counts.items())
-    return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}"]
+    why = _some(list(dict.fromkeys(cell.note for cell in lost if cell.status == "stale")))
+    return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}" + (f"; stale: {why}" if why else "")]
 
 
 def _reweighted(results: Results) -> list[str]:
