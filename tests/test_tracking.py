@@ -31,7 +31,7 @@ from harness.report.render import render
 from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.tracking.publish import Published, note, publish
+from harness.tracking.publish import Published, note, pending, publish
 from harness.tracking.store import _make_database, shown
 
 pytestmark = pytest.mark.slow
@@ -444,17 +444,17 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
     assert "report/pair.md" in {a.path for a in client.list_artifacts(published.execution, "report")}
 
 
-def test_the_stage_s_mark_says_whether_it_was_published(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_published_is_pending_until_it_is(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(with_candidate_file(made))
-    words = ["publish", made[0].path.as_posix(), "--mark", str(tmp_path / "mark")]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    words = ["publish", made[0].path.as_posix()]
+    assert not pending(made[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
-    assert (tmp_path / "mark").read_text() == "not published\n"
+    assert pending(made[0])
+    assert "secret" not in "".join(path.read_text() for path in Path("build").iterdir())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
-    assert (tmp_path / "mark").read_text() == "published\n"
+    assert not pending(made[0])
 
 
 def test_a_password_is_never_shown() -> None:
