@@ -237,6 +237,10 @@ class Run:
         return self.config.data
 
     @property
+    def images_hash(self) -> str:
+        return self.images.hash
+
+    @property
     def hashes(self) -> Hashes:
         return self.provenance.hashes
 
@@ -259,7 +263,7 @@ class OnImages(Protocol):
     """What pairing looks at."""
 
     @property
-    def images(self) -> Images: ...
+    def images_hash(self) -> str: ...
 
 
 AnyRun = TypeVar("AnyRun", bound=OnImages)
@@ -267,7 +271,7 @@ AnyRun = TypeVar("AnyRun", bound=OnImages)
 
 def paired(one: Mapping[int, AnyRun], other: Mapping[int, AnyRun]) -> list[int]:
     """Seeds that two sets of runs have in common, on the same images: only these are compared."""
-    return sorted(s for s in one.keys() & other.keys() if one[s].images.hash == other[s].images.hash)
+    return sorted(s for s in one.keys() & other.keys() if one[s].images_hash == other[s].images_hash)
 
 
 def write_training(
@@ -318,17 +322,22 @@ def read_run(folder: RunFolder) -> Run:
 
 def read_metrics(path: Path) -> Metrics:
     """Read a metrics.json. Raises `UserError` for what is missing or not a finite number."""
-    values = read_json(path)
+    return parse_metrics(read_json(path), str(path))
+
+
+def parse_metrics(values: Any, where: str) -> Metrics:
+    """The content of a metrics.json, checked. `where` names the file. Raises `UserError`."""
     if not isinstance(values, dict):
-        raise UserError(f"{path}: got {type(values).__name__}; a mapping of numbers is allowed; evaluate the run again")
+        kind = type(values).__name__
+        raise UserError(f"{where}: got {kind}; a mapping of numbers is allowed; evaluate the run again")
     own = {key: value for key, value in values.items() if key in Metrics.model_fields and key != "numbers"}
     numbers = {key: value for key, value in values.items() if key not in own}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
-            raise UserError(f"{path}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
-    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, str(path))
+            raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
+    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, where)
     if metrics.status == "diverged" and metrics.diverged_epoch is None:
-        raise UserError(f"{path}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
+        raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
     return metrics
 
 

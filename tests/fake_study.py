@@ -1,7 +1,9 @@
-"""Results of cells as training and evaluation leave them, made from a seeded generator: for tests that need many."""
+"""Records of runs as training and evaluation leave them, made from a seeded generator: for tests that need many."""
 
-import csv
 import json
+import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.files import hash_json
+from harness.files import hash_json, write_array, write_json
+from harness.identity.known import identity
 from harness.net.layout import layout
-from harness.report.cells import CLEAN, CURVE
+from harness.record import (
+    HISTORY,
+    Config,
+    Hashes,
+    Images,
+    Metrics,
+    Provenance,
+    RunFolder,
+    hash_losses,
+    read_metrics,
+    write_metrics,
+    write_training,
+)
 from harness.settings.load import load_study
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -21,6 +36,20 @@ EFFECTS = {
     "no-decay": 0.05, "tanh": 3.5,
 }  # fmt: skip
 """Points of test error, variant less baseline."""
+
+STEPS = 28
+"""Steps of an epoch."""
+
+IMAGES = Images(
+    name="fashion-mnist-8k",
+    hash=hash_json("data"),
+    size=28,
+    classes=10,
+    channels=1,
+    class_names=["T-shirt/top", "Trouser"],
+    counts={"train": 3500, "validation": 500, "test": 4000},
+    left_out=0,
+)
 
 STUDY = """
 name: components
@@ -59,9 +88,9 @@ def make_results(study: Study, root: Path) -> None:
 
 
 def make_run(folder: Path, settings: Settings, seed: int, effect: float = 0.0, **changes: Any) -> None:
-    """One run's results; the same settings, seed and effect give the same bytes.
+    """One run's records by the present code; the same settings, seed and effect give the same bytes.
 
-    `changes`: dotted keys of provenance.json, config.json or metrics.json, as `provenance__hashes__code`.
+    `changes`: dotted keys of config.json, provenance.json or metrics.json, as `provenance__hashes__code`.
     """
     values = settings.model_dump()
     rng = np.random.default_rng([seed, int(hash_json(values)[:8], 16)])
@@ -69,95 +98,116 @@ def make_run(folder: Path, settings: Settings, seed: int, effect: float = 0.0, *
     error = round((21.4 + effect + common + rng.normal(0, 0.3)) / 0.025) * 0.025
     training = max(error - 2.0 + (2.5 * effect if effect < -1 else 0), 0.1)
     # As evaluation makes it: from 4,000 labels of which a part is right.
-    files: dict[str, Any] = {
-        "config": _config(values, seed),
-        "provenance": _provenance(values, seed, settings.gpus),
-        "metrics": {
-            "status": "finished", "diverged_epoch": None, "test_top1": error, "test_top1_10crop": error - 0.6,
-            "test_top5": error / 20, "test_top5_10crop": error / 21, "test_loss": error / 35, "test_images": 4000,
-            "train_top1": training, "train_top5": training / 20, "validation_top1": round(error * 2) / 2 + 0.2,
-        },
+    numbers = {
+        "test_top1": error, "test_top1_10crop": error - 0.6, "test_top5": error / 20, "test_top5_10crop": error / 21,
+        "test_loss": error / 35, "test_images": 4000, "train_top1": training, "train_top5": training / 20,
+        "validation_top1": round(error * 2) / 2 + 0.2,
     }  # fmt: skip
+    losses = np.random.default_rng([seed, 1]).normal(2, 0.1, STEPS * settings.epochs).astype(np.float32)
+    config = Config.of(settings, seed, IMAGES)
+    measured = Metrics(status="finished", diverged_epoch=None, code=identity("eval"), numbers=numbers)
+    files: dict[str, Any] = {
+        "config": config.model_dump(),
+        "provenance": _provenance(config, settings, hash_losses(losses)).model_dump(),
+        "metrics": measured.as_json(),
+    }
     for key, value in changes.items():
         name, *path, last = key.split("__")
         place = files[name]
         for part in path:
             place = place[part]
         place[last] = value
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    clean = CLEAN if settings.curve_images else ()
-    _write_history(folder / "history.csv", settings.epochs, error, training, rng, clean)
-    _write_predictions(folder / "predictions.parquet", error, rng)
+    shutil.rmtree(folder, ignore_errors=True)
+    run = RunFolder.of(folder)
+    write_training(
+        run.training,
+        Config.model_validate(files["config"]),
+        Provenance.model_validate(files["provenance"]),
+        _history(settings, error, training, rng),
+        losses,
+    )
+    write_json(run.metrics, files["metrics"])
+    _write_predictions(run.predictions, error, rng)
 
 
 def diverge(folder: Path, epoch: int) -> None:
-    """Make a run one that diverged: its metrics hold no number, its history ends, it has no predictions."""
-    (folder / "metrics.json").write_text(json.dumps({"status": "diverged", "diverged_epoch": epoch}))
-    (folder / "predictions.parquet").unlink()
-    lines = (folder / "history.csv").read_text().splitlines()[: epoch + 1]
+    """Make a run one that diverged: its history ends, its metrics hold no number, its predictions no row."""
+    files = RunFolder.of(folder)
+    for path in (files.provenance, files.metrics):
+        alter(path, lambda values: values.update(status="diverged", diverged_epoch=epoch))
+    measured = read_metrics(files.metrics)
+    write_metrics(files, measured.model_copy(update={"numbers": {}}))
+    pq.write_table(pq.read_table(files.predictions).slice(0, 0), files.predictions, compression="zstd")
+    lines = files.history.read_text().splitlines()[: epoch + 1]
     row = {"epoch": epoch, "lr": 0.01, "train_top1": 90.0, "validation_top1": 90.0, "seconds": 2.0, "time": 1.7e9}
     lines[epoch] = ",".join(str(row.get(name, "nan")) for name in lines[0].split(","))
-    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    files.history.write_text("\n".join(lines) + "\n")
+    write_array(files.losses, np.load(files.losses)[: STEPS * epoch])
 
 
-def _config(values: dict[str, Any], seed: int) -> dict[str, Any]:
-    return {
-        "fingerprint": hash_json([values, seed]),
-        "seed": seed,
-        "data": {
-            "name": "fashion-mnist-8k", "hash": hash_json("data"), "size": 28, "classes": 10, "channels": 1,
-            "class_names": ["T-shirt/top", "Trouser"], "counts": {"train": 3500, "validation": 500, "test": 4000},
-            "left_out": 0,
-        },
-        "settings": values,
-    }  # fmt: skip
+def alter(path: Path, change: Callable[[Any], object]) -> None:
+    """Change what a JSON file holds."""
+    values = json.loads(path.read_text())
+    change(values)
+    write_json(path, values)
 
 
-def _provenance(values: dict[str, Any], seed: int, gpus: int) -> dict[str, Any]:
-    return {
-        "fingerprint": hash_json([values, seed]), "status": "finished", "diverged_epoch": None, "resumed": [],
-        "command": f"python -m harness train experiments/study.yaml:variants.x --seed {seed} --out runs/x",
-        "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": None, "dvc_stage": None,
-        "machine": {
+def _provenance(config: Config, settings: Settings, losses: str) -> Provenance:
+    values, seed = config.settings, config.seed
+    return Provenance(
+        fingerprint=config.fingerprint,
+        status="finished",
+        diverged_epoch=None,
+        resumed=[],
+        command=f"python -m harness train experiments/study.yaml:x --seed {seed}",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        dirty=None,
+        dvc_stage=None,
+        machine={
             "device": "cpu", "device_name": "AMD EPYC", "threads": 1, "cpu": "AMD EPYC", "instructions": "AVX2",
             "os": "Linux x86_64",
         },
-        "versions": {"python": "3.11.2", "torch": "2.9.0", "numpy": "2.0.0", "cuda": None, "cudnn": None,
-                     "driver": None},
-        "packages": hash_json("packages"),
-        "hashes": {
-            "data": hash_json("data"), "code": hash_json("code"), "initial": _initial(values, seed),
-            "batch_order": hash_json(["order", seed]), "augmentation": hash_json(["augmentation", seed]),
-            "losses": hash_json([values, seed, "losses"]), "weights": hash_json([values, seed, "weights"]),
+        versions={
+            "python": "3.11.2", "torch": "2.9.0", "numpy": "2.0.0", "cuda": None, "cudnn": None, "driver": None,
         },
-        "started": 1.7e9, "wall_seconds": 60.0 + seed, "images_per_second": 1700.0, "peak_memory_mb": 600.0,
-        "parameters": 352_874 if gpus == 2 else 318_010, "steps": 840,
-    }  # fmt: skip
+        packages=hash_json("packages"),
+        hashes=Hashes(
+            data=IMAGES.hash,
+            code=identity("train"),
+            initial=_initial(settings, seed),
+            batch_order=hash_json(["order", seed]),
+            augmentation=hash_json(["augmentation", seed]),
+            losses=losses,
+            weights=hash_json([values, seed, "weights"]),
+        ),
+        started=1.7e9,
+        wall_seconds=60.0 + seed,
+        images_per_second=1700.0,
+        peak_memory_mb=600.0,
+        parameters=352_874 if settings.gpus == 2 else 318_010,
+        steps=STEPS * settings.epochs,
+    )  # fmt: skip
 
 
-def _initial(values: dict[str, Any], seed: int) -> dict[str, str]:
+def _initial(settings: Settings, seed: int) -> dict[str, str]:
     """As real ones: equal where seed, shape, sd and biases are."""
-    rows = layout(Settings(**values), channels=1, classes=10)
+    rows = layout(settings, channels=1, classes=10)
     return {
         row.name: hash_json([row.name, seed, row.inputs, row.outputs, row.groups, row.init_std, row.bias_init])
         for row in rows
     }
 
 
-def _write_history(
-    path: Path, epochs: int, error: float, training: float, rng: np.random.Generator, clean: tuple[str, ...]
-) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", *CURVE, *clean, "seconds", "time"])
-        for epoch in range(1, epochs + 1):
-            left = np.exp(-3.5 * epoch / epochs)
-            noise = rng.normal(0, 0.6)
-            now, own = error + 45 * left + noise, training + 6 + 50 * left
-            known = [own / 40, own - 6][: len(clean)]
-            writer.writerow([epoch, 0.01, own / 28, own, now / 33, now, *known, 2.0, 1.7e9 + 2 * epoch])
+def _history(settings: Settings, error: float, training: float, rng: np.random.Generator) -> list[dict[str, Any]]:
+    rows = []
+    for epoch in range(1, settings.epochs + 1):
+        left = np.exp(-3.5 * epoch / settings.epochs)
+        noise = rng.normal(0, 0.6)
+        now, own = error + 45 * left + noise, training + 6 + 50 * left
+        clean = (own / 40, own - 6) if settings.curve_images else (math.nan, math.nan)
+        values = (epoch, 0.01, own / 28, own, now / 33, now, *clean, 2.0, 1.7e9 + 2 * epoch)
+        rows.append(dict(zip(HISTORY, values, strict=True)))
+    return rows
 
 
 def _write_predictions(path: Path, error: float, rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from harness.diff.compare import Change, compare, same_runs, unpaired
 from harness.diff.listing import COLUMNS, table
 from harness.diff.sides import read_side
 from harness.diff.source import Folder, open_source
+from harness.errors import UserError
 from harness.files import write_csv, write_text
 from harness.report.cells import read_results
 from harness.report.csv_rows import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variants_csv
@@ -75,16 +77,13 @@ def test_the_same_runs_are_said_to_be_the_same(tmp_path: Path) -> None:
     assert "Both hold the same runs" in table(one, other, compare(one, other))
 
 
-def test_a_moved_estimate_differs_and_says_what_else_does(tmp_path: Path) -> None:
+def test_a_moved_estimate_differs_and_says_what_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path / "a")
     text = TEXT.replace("lrn: false", "lrn: false, momentum: 0.5")  # other settings: other noise
-    made(
-        tmp_path / "b",
-        text,
-        effects={"no-lrn": 5.0},
-        provenance__hashes__code="c" * 64,
-        provenance__versions__torch="9.9",
-    )
+    for module in ("report.cells", "record"):  # a harness that computes other numbers
+        monkeypatch.setattr(f"harness.{module}.identity", lambda scope: "c" * 64)
+    monkeypatch.setattr("fake_study.identity", lambda scope: "c" * 64)
+    made(tmp_path / "b", text, effects={"no-lrn": 5.0}, provenance__versions__torch="9.9")
     changes = sides(tmp_path / "a", tmp_path / "b")
     lrn = changes["no-lrn"]
     assert (lrn.agreement, lrn.verdict_changed) == ("differ", True)
@@ -93,7 +92,7 @@ def test_a_moved_estimate_differs_and_says_what_else_does(tmp_path: Path) -> Non
     assert (lrn.old.verdict, lrn.new.verdict) == ("inconclusive", "helps")
     assert lrn.moved.mean == pytest.approx(4.8, abs=0.8)
     assert "environment, torch: 2.9.0 -> 9.9" in lrn.why
-    assert any(why.startswith("code: ") and why.endswith("cccccccccccc") for why in lrn.why)
+    assert any(why.startswith("numerics identity: ") and why.endswith("cccccccccccc") for why in lrn.why)
     assert not changes["no-decay"].verdict_changed
 
 
@@ -286,6 +285,63 @@ def test_two_revisions_are_compared_without_a_checkout(repository: Path) -> None
     assert git(repository, "status", "--porcelain").replace("?? out/\n", "") == before
 
 
+def older(root: Path) -> None:
+    """Lay a report's records out as they were before: one folder a run, below cells/."""
+    for run in sorted((root / "reports/components/runs").iterdir()):
+        folder = root / "reports/components/cells" / run.name
+        folder.mkdir(parents=True)
+        for file in (*(run / "train").iterdir(), *(run / "eval").iterdir()):
+            file.rename(folder / file.name)
+    shutil.rmtree(root / "reports/components/runs")
+
+
+def test_a_revision_in_the_older_layout_is_compared_with_one_in_the_present(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "repository"
+    # Its compared error is in no column of cells.csv, so that it is read from the records.
+    text = TEXT.replace("seeds:", "metric: test_top1_mc_geometric\nseeds:")
+    numbers = {"metrics__test_top1_mc_geometric": 20.0}
+    made(root, text, **numbers)
+    older(root)
+    cells = root / "reports/components/cells"
+    config = cells / "no-lrn-0/config.json"
+    values = json.loads(config.read_text())
+    values["settings"].pop("curve_images")  # of before the setting; and a key that is there no longer
+    config.write_text(json.dumps(values | {"gone": 1}))
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "one")
+    shutil.rmtree(cells)
+    made(root, text, **numbers)
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "two")
+    made(root, text.replace("lrn: false", "lrn: false, momentum: 0.5"), effects={"no-lrn": 5.0}, **numbers)
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "three")
+    monkeypatch.chdir(root)
+    folder = Path("reports/components")
+    one, two, three = (read_side(open_source(name, folder)) for name in ("HEAD~2", "HEAD~1", "HEAD"))
+    assert one.runs["no-lrn"][0].error == two.runs["no-lrn"][0].error == 20.0
+    assert same_runs(one, two)
+    assert {change.agreement for change in compare(one, two)} == {"same runs"}
+    assert not any(change.why for change in compare(one, two))
+    why = {change.variant: change.why for change in compare(one, three)}
+    assert why == {"no-lrn": ("settings of no-lrn, momentum: 0.9 -> 0.5",), "no-decay": (), "tanh": ()}
+    done = CliRunner().invoke(app, ["diff", "HEAD~2", "HEAD~1"])
+    assert done.exit_code == 0, done.output
+    assert "Both hold the same runs" in done.output
+
+
+def test_a_record_in_git_that_is_none_is_one_line(repository: Path) -> None:
+    path = repository / "reports/components/runs/base-0/train/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gone": 1}))
+    git(repository, "commit", "-qam", "three")
+    with pytest.raises(UserError, match=r"HEAD: runs/base-0: config\.json: unknown setting 'gone'") as error:
+        read_side(open_source("HEAD", Path("reports/components")))
+    assert "\n" not in str(error.value)
+
+
 def test_check_fails_on_a_changed_verdict_alone(repository: Path) -> None:
     assert CliRunner().invoke(app, ["diff", "HEAD~1", "HEAD", "--check"]).exit_code == 1
     assert CliRunner().invoke(app, ["diff", "HEAD", "HEAD", "--check"]).exit_code == 0
@@ -337,7 +393,7 @@ def test_bad_input_is_one_line(
 
 
 def test_a_report_of_before_other_runs_is_refused(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = repository / "reports" / "components" / "cells" / "base-0" / "config.json"
+    path = repository / "reports" / "components" / "runs" / "base-0" / "train/config.json"
     path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     done = CliRunner().invoke(app, ["diff", "HEAD", "reports/components"])
     assert "another run than the one in cells.csv" in str(done.exception)

@@ -93,9 +93,9 @@ def found(study: Study, root: Path) -> Effects:
     return effects_of(study, read_results(study, None, root))
 
 
-def stored(study: Study, root: Path, variant: str, name: str = "metrics.json") -> dict[int, Any]:
+def stored(study: Study, root: Path, variant: str, name: str = "eval/metrics.json") -> dict[int, Any]:
     """A file of every seed of a variant, by seed."""
-    files = {seed: root / study.folder / "cells" / f"{variant}-{seed}" / name for seed in study.seeds}
+    files = {seed: root / study.folder / "runs" / f"{variant}-{seed}" / name for seed in study.seeds}
     return {seed: json.loads(path.read_text()) for seed, path in files.items()}
 
 
@@ -104,7 +104,7 @@ def errors_of(study: Study, root: Path, variant: str) -> dict[int, float]:
 
 
 def curve(study: Study, root: Path, variant: str, seed: int, column: str) -> list[float]:
-    with (root / study.folder / "cells" / f"{variant}-{seed}" / "history.csv").open(newline="") as file:
+    with (root / study.folder / "runs" / f"{variant}-{seed}" / "train/history.csv").open(newline="") as file:
         return [float(row[column]) for row in csv.DictReader(file)]
 
 
@@ -256,7 +256,7 @@ def test_ranks_gaps_and_times_are_those_of_the_runs_files(made: tuple[Study, Pat
         assert (one.gap_difference.low, one.gap_difference.high) == pytest.approx(tuple(theirs))
         assert one.gap_ratio.ratio == pytest.approx(gaps[one.variant].mean() / gaps["base"].mean())
         seconds = [
-            [p["wall_seconds"] for p in stored(study, root, variant, "provenance.json").values()]
+            [p["wall_seconds"] for p in stored(study, root, variant, "train/provenance.json").values()]
             for variant in (one.variant, "base")
         ]
         assert one.time_ratio is not None
@@ -322,8 +322,8 @@ def test_added_and_taken_out_are_those_of_the_four_variants(made: tuple[Study, P
 def test_a_diverged_run_is_last_never_gets_there_and_has_no_gap(own: tuple[Study, Path]) -> None:
     study, root = own
     before = {one.variant: one for one in found(study, root).variants}
-    diverge(root / study.folder / "cells" / "no-lrn-2", 11)
-    diverge(root / study.folder / "cells" / "no-dropout_no-augment-0", 2)
+    diverge(root / study.folder / "runs" / "no-lrn-2", 11)
+    diverge(root / study.folder / "runs" / "no-dropout_no-augment-0", 2)
     effects = found(study, root)
     after = {one.variant: one for one in effects.variants}
     lost = after["no-lrn"]
@@ -339,7 +339,7 @@ def test_a_diverged_run_is_last_never_gets_there_and_has_no_gap(own: tuple[Study
 
 def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> None:
     study, root = own
-    path = root / study.folder / "cells" / "no-lrn-1" / "provenance.json"
+    path = root / study.folder / "runs" / "no-lrn-1" / "train/provenance.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"machine": values["machine"] | {"threads": 8}}))
     counts = {one.variant: one.time_ratio.n for one in found(study, root).variants if one.time_ratio}
@@ -353,7 +353,7 @@ def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> No
 
 def test_a_curve_that_some_run_of_the_baseline_lacks_sets_no_level(own: tuple[Study, Path]) -> None:
     study, root = own
-    path = root / study.folder / "cells" / "base-3" / "history.csv"
+    path = root / study.folder / "runs" / "base-3" / "train/history.csv"
     lines = path.read_text().splitlines()
     place = lines[0].split(",").index("clean_top1")
     rows = [[*(row := line.split(","))[:place], "nan", *row[place + 1 :]] for line in lines[1:]]
@@ -364,8 +364,8 @@ def test_a_curve_that_some_run_of_the_baseline_lacks_sets_no_level(own: tuple[St
 def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> None:
     study, root = own
     for seed in study.seeds:
-        shutil.rmtree(root / study.folder / "cells" / f"all-{seed}")
-    shutil.rmtree(root / study.folder / "cells" / "no-lrn-0")
+        shutil.rmtree(root / study.folder / "runs" / f"all-{seed}")
+    shutil.rmtree(root / study.folder / "runs" / "no-lrn-0")
     effects = found(study, root)
     ranks = {one.variant: one.rank for one in effects.variants}
     assert ranks["all"] is None
@@ -485,7 +485,9 @@ def test_twelve_variants_and_twenty_seeds_take_a_part_of_the_studys_20_seconds_a
         errors = {key: value + float(rng.normal(0, 0.4)) for key, value in like.run.metrics.items()}
         history = [like.run.history[0] | {"epoch": e, "validation_top1": 60.0 / e + float(rng.normal(0, 0.3))}
                    for e in range(1, 91)]  # fmt: skip
-        run = dataclasses.replace(like.run, metrics=errors, history=history)
+        assert like.run.measured is not None
+        measured = like.run.measured.model_copy(update={"numbers": errors})
+        run = dataclasses.replace(like.run, measured=measured, history=history)
         cells.append(dataclasses.replace(like, variant=cell.variant, seed=cell.seed, run=run))
     results = Results(cells, None)
     tracemalloc.start()
@@ -515,11 +517,11 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
     def told(noise: list[list[float]], effect: float) -> str:
         for arm, name in enumerate(study.variants):
             for seed in range(5):
-                folder = tmp_path / study.folder / "cells" / f"{name}-{seed}"
+                folder = tmp_path / study.folder / "runs" / f"{name}-{seed}"
                 make_run(folder, study.variants[name], seed)
                 error = 20 + noise[seed][arm] + effect * (name == "no-lrn")
-                values = json.loads((folder / "metrics.json").read_text()) | {"test_top1": error}
-                (folder / "metrics.json").write_text(json.dumps(values))
+                values = json.loads((folder / "eval/metrics.json").read_text()) | {"test_top1": error}
+                (folder / "eval/metrics.json").write_text(json.dumps(values))
         return robust.text(study, read_results(study, None, tmp_path))
 
     def verdicts(noise: list[list[float]], effect: float) -> list[str]:

@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, tiny
+from conftest import TINY
 from fake_study import diverge, make_results, make_run, make_study
 from PIL import Image
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.data.batches import Images, TrainingBatches
-from harness.data.pack import pack
 from harness.data.packed import Packed
+from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.evaluate import evaluate
 from harness.gallery import compute, draw
@@ -27,39 +28,93 @@ from harness.gallery.arrays import MAPS, Confusion, Gallery, Kernels
 from harness.gallery.captions import captions
 from harness.gallery.render import draw_all, find_cell, render
 from harness.gallery.sheet import fitted, png, short
-from harness.net.alexnet import AlexNet
+from harness.net.alexnet import AlexNet, trained
 from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
-from harness.record import RunFolder
+from harness.record import Run, RunFolder, read_run
 from harness.report.cells import read_results
 from harness.report.gallery import gallery as section
 from harness.report.page import to_html
 from harness.report.render import render as render_report
 from harness.settings.load import load_study, resolve
-from harness.settings.schema import DataSettings
 from harness.settings.study import Cell, Study
-from harness.train.run import load_net, train
+from harness.train.run import train
+from harness.weights import load
 
 NAMES = ["kernels", "predictions", "neighbours", "confusion", "augmentations", "lrn"]
-CELL = Cell("components", "base", 0)
+
+STUDY = """
+name: tiny
+title: A tiny study
+purpose: One run.
+data: DATA
+seeds: [0]
+variants:
+  base: SETTINGS
+"""
+
+SYNTHETIC = {"source": "synthetic", "train_limit": 300, "test_limit": 100}
 
 
-def trained_run(folder: Path, packed: Path, **settings: object) -> Path:
+@dataclass(frozen=True)
+class Made:
+    """A study of one run, which has been trained below `root`."""
+
+    study: Study
+    root: Path
+    run: Run
+    packed: Packed
+
+    @property
+    def cell(self) -> Cell:
+        return self.study.cells[0]
+
+    def gallery(self, out: Path) -> dict[str, Any]:
+        return render(self.cell, self.study, self.root, out)
+
+    def compute(self) -> Gallery:
+        return compute.compute(self.run, self.cell.key, self.packed)
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        found = load(self.run)
+        assert found is not None
+        return found
+
+
+def write_study(root: Path, data: dict[str, Any], settings: dict[str, Any]) -> Path:
+    path = root / "experiments/study.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(STUDY.replace("SETTINGS", json.dumps(settings)).replace("DATA", json.dumps(data)))
+    return path
+
+
+def trained_run(root: Path, data: dict[str, Any] = SYNTHETIC, **settings: object) -> Made:
+    study = load_study(write_study(root, data, TINY | settings))
+    pack_study(study, root)
+    packed = images_of(study, root)
+    files = RunFolder.of(root / study.cells[0].results)
+    train(study.variants["base"], 0, packed, files.training, 1e9, "test")
+    return Made(study, root, read_run(files), packed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder for the packed images and the weights of all these tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        train(tiny(**settings), 0, packed, folder / "run", 1e9, "test")
-    return folder / "run"
+        patch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("caches")))
+        yield
 
 
 @pytest.fixture(scope="module")
-def run(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_run(tmp_path_factory.mktemp("gallery"), packed)
+def made(caches: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return trained_run(tmp_path_factory.mktemp("gallery"))
 
 
 @pytest.fixture(scope="module")
-def shown(run: Path, packed: Path) -> Gallery:
-    return compute.compute(run, packed)
+def shown(made: Made) -> Gallery:
+    return made.compute()
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -73,9 +128,9 @@ def holds(picture: np.ndarray, part: np.ndarray) -> bool:
     return any(np.array_equal(picture[y : y + h, x : x + w], part) for y, x in corners)
 
 
-def test_a_gallery_made_twice_is_the_same_to_the_byte(run: Path, packed: Path, tmp_path: Path) -> None:
+def test_a_gallery_made_twice_is_the_same_to_the_byte(made: Made, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        render(CELL, run, packed, tmp_path / name)
+        made.gallery(tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == sorted([*(f"{name}.png" for name in NAMES), "gallery.json"])
     for file in files:
@@ -83,10 +138,10 @@ def test_a_gallery_made_twice_is_the_same_to_the_byte(run: Path, packed: Path, t
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
 
 
-def test_the_index_says_which_run_and_which_images(run: Path, packed: Path, shown: Gallery, tmp_path: Path) -> None:
-    render(CELL, run, packed, tmp_path / "gallery")
+def test_the_index_says_which_run_and_which_images(made: Made, shown: Gallery, tmp_path: Path) -> None:
+    made.gallery(tmp_path / "gallery")
     index = json.loads((tmp_path / "gallery/gallery.json").read_text())
-    fingerprint = json.loads((run / "provenance.json").read_text())["fingerprint"]
+    fingerprint = made.run.fingerprint
     assert index["run"] | {"key": "base-0", "seed": 0, "fingerprint": fingerprint} == index["run"]
     assert [picture["name"] for picture in index["pictures"]] == NAMES
     assert all(picture["caption"] and picture["title"] for picture in index["pictures"])
@@ -96,7 +151,7 @@ def test_the_index_says_which_run_and_which_images(run: Path, packed: Path, show
     assert index["left_out"] == []
 
 
-def test_pictures_are_opaque_and_small(run: Path, shown: Gallery) -> None:
+def test_pictures_are_opaque_and_small(shown: Gallery) -> None:
     pictures = draw_all(shown)
     assert sum(map(len, pictures.values())) < 600_000
     for name, content in pictures.items():
@@ -105,8 +160,8 @@ def test_pictures_are_opaque_and_small(run: Path, shown: Gallery) -> None:
         assert "transparency" not in Image.open(io.BytesIO(content)).info, name
 
 
-def test_kernels_of_each_column_are_the_halves_of_the_weights(run: Path, shown: Gallery) -> None:
-    weights = load_file(run / "model.safetensors")["conv1.weight"].permute(0, 2, 3, 1).numpy()
+def test_kernels_of_each_column_are_the_halves_of_the_weights(made: Made, shown: Gallery) -> None:
+    weights = made.weights["conv1.weight"].permute(0, 2, 3, 1).numpy()
     half = len(weights) // 2
     assert len(shown.kernels.columns) == 2
     np.testing.assert_array_equal(shown.kernels.columns[0], weights[:half])
@@ -125,15 +180,15 @@ def test_a_kernels_zero_is_grey_and_its_largest_weight_is_an_end() -> None:
     assert (draw.kernel_pixels(np.zeros((5, 5, 3), np.float32)) == 128).all()
 
 
-def test_predictions_are_what_the_net_says(run: Path, packed: Path, shown: Gallery, tmp_path: Path) -> None:
-    opened = Packed.open(packed)
+def test_predictions_are_what_the_net_says(made: Made, shown: Gallery, tmp_path: Path) -> None:
+    opened = made.packed
     test = opened.part("test")
     found = shown.predictions
     assert sorted(found.labels.tolist()) == list(range(10))  # one image of each class
     np.testing.assert_array_equal(found.labels, test.labels[found.indices])
     edge = (opened.manifest.size - 24) // 2
     np.testing.assert_array_equal(found.images, test.images[found.indices, edge : edge + 24, edge : edge + 24])
-    evaluate(run, packed, tmp_path / "results")
+    evaluate(made.run, "base-0", opened, tmp_path / "results")
     table = pd.read_parquet(tmp_path / "results/predictions.parquet")
     for place, index in enumerate(found.indices):
         assert [table[f"top{rank}"][index] for rank in range(1, 6)] == found.top[place].tolist()
@@ -141,21 +196,21 @@ def test_predictions_are_what_the_net_says(run: Path, packed: Path, shown: Galle
 
 
 def test_confusion_counts_every_test_image_and_agrees_with_the_error(
-    run: Path, packed: Path, shown: Gallery, tmp_path: Path
+    made: Made, shown: Gallery, tmp_path: Path
 ) -> None:
-    metrics = evaluate(run, packed, tmp_path / "results")
+    metrics = evaluate(made.run, "base-0", made.packed, tmp_path / "results").numbers
     counts = shown.confusion.counts
     assert counts.sum() == metrics["test_images"] == 100
     assert 100 - 100 * np.trace(counts) / counts.sum() == pytest.approx(metrics["test_top1"])
-    np.testing.assert_array_equal(counts.sum(1), Packed.open(packed).manifest.class_counts["test"])
+    np.testing.assert_array_equal(counts.sum(1), made.packed.manifest.class_counts["test"])
 
 
-def test_neighbours_are_those_of_a_brute_force_search(run: Path, packed: Path, shown: Gallery) -> None:
-    opened = Packed.open(packed)
-    net = load_net(RunFolder(run), shown.config)
+def test_neighbours_are_those_of_a_brute_force_search(made: Made, shown: Gallery) -> None:
+    opened, settings = made.packed, shown.config.resolved
+    net = trained(settings, 3, 10, made.weights)
 
     def units(part: str) -> np.ndarray:
-        images = Images(opened, part, shown.config.settings, torch.device("cpu"))
+        images = Images(opened, part, settings, torch.device("cpu"))
         with torch.no_grad():
             views = torch.cat([views[0] for views in images.test_views(16, ten=False)])
             traced = [x for name, _, x in net.trace(views) if name == "fc7"]
@@ -173,18 +228,18 @@ def test_neighbours_are_those_of_a_brute_force_search(run: Path, packed: Path, s
         np.testing.assert_array_equal(found.near_images[row], opened.part("train").images[found.near[row], 4:28, 4:28])
 
 
-def test_normalised_maps_are_those_of_the_nets_own_lrn(run: Path, packed: Path, shown: Gallery) -> None:
+def test_normalised_maps_are_those_of_the_nets_own_lrn(made: Made, shown: Gallery) -> None:
     found = shown.response
     assert found is not None
     expected = response_norm(torch.from_numpy(found.before)[None], found.norm)[0].numpy()
     np.testing.assert_allclose(found.after, expected, rtol=1e-6)
     assert found.layer == "conv1"
     assert found.shown == list(range(found.centre - 2, found.centre + 3)) or len(found.before) < 5
-    image = Packed.open(packed).part("test").images[found.index, 4:28, 4:28]
+    image = made.packed.part("test").images[found.index, 4:28, 4:28]
     np.testing.assert_array_equal(found.image, image)
     # The maps are of that image: conv1 by hand.
-    weights = load_file(run / "model.safetensors")
-    x = torch.from_numpy(image.astype(np.float32) - Packed.open(packed).mean[4:28, 4:28]).permute(2, 0, 1)[None]
+    weights = made.weights
+    x = torch.from_numpy(image.astype(np.float32) - made.packed.mean[4:28, 4:28]).permute(2, 0, 1)[None]
     by_hand = torch.nn.functional.conv2d(x, weights["conv1.weight"], weights["conv1.bias"], padding=2).relu()[0]
     np.testing.assert_allclose(found.before, by_hand.numpy(), rtol=1e-3, atol=1e-3)
 
@@ -198,12 +253,11 @@ def test_the_window_of_a_kernel_stays_in_its_column() -> None:
     assert len(compute.window(Norm(15, 1e-4, 0.75, 2.0), 32, 16)) == MAPS
 
 
-def test_augmentations_are_what_training_drew(packed: Path, shown: Gallery) -> None:
+def test_augmentations_are_what_training_drew(made: Made, shown: Gallery) -> None:
     found = shown.augmentations
     assert found is not None
     assert found.epochs == [1, 2]
-    opened = Packed.open(packed)
-    settings = shown.config.settings
+    opened, settings = made.packed, shown.config.resolved
     batches = TrainingBatches(opened, settings, 0, torch.device("cpu"))
     stored = opened.part("train").images[found.index]
     np.testing.assert_array_equal(found.image, stored)
@@ -224,15 +278,15 @@ def test_augmentations_are_what_training_drew(packed: Path, shown: Gallery) -> N
         assert holds(picture, fitted(found.views[number], 120))
 
 
-def test_what_does_not_apply_is_left_out_and_said(packed: Path, tmp_path: Path) -> None:
-    run = trained_run(tmp_path, packed, lrn=False, augment=False, gpus=1, depth="-fc7", epochs=1)
-    index = render(CELL, run, packed, tmp_path / "gallery")
+def test_what_does_not_apply_is_left_out_and_said(tmp_path: Path) -> None:
+    made = trained_run(tmp_path, lrn=False, augment=False, gpus=1, depth="-fc7", epochs=1)
+    index = made.gallery(tmp_path / "gallery")
     assert [picture["name"] for picture in index["pictures"]] == NAMES[:4]
     assert {one["name"] for one in index["left_out"]} == {"augmentations", "lrn"}
     assert {path.name for path in (tmp_path / "gallery").iterdir()} == {
         *(f"{name}.png" for name in NAMES[:4]), "gallery.json",
     }  # fmt: skip
-    shown = compute.compute(run, packed)
+    shown = made.compute()
     assert shown.neighbours.layer == "fc6"
     assert len(shown.kernels.columns) == 1
     texts = captions(shown)
@@ -262,14 +316,12 @@ def test_columns_and_last_hidden_layer_are_read_from_the_net(
     assert compute.neighbours(net, test, train, numerics, 0).layer == layer
 
 
-def test_spatial_normalisation_is_not_taken_for_local_response_normalisation(packed: Path, tmp_path: Path) -> None:
-    run = trained_run(tmp_path, packed, lrn=False, spatial_norm=True, epochs=1)
-    assert "lrn" in compute.compute(run, packed).left_out
+def test_spatial_normalisation_is_not_taken_for_local_response_normalisation(tmp_path: Path) -> None:
+    assert "lrn" in trained_run(tmp_path, lrn=False, spatial_norm=True, epochs=1).compute().left_out
 
 
-def test_as_run_norms_before_relu_and_its_crops_can_be_shown(packed: Path, tmp_path: Path) -> None:
-    run = trained_run(tmp_path, packed, preset=["as_run", "small"], epochs=1)
-    shown = compute.compute(run, packed)
+def test_as_run_norms_before_relu_and_its_crops_can_be_shown(tmp_path: Path) -> None:
+    shown = trained_run(tmp_path, preset=["as_run", "small"], epochs=1).compute()
     assert shown.response is not None
     assert (shown.response.before < 0).any()
     assert shown.response.norm.columns == 2
@@ -281,16 +333,13 @@ def test_grey_images_and_fewer_than_five_classes(tmp_path: Path, monkeypatch: py
 
     monkeypatch.chdir(tmp_path)
     root = tree(tmp_path / "images", ["a $x$", "b", "c_<d>"], 8)
-    pack(DataSettings(source="folder", root=str(root), size=28, validation=0.25), tmp_path / "packed")
-    run = trained_run(tmp_path, tmp_path / "packed", batch=8, epochs=1)
-    shown = compute.compute(run, tmp_path / "packed")
+    data: dict[str, Any] = {"source": "folder", "root": str(root), "size": 28, "validation": 0.25}
+    shown = trained_run(tmp_path / "first", data, batch=8, epochs=1).compute()
     assert shown.predictions.top.shape == (10, 3)
     assert sorted(draw_all(shown)) == sorted(NAMES)
 
-    pack(DataSettings(source="fashion-mnist-8k", train_limit=100, test_limit=40), tmp_path / "grey")
-    (tmp_path / "second").mkdir()
-    run = trained_run(tmp_path / "second", tmp_path / "grey", colour=0, epochs=1)
-    shown = compute.compute(run, tmp_path / "grey")
+    data = {"source": "fashion-mnist-8k", "train_limit": 100, "test_limit": 40}
+    shown = trained_run(tmp_path / "second", data, colour=0, epochs=1).compute()
     assert shown.kernels.columns[0].shape[-1] == 1
     assert shown.augmentations is not None
     assert shown.augmentations.colour is None
@@ -344,80 +393,46 @@ def test_images_grow_by_whole_factors_and_photographs_shrink() -> None:
     assert short("Egyptian cat, of the Nile", 14) == "Egyptian cat…"
 
 
-def test_a_diverged_run_is_one_line_and_no_pictures(packed: Path, tmp_path: Path) -> None:
-    run = trained_run(tmp_path, packed, lr=1e9, epochs=1)
+def test_a_diverged_run_is_one_line_and_no_pictures(tmp_path: Path) -> None:
+    made = trained_run(tmp_path, lr=1e9, epochs=1)
     (tmp_path / "gallery").mkdir()
     (tmp_path / "gallery/kernels.png").write_text("of an earlier run")
-    index = render(CELL, run, packed, tmp_path / "gallery")
+    index = made.gallery(tmp_path / "gallery")
     assert index["note"] == "the run diverged in epoch 1"
     assert [path.name for path in (tmp_path / "gallery").iterdir()] == ["gallery.json"]
 
 
-def test_images_that_cannot_be_read_are_listed_and_others_leave_the_index_as_it_is(
-    run: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from test_data import tree
-
-    monkeypatch.chdir(tmp_path)
-    assert "unreadable" not in render(CELL, run, packed, tmp_path / "whole")
-    root = tree(tmp_path / "images", ["a", "b"], 8)
-    (root / "train/a/text.png").write_text("this is no image " * 10)
-    wanted = DataSettings(source="folder", root=str(root), size=28, validation=0.25, on_error="skip")
-    manifest = pack(wanted, tmp_path / "packed")
-    expected = {
-        "hash": manifest.hash,
-        "files": [{"path": "train/a/text.png", "why": "no format that Pillow knows"}],
-    }
-    for name, changes in {"finished": {}, "diverged": {"lr": 1e9}}.items():
-        (tmp_path / name).mkdir()
-        made = trained_run(tmp_path / name, tmp_path / "packed", batch=8, epochs=1, **changes)
-        index = render(CELL, made, tmp_path / "packed", tmp_path / f"gallery-{name}")
-        assert index["unreadable"] == expected, name
-        assert json.loads((tmp_path / f"gallery-{name}/gallery.json").read_text()) == index
-        assert bool(index["pictures"]) == (name == "finished")
-
-
-def test_a_users_mistakes_are_one_line(run: Path, packed: Path, tmp_path: Path) -> None:
+def test_a_users_mistakes_are_one_line(made: Made, tmp_path: Path) -> None:
     study = make_study(tmp_path)
-    assert find_cell(study, None, None) == CELL
+    assert find_cell(study, None, None) == Cell("components", "base", 0)
     with pytest.raises(UserError, match=r"--variant: got 'lrn'; allowed: base, no-lrn"):
         find_cell(study, "lrn", None)
     with pytest.raises(UserError, match=r"--seed: got 7; allowed: 0, 1"):
         find_cell(study, None, 7)
-    with pytest.raises(UserError, match=r"no run is there; run: dvc repro train@base-0"):
-        render(CELL, tmp_path / "none", packed, tmp_path / "gallery")
-    pack(DataSettings(source="synthetic", train_limit=300, test_limit=90), tmp_path / "other")
-    with pytest.raises(UserError, match=r"holds other images"):
-        render(CELL, run, tmp_path / "other", tmp_path / "gallery")
+    with pytest.raises(UserError, match=r"base-0: no run is there; run: harness run components"):
+        render(study.cells[0], study, tmp_path, tmp_path / "gallery")
+    other = load_study(write_study(tmp_path / "other", SYNTHETIC | {"test_limit": 90}, TINY))
+    shutil.copytree(made.root / "reports", tmp_path / "other/reports")
+    pack_study(other, tmp_path / "other")
+    with pytest.raises(UserError, match=r"base-0: was trained on other images"):
+        render(other.cells[0], other, tmp_path / "other", tmp_path / "gallery")
     assert not (tmp_path / "gallery").exists()
 
 
 # ---- in the report
 
-STUDY = """
-name: tiny
-title: A tiny study
-purpose: One run.
-data: {source: synthetic, train_limit: 300, test_limit: 100}
-seeds: [0]
-variants:
-  base: SETTINGS
-"""
-
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+def study(caches: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A study of one run with its gallery, made by the commands that a user types."""
     root = tmp_path_factory.mktemp("study")
-    path = root / "experiments/study.yaml"
-    path.parent.mkdir()
-    path.write_text(STUDY.replace("SETTINGS", json.dumps(TINY)))
+    path = write_study(root, SYNTHETIC, TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for command in (
             "data",
-            "train experiments/study.yaml:variants.base --seed 0 --out runs/tiny/base-0",
-            "eval runs/tiny/base-0 reports/tiny/cells/base-0",
+            "train experiments/study.yaml:base --seed 0",
+            "eval experiments/study.yaml:base --seed 0",
             "gallery experiments/study.yaml",
         ):
             result = CliRunner().invoke(app, command.split(), catch_exceptions=False)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from conftest import tiny
 from fake_study import make_run
 from scipy import stats
 
+from harness import weights
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.files import hash_json
+from harness.provenance import versions
+from harness.record import Config, RunFolder, read_run
 from harness.report import noise as report
 from harness.report.cells import read_results
 from harness.report.numbers import decimals
@@ -201,18 +205,25 @@ def test_a_test_that_cannot_reject_has_a_share_without_an_interval() -> None:
 # ---- the same seed twice, for real
 
 
-def test_runs_of_the_held_seed_are_equal_to_the_bit_whatever_follows_it(packed: Path, tmp_path: Path) -> None:
+def test_runs_of_the_held_seed_are_equal_to_the_bit_whatever_follows_it(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kinds = ("all", "initial_weights", "batch_order", "augmentation", "dropout")
-    found, errors = {}, {}
+    found, errors, images = {}, {}, Packed.open(packed)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for kind in kinds:
         for seed in (0, 1):
-            out = tmp_path / "runs" / kind / str(seed)
-            train(tiny(vary=kind, epochs=1), seed, packed, out, 1e9, "test", reuse=tmp_path / "runs")
-            record = json.loads((out / "provenance.json").read_text())
+            files = RunFolder.of(tmp_path / kind / str(seed))
+
+            def equal_run(config: Config, machine: dict[str, Any]) -> str:
+                return str(weights.find(config, machine, versions()["torch"]) or "")
+
+            train(tiny(vary=kind, epochs=1), seed, images, files.training, 1e9, "test", reuse=equal_run)
+            record = json.loads(files.provenance.read_text())  # there: no run was taken for another
             assert "reused_from" not in record
             found[kind, seed] = record
-            results = tmp_path / "results" / kind / str(seed)
-            errors[kind, seed] = evaluate(out, packed, results), (results / "predictions.parquet").read_bytes()
+            metrics = evaluate(read_run(files), f"{kind}-{seed}", images, files.evaluation)
+            errors[kind, seed] = metrics, files.predictions.read_bytes()
     first = found["all", 0]
     for kind in kinds:
         assert found[kind, 0]["hashes"] == first["hashes"]
@@ -228,7 +239,7 @@ def test_runs_of_the_held_seed_are_equal_to_the_bit_whatever_follows_it(packed: 
             "augmentation": hashes["augmentation"] != first["hashes"]["augmentation"],
         }
         assert moved == {source: source == kind for source in moved}
-    assert Packed.open(packed).manifest.counts["test"] == 100
+    assert images.manifest.counts["test"] == 100
 
 
 # ---- the section
@@ -266,7 +277,7 @@ def fill(study: Study, root: Path, common: float = 0.5) -> None:
             values |= {"provenance__hashes__weights": "w" * 64, "provenance__hashes__losses": "l" * 64}
         make_run(folder, study.variants[cell.variant], cell.seed, **values)
         table = pa.table({"index": np.arange(IMAGES, dtype=np.int32), "correct": ~wrong})
-        pq.write_table(table, folder / "predictions.parquet")
+        pq.write_table(table, folder / "eval/predictions.parquet")
 
 
 @pytest.fixture
@@ -326,7 +337,7 @@ def test_the_report_of_a_study_without_a_family_asks_for_no_verdict(tmp_path: Pa
 def test_runs_of_one_seed_that_differ_are_told(tmp_path: Path) -> None:
     study = make(tmp_path)
     fill(study, tmp_path)
-    path = tmp_path / study.folder / "cells" / "dropout-0" / "provenance.json"
+    path = tmp_path / study.folder / "runs" / "dropout-0" / "train/provenance.json"
     record = json.loads(path.read_text())
     record["hashes"]["weights"] = "x" * 64
     path.write_text(json.dumps(record))
@@ -339,8 +350,7 @@ def test_missing_runs_are_counted_and_too_few_are_not_cut(tmp_path: Path) -> Non
     study = make(tmp_path)
     fill(study, tmp_path)
     for seed in range(3, 8):
-        for file in (tmp_path / study.folder / "cells" / f"dropout-{seed}").iterdir():
-            file.unlink()
+        shutil.rmtree(tmp_path / study.folder / "runs" / f"dropout-{seed}")
     out = tmp_path / "out"
     said = "\n".join(report.section(tmp_path, out))
     assert "| `dropout` | 3 of 8 |" in said
@@ -377,7 +387,7 @@ def test_what_a_row_holds_is_no_undeclared_change(tmp_path: Path) -> None:
     nets = study.variants["all"], study.variants["batch-order"]
 
     def pair(seed: int, **changes: Any) -> Any:
-        make_run(tmp_path / study.folder / "cells" / f"batch-order-{seed}", nets[1], seed, **changes)
+        make_run(tmp_path / study.folder / "runs" / f"batch-order-{seed}", nets[1], seed, **changes)
         results = read_results(study, None, tmp_path)
         runs = [results.finished(name)[seed] for name in ("all", "batch-order")]
         return prove("batch-order", study.differences("batch-order"), nets, runs[0], runs[1])

@@ -109,7 +109,9 @@ def test_nothing_runs_again_without_a_change(project: Path) -> None:
 def trained(output: str) -> set[str]:
     """Stages that really trained, and took no records of an equal run."""
     parts = re.split(r"^Running stage '([^']+)':$", output, flags=re.MULTILINE)
-    return {name for name, text in zip(parts[1::2], parts[2::2], strict=True) if re.search(r"^train: \d+ of", text, re.M)}
+    return {
+        name for name, text in zip(parts[1::2], parts[2::2], strict=True) if re.search(r"^train: \d+ of", text, re.M)
+    }
 
 
 def test_a_changed_variant_and_a_new_seed_run_alone_and_a_revert_is_restored_without_training(project: Path) -> None:
@@ -212,7 +214,9 @@ def test_a_clone_is_complete(clone: Path) -> None:
     assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(clone, "dvc", "params", "diff", "HEAD", "flip"))
     assert "test_top1" in call(clone, "dvc", "metrics", "diff", "HEAD", "flip", "--all")
     call(clone, "dvc", "exp", "apply", "flip")
-    row = next(line for line in (clone / "reports/tiny.md").read_text().splitlines() if line.startswith("| *candidate*"))
+    row = next(
+        line for line in (clone / "reports/tiny.md").read_text().splitlines() if line.startswith("| *candidate*")
+    )
     assert "lrn" in row
     # The flipped candidate is the declared run no-lrn-0, trained apart: bitwise identical.
     record = json.loads((clone / "reports/tiny/candidate/train/provenance.json").read_text())
@@ -332,7 +336,11 @@ def test_the_stages_are_the_same_everywhere() -> None:
     assert root.keys() - folders.keys() == {"train-candidate", "eval-candidate"}
     for name, stage in folders.items():
         assert stage.pop("wdir") == "../.."
-        own = json.dumps(root[name]).replace("${baseline}-${seeds[0]}", "${first}").replace('"experiments/checked', '"${folder}/checked')
+        own = (
+            json.dumps(root[name])
+            .replace("${baseline}-${seeds[0]}", "${first}")
+            .replace('"experiments/checked', '"${folder}/checked')
+        )
         candidate = {dep for dep in root[name].get("deps", []) if "candidate" in dep}
         found = json.loads(own)
         if name == "check":  # what is watched besides: the plan's list, and the study that it extends

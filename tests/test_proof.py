@@ -1,6 +1,7 @@
 """That only the switch changed is shown from the runs' records, and a row of which it is not true fails."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -18,13 +19,17 @@ from typer.testing import CliRunner
 
 from harness import provenance
 from harness.cli import app
-from harness.data.pack import pack
+from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.evaluate import evaluate
+from harness.identity import known
+from harness.identity.known import Known
 from harness.provenance import check_clean, committed
-from harness.report.cells import read_results
+from harness.record import RunFolder, read_run
+from harness.report.cells import Results, read_results
 from harness.report.findings import Findings
-from harness.report.proof import PROOF_COLUMNS, Proof, proof_csv, proof_rows, proof_warnings, proofs
+from harness.report.identity_text import identity_text
+from harness.report.proof import PROOF_COLUMNS, Proof, compare, proof_csv, proof_rows, proof_warnings, proofs
 from harness.report.render import render
 from harness.report.strict import faults
 from harness.settings import declared
@@ -75,13 +80,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     with (root / "study.yaml").open("w") as file:
         YAML(typ="safe").dump(declared, file)
     study = load_study(root / "study.yaml")
-    pack(study.data, root / "packed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
+        pack_study(study, root)
+        packed = images_of(study, root)
         for cell in study.cells:
-            out = root / "runs" / cell.key
-            train(study.variants[cell.variant], cell.seed, root / "packed", out, 1e9, "test")
-            evaluate(out, root / "packed", root / cell.results)
+            files = RunFolder.of(root / cell.results)
+            train(study.variants[cell.variant], cell.seed, packed, files.training, 1e9, "test")
+            evaluate(read_run(files), cell.key, packed, files.evaluation)
     return study, root
 
 
@@ -112,8 +118,9 @@ def fake(tmp_path: Path) -> tuple[Study, Path]:
     return study, tmp_path
 
 
-def alter(root: Path, key: str, file: str, change: Callable[[Any], None]) -> None:
-    path = root / f"reports/components/cells/{key}" / file
+def alter(root: Path, key: str, name: str, change: Callable[[Any], None]) -> None:
+    folder = "eval" if name == "metrics" else "train"
+    path = root / f"reports/components/runs/{key}/{folder}/{name}.json"
     values = json.loads(path.read_text())
     change(values)
     path.write_text(json.dumps(values))
@@ -131,35 +138,34 @@ def test_an_honest_study_is_proven_on_every_seed(fake: tuple[Study, Path]) -> No
 def test_an_undeclared_change_of_settings_in_the_baseline_fails_every_row(fake: tuple[Study, Path]) -> None:
     # Stale cells are not compared; a setting that only the record has is such a change too.
     study, root = fake
-    alter(root, "base-0", "config.json", lambda values: values["settings"].update(workers=3))
+    alter(root, "base-0", "config", lambda values: values["settings"].update(workers=3))
     assert one(study, root, "no-lrn").verdict == "proven", "the number of workers changes no number"
-    alter(root, "base-0", "config.json", lambda values: values["settings"].update(lr=0.02))
+    alter(root, "base-0", "config", lambda values: values["settings"].update(lr=0.02))
     proof = one(study, root, "no-lrn")
     assert 0 in proof.alone
     assert len(proof.pairs) == len(study.seeds) - 1
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "why"),
+    ("name", "change", "why"),
     [
-        ("provenance.json", lambda v: v["hashes"].update(batch_order="x"), "batch order differs"),
-        ("provenance.json", lambda v: v["hashes"].update(augmentation="x"), "augmentation stream differs"),
-        ("provenance.json", lambda v: v["hashes"].update(code="x"), "code: "),
-        ("provenance.json", lambda v: v["hashes"].update(data="x"), "data differs"),
-        ("config.json", lambda v: v["data"].update(hash="x"), "images: "),
-        ("provenance.json", lambda v: v["hashes"]["initial"].update(conv3="x"), "initial weights of conv3 differ"),
-        ("provenance.json", lambda v: v["hashes"]["initial"].pop("fc7"), "fc7: the record of the variant does not fit"),
-        ("provenance.json", lambda v: v["hashes"]["initial"].update(x="x"), "x: the record of the variant does not"),
-        ("provenance.json", lambda v: v["machine"].update(threads=8), "threads: 1 against 8"),
-        ("provenance.json", lambda v: v["machine"].update(device_name="Other"), "device: "),
-        ("provenance.json", lambda v: v["versions"].update(torch="9"), "torch: 2.9.0 against 9"),
+        ("provenance", lambda v: v["hashes"].update(batch_order="x"), "batch order differs"),
+        ("provenance", lambda v: v["hashes"].update(augmentation="x"), "augmentation stream differs"),
+        ("provenance", lambda v: v["hashes"].update(data="x"), "data differs"),
+        ("config", lambda v: v["data"].update(hash="x"), "images: "),
+        ("provenance", lambda v: v["hashes"]["initial"].update(conv3="x"), "initial weights of conv3 differ"),
+        ("provenance", lambda v: v["hashes"]["initial"].pop("fc7"), "fc7: the record of the variant does not fit"),
+        ("provenance", lambda v: v["hashes"]["initial"].update(x="x"), "x: the record of the variant does not"),
+        ("provenance", lambda v: v["machine"].update(threads=8), "threads: 1 against 8"),
+        ("provenance", lambda v: v["machine"].update(device_name="Other"), "device: "),
+        ("provenance", lambda v: v["versions"].update(torch="9"), "torch: 2.9.0 against 9"),
     ],
 )  # fmt: skip
 def test_whatever_else_differs_fails_the_row_and_is_named(
-    fake: tuple[Study, Path], file: str, change: Callable[[Any], None], why: str
+    fake: tuple[Study, Path], name: str, change: Callable[[Any], None], why: str
 ) -> None:
     study, root = fake
-    alter(root, "no-lrn-2", file, change)
+    alter(root, "no-lrn-2", name, change)
     proof = one(study, root, "no-lrn")
     assert proof.verdict == "fails"
     assert [pair.seed for pair in proof.pairs if pair.failures] == [2]
@@ -176,20 +182,20 @@ def test_whatever_else_differs_fails_the_row_and_is_named(
 def test_a_stream_may_move_only_where_the_switch_says_so(fake: tuple[Study, Path]) -> None:
     study, root = fake
     for variant in ("no-augment", "no-dropout"):
-        alter(root, f"{variant}-1", "provenance.json", lambda values: values["hashes"].update(augmentation="x"))
+        alter(root, f"{variant}-1", "provenance", lambda values: values["hashes"].update(augmentation="x"))
     assert one(study, root, "no-augment").verdict == "proven"
     assert one(study, root, "no-augment").pairs[1].moved == ["augmentation stream"]
     assert one(study, root, "no-dropout").verdict == "fails"
-    alter(root, "no-augment-1", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-augment-1", "provenance", lambda values: values["hashes"].update(batch_order="x"))
     assert one(study, root, "no-augment").verdict == "fails"
 
 
 def test_what_a_diverged_run_cannot_show_is_said_and_a_missing_one_left_open(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    diverge(root / "reports/components/cells/tanh-0", 3)
-    alter(root, "tanh-0", "provenance.json", lambda v: v["hashes"].update(batch_order="x", augmentation="x"))
+    diverge(root / "reports/components/runs/tanh-0", 3)
+    alter(root, "tanh-0", "provenance", lambda v: v["hashes"].update(batch_order="x", augmentation="x"))
     for seed in study.seeds:
-        path = root / f"reports/components/cells/no-decay-{seed}"
+        path = root / f"reports/components/runs/no-decay-{seed}"
         path.rename(root / f"gone-{seed}")
     tanh, decay = one(study, root, "tanh"), one(study, root, "no-decay")
     assert tanh.verdict == "proven"
@@ -200,7 +206,7 @@ def test_what_a_diverged_run_cannot_show_is_said_and_a_missing_one_left_open(fak
 
 def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(batch_order="x"))
     text = render(study, None, root).read_text()
     section = text.split("## Only the switch changed")[1].split("\n## ")[0]
     for variant in study.variants:
@@ -227,7 +233,6 @@ def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None
     ("change", "condition", "values"),
     [
         (lambda c, p: c["data"].update(hash="x" * 64), "images", ["fashion-mnist-8k xxxxxxxxxxxx"]),
-        (lambda c, p: p["hashes"].update(code="y" * 64), "code", ["yyyyyyyyyyyy"]),
         (lambda c, p: p["machine"].update(device_name="Other"), "device", ["cpu: AMD EPYC", "cpu: Other"]),
         (lambda c, p: p["machine"].update(threads=8), "threads", ["1", "8"]),
         (lambda c, p: p["machine"].update(instructions="AVX512"), "instructions", ["AVX2", "AVX512"]),
@@ -243,8 +248,8 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(
     declared.record(study, root)
     assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-lrn-2"):
-        folder = root / f"reports/components/cells/{key}"
-        files = [folder / name for name in ("config.json", "provenance.json")]
+        folder = root / f"reports/components/runs/{key}"
+        files = [folder / f"train/{name}.json" for name in ("config", "provenance")]
         contents = [json.loads(file.read_text()) for file in files]
         change(*contents)
         for file, content in zip(files, contents, strict=True):
@@ -264,7 +269,7 @@ def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path
     study, root = fake
     declared.record(study, root)
     assert "†" not in render(study, None, root).read_text()
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values.update(dirty="abcdef" + "0" * 58))
+    alter(root, "no-lrn-2", "provenance", lambda values: values.update(dirty="abcdef" + "0" * 58))
     text = render(study, None, root).read_text()
     (row,) = [line for line in text.split("## Variants")[1].splitlines() if line.startswith("| `no-lrn`")][:1]
     assert row.startswith("| `no-lrn` † |")
@@ -289,7 +294,7 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
     (root / "params.yaml").write_text(json.dumps(settings | {"seed": 0}))
     words = ["report", "experiments/study.yaml", "--strict"]
     assert CliRunner().invoke(app, words).exit_code == 0
-    alter(root, "no-lrn-2", "provenance.json", lambda values: values["hashes"].update(batch_order="x"))
+    alter(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(batch_order="x"))
     (root / study.report).unlink()
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
@@ -301,7 +306,7 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
 def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverged(fake: tuple[Study, Path]) -> None:
     study, root = fake
     declared.record(study, root)
-    cells = root / study.folder / "cells"
+    cells = root / study.folder / "runs"
     diverge(cells / "tanh-0", 3)
     assert faults(Findings(study, read_results(study, None, root), None, root)) == []
     for key in ("no-lrn-1", "no-decay-0", "no-decay-4"):
@@ -309,12 +314,108 @@ def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverge
     assert faults(Findings(study, read_results(study, None, root), None, root)) == [
         "runs: 3 missing, of 40 declared: no-lrn-1, no-decay-0, no-decay-4"
     ]
-    alter(root, "one-gpu-2", "config.json", lambda values: values["settings"].update(lr=0.02))
+    alter(root, "one-gpu-2", "config", lambda values: values["settings"].update(lr=0.02))
     assert faults(Findings(study, read_results(study, None, root), None, root))[0] == (
-        "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more"
+        "runs: 3 missing and 1 stale, of 40 declared: no-lrn-1, one-gpu-2, no-decay-0 and 1 more; stale: its result is "
+        "of other settings: lr"
     )
     early = faults(Findings(study, read_results(study, None, root, early=True), None, root))
     assert not any(line.startswith("runs:") for line in early), "a look before all runs are there was asked for"
+
+
+def test_runs_of_another_numerics_identity_are_stale_and_counted_alike_everywhere(
+    fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, root = fake
+    declared.record(study, root)
+    monkeypatch.chdir(root)
+    (root / "params.yaml").write_text(json.dumps(study.variants["base"].model_dump() | {"seed": 0}))
+    alter(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(code="y" * 64))
+    alter(root, "tanh-0", "metrics", lambda values: values.update(code="z" * 64))
+    alter(root, "tanh-1", "metrics", lambda values: values.pop("code"))
+    cells = {cell.key: cell for cell in read_results(study, None, root).cells}
+    assert [key for key, cell in cells.items() if cell.status == "stale"] == ["no-lrn-2", "tanh-0", "tanh-1"]
+    assert "numerics identity is yyyyyyyyyyyy" in cells["no-lrn-2"].note
+    assert "evaluated by code zzzzzzzzzzzz" in cells["tanh-0"].note
+    assert "evaluated by code unknown" in cells["tanh-1"].note
+    assert one(study, root, "no-lrn").alone == [2]
+    words = ["report", "experiments/study.yaml", "--strict"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "strict: runs: 3 stale, of 40 declared: no-lrn-2, tanh-0, tanh-1" in done.output
+    assert doctors_stale_runs() == 3
+    monkeypatch.setattr("harness.report.cells.identity", lambda scope: "n" * 64)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "strict: runs: 40 stale, of 40 declared: " in done.output
+    assert "; stale: its numerics identity is " in done.output
+    assert doctors_stale_runs() == 40
+
+
+def doctors_stale_runs() -> int:
+    """Stale runs of all reasons, as `harness doctor` counts them."""
+    done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    return sum(int(number) for number in re.findall(r"^stale: (\d+) runs?: ", done.output, re.MULTILINE))
+
+
+def test_a_pair_of_two_numerics_identities_is_no_proof(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    results = read_results(study, None, root)
+    base, run = (results.finished(name)[0] for name in ("base", "no-lrn"))
+    hashes = run.hashes.model_copy(update={"code": "y" * 64})
+    other = dataclasses.replace(run, provenance=run.provenance.model_copy(update={"hashes": hashes}))
+    nets = study.variants["base"], study.variants["no-lrn"]
+    assert compare("no-lrn", ["lrn"], nets, base, run).failures == []
+    (failure,) = compare("no-lrn", ["lrn"], nets, base, other).failures
+    assert failure.startswith("numerics identity: ")
+    close = run.hashes.model_copy(update={"code": run.hashes.code[:-1] + "y"})  # equal as far as it is shown
+    other = dataclasses.replace(run, provenance=run.provenance.model_copy(update={"hashes": close}))
+    assert compare("no-lrn", ["lrn"], nets, base, other).failures == ["numerics identity differs"]
+
+
+def test_errors_of_other_weights_than_the_recorded_ones_are_marked(fake: tuple[Study, Path]) -> None:
+    study, root = fake
+    declared.record(study, root)
+    assert "Evaluated with weights" not in render(study, None, root).read_text()
+    alter(root, "no-lrn-2", "metrics", lambda values: values.update(weights="w" * 64))
+    warnings = [line for line in render(study, None, root).read_text().splitlines() if "Evaluated with weights" in line]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("`no-lrn` 2.")
+    assert faults(Findings(study, read_results(study, None, root), None, root)) == [
+        "weights: evaluated with others than the recorded ones: no-lrn-2"
+    ]
+
+
+MACHINE = {"cpu": "AMD EPYC", "instructions": "AVX2", "torch": "2.9.0"}
+
+
+@pytest.mark.parametrize(
+    ("proof", "sentence"),
+    [
+        ({}, "`aaaaaaaaaaaa`, and the present training code is the code that the identity began with."),
+        (
+            {"commit": "0123456789abcdef", "machine": MACHINE, "probes": 12, "against": "b" * 64, "when": "2026-11-28"},
+            "`aaaaaaaaaaaa`, to which the present training code was proven equal by 12 probes that came out bitwise "
+            "identical on AMD EPYC (AVX2, torch 2.9.0) at commit `0123456789ab` on 2026-11-28.",
+        ),
+        (None, "The present training code (digest `dddddddddddd`) is of no known numerics identity"),
+    ],
+)
+def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
+    fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch, proof: dict[str, Any] | None, sentence: str
+) -> None:
+    study, root = fake
+    entered = Known()
+    if proof is not None:
+        entered = entered.entered("train", "a" * 64, known.Proof(digest="d" * 64, **proof))
+    monkeypatch.setattr("harness.report.identity_text.digest", lambda scope: "d" * 64)
+    monkeypatch.setattr("harness.report.identity_text.read_known", lambda: entered)
+    text = render(study, None, root).read_text()
+    (line,) = [line for line in text.splitlines() if sentence in line]
+    assert line.startswith("The runs were made under numerics identity" if proof is not None else sentence)
+    assert text.index(line) < text.index("| condition |")
+    none = identity_text(Results([], None))
+    assert none.startswith("No run was made under" if proof is not None else sentence)
 
 
 def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:
@@ -368,12 +469,20 @@ def test_each_number_carries_its_runs_and_their_command(fake: tuple[Study, Path]
             assert (row["fingerprint"], row["command"]) == (run.fingerprint, run.provenance.command)
 
 
+COMPUTES = ("net/lrn.py", "evaluate.py", "data/sources.py")
+"""Some of the code that computes numbers."""
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with a study and some of the code, committed; the working folder."""
     for name in [name for name in os.environ if name.startswith("GIT_")] + ["HARNESS_ALLOW_DIRTY"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    code = provenance._code()
+    assert {Path(name).as_posix().partition("/harness/")[2] for name in code} >= set(COMPUTES)
+    assert not [name for name in code if "/report/" in name]
+    monkeypatch.setattr(provenance, "_code", lambda: [f"harness/{name}" for name in COMPUTES])
     make_study(tmp_path)
     for name in ("net/lrn.py", "evaluate.py", "report/words.py"):
         (tmp_path / "harness" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -393,48 +502,48 @@ STUDY_FILE = Path("experiments/study.yaml")
 
 
 def test_a_committed_study_refuses_code_that_no_commit_holds(repository: Path) -> None:
-    check_clean(None, STUDY_FILE)
-    check_clean(True, None)
+    check_clean(None, [STUDY_FILE])
+    check_clean(True, [])
     assert provenance.source() == {"commit": git("rev-parse", "HEAD").strip(), "dirty": None}
     (repository / "harness/report/words.py").write_text("another = 1\n")
-    check_clean(None, STUDY_FILE)  # another report makes no other run
+    check_clean(None, [STUDY_FILE])  # another report makes no other run
     (repository / "harness/net/lrn.py").write_text("second = 1\n")
     first = provenance.source()["dirty"]
     assert first
-    with pytest.raises(UserError, match=r"--require-clean: the commit does not hold harness/net/lrn\.py as it is"):
-        check_clean(None, STUDY_FILE)
+    with pytest.raises(UserError, match=r"--require-clean: uncommitted changes in harness/net/lrn\.py;"):
+        check_clean(None, [STUDY_FILE])
     allowed = r"take --allow-dirty, or HARNESS_ALLOW_DIRTY=1 in the environment under dvc"
     with pytest.raises(UserError, match=f"{allowed}: the runs then record"):
-        check_clean(True, None)
+        check_clean(True, [])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_DIR", str(repository / "none"))
         with pytest.raises(UserError, match=f"no git commit .* {allowed}$"):
-            check_clean(True, None)
-    check_clean(False, STUDY_FILE)
-    check_clean(None, None)  # a candidate, or the settings of a verification
+            check_clean(True, [])
+    check_clean(False, [STUDY_FILE])
+    check_clean(None, [])  # a candidate, or the settings of a verification
     (repository / "harness/net/lrn.py").write_bytes(b"# caf\xe9\n")
     assert provenance.source()["dirty"] not in (None, first), "another change has another hash"
     git("checkout", "-q", "harness")
     (repository / "harness/data").mkdir()
     (repository / "harness/data/sources.py").write_text("new = 1\n")
     with pytest.raises(UserError, match=r"harness/data/sources\.py"):
-        check_clean(None, STUDY_FILE)
+        check_clean(None, [STUDY_FILE])
 
 
 def test_a_study_that_is_not_committed_runs_with_any_code(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository / "harness/evaluate.py").write_text("second = 1\n")
     with pytest.raises(UserError, match=r"harness/evaluate\.py"):
-        check_clean(None, STUDY_FILE)
+        check_clean(None, [STUDY_FILE])
     monkeypatch.setenv("HARNESS_ALLOW_DIRTY", "1")
-    check_clean(None, STUDY_FILE)
+    check_clean(None, [STUDY_FILE])
     monkeypatch.delenv("HARNESS_ALLOW_DIRTY")
     with STUDY_FILE.open("a") as file:
         file.write("# tried\n")
-    check_clean(None, STUDY_FILE)
+    check_clean(None, [STUDY_FILE])
     new = repository / "experiments/-new study/study.yaml"
     new.parent.mkdir()
     new.write_text(STUDY_FILE.read_text())
-    check_clean(None, new)
+    check_clean(None, [new])
     assert not committed([new])
 
 
@@ -443,27 +552,21 @@ def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_chang
     (repository / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
     git("add", "-A")
     git("commit", "-qm", "study")
-    pack(load_study(STUDY_FILE).data, repository / "data/tiny")
+    pack_study(load_study(STUDY_FILE), repository)
     (repository / "harness/net/lrn.py").write_text("second = 1\n")
-    words = ["train", "experiments/study.yaml:variants.base", "--seed", "0", "--out", "runs/tiny/base-0"]
+    words = ["train", "experiments/study.yaml:base", "--seed", "0", "--out", "out/base-0"]
     with pytest.raises(UserError, match="--require-clean"):
         CliRunner().invoke(app, words, catch_exceptions=False)
-    assert not (repository / "runs").exists()
-    (repository / "experiments/resolved").mkdir()
-    (repository / "experiments/resolved/base.json").write_text(
-        json.dumps(load_study(STUDY_FILE).variants["base"].model_dump())
-    )
-    with pytest.raises(UserError, match="--require-clean"):
-        CliRunner().invoke(app, ["train", "experiments/resolved/base.json", *words[2:]], catch_exceptions=False)
+    assert not (repository / "out").exists()
     done = CliRunner().invoke(app, [*words, "--allow-dirty"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    record = json.loads((repository / "runs/tiny/base-0/provenance.json").read_text())
+    record = json.loads((repository / "out/base-0/provenance.json").read_text())
     assert record["dirty"] == provenance.source()["dirty"]
     assert re.fullmatch("[0-9a-f]{64}", record["dirty"])
     # The candidate is what code is tried with before it is committed; its images are the default study's.
-    tried = CliRunner().invoke(app, ["train", "params.yaml", "--seed", "0", "--out", "runs/candidate"])
+    tried = CliRunner().invoke(app, ["train", "params.yaml", "--seed", "0", "--out", "out/candidate"])
     assert tried.exit_code == 0, tried.output
-    assert json.loads((repository / "runs/candidate/provenance.json").read_text())["dirty"] == record["dirty"]
+    assert json.loads((repository / "out/candidate/provenance.json").read_text())["dirty"] == record["dirty"]
 
 
 FOLDER_STUDY: dict[str, Any] = {

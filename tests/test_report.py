@@ -17,16 +17,19 @@ from typing import Any
 
 import pytest
 import seaborn as sns
-from fake_study import EFFECTS, STUDY, diverge, make_results, make_run, make_study
+from fake_study import EFFECTS, IMAGES, STUDY, diverge, make_results, make_run, make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from harness.errors import UserError
+from harness.files import write_json
+from harness.identity.known import identity
 from harness.report import figures, sections, tables
 from harness.report.answer import answer
 from harness.report.cells import read_results
 from harness.report.findings import Findings
+from harness.report.identity_text import identity_text
 from harness.report.markdown import code, plain
 from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
 from harness.report.render import render, to_markdown
@@ -108,7 +111,7 @@ def test_the_table_holds_the_numbers_of_the_metrics_files(whole: tuple[Study, Ca
     study, _, root = whole
 
     def errors(variant: str) -> dict[int, float]:
-        files = {s: root / study.folder / "cells" / f"{variant}-{s}" / "metrics.json" for s in study.seeds}
+        files = {s: root / study.folder / "runs" / f"{variant}-{s}" / "eval/metrics.json" for s in study.seeds}
         return {seed: json.loads(path.read_text())["test_top1"] for seed, path in files.items()}
 
     judged = compare_all({variant: errors(variant) for variant in study.variants}, "base", Rules())
@@ -124,10 +127,10 @@ def test_the_table_holds_the_numbers_of_the_metrics_files(whole: tuple[Study, Ca
 
 
 def test_missing_diverged_and_stale_runs_are_shown_and_not_compared(tmp_path: Path, pair: Study) -> None:
-    cells = tmp_path / pair.folder / "cells"
+    cells = tmp_path / pair.folder / "runs"
     shutil.rmtree(cells / "tanh-0")
     diverge(cells / "tanh-1", 3)
-    config = cells / "base-2" / "config.json"
+    config = cells / "base-2" / "train/config.json"
     edit(config, settings=json.loads(config.read_text())["settings"] | {"lr": 0.02})
     text = text_of(pair, None, tmp_path)
     assert "`tanh-0`: **missing**" in text
@@ -145,13 +148,13 @@ def test_missing_diverged_and_stale_runs_are_shown_and_not_compared(tmp_path: Pa
 
 
 def test_only_complete_pairs_are_compared_and_counted(tmp_path: Path, pair: Study) -> None:
-    shutil.rmtree(tmp_path / pair.folder / "cells" / "base-1")
+    shutil.rmtree(tmp_path / pair.folder / "runs" / "base-1")
     row = variant_table(text_of(pair, None, tmp_path))["`tanh`"]
     assert (row[2], row[6]) == ("3 of 3", "2")
 
 
 def test_runs_on_other_images_are_no_pair(tmp_path: Path, pair: Study) -> None:
-    path = tmp_path / pair.folder / "cells" / "tanh-1" / "config.json"
+    path = tmp_path / pair.folder / "runs" / "tanh-1" / "train/config.json"
     edit(path, data=json.loads(path.read_text())["data"] | {"hash": "f" * 64, "left_out": 3})
     text = text_of(pair, None, tmp_path)
     assert variant_table(text)["`tanh`"][6] == "2"
@@ -159,48 +162,49 @@ def test_runs_on_other_images_are_no_pair(tmp_path: Path, pair: Study) -> None:
     assert "| 3 | `ffffffffffff` |" in text
 
 
+def manifest(**changes: Any) -> dict[str, Any]:
+    """What the made-up runs' images are, as data.json has it."""
+    values = {
+        "name": IMAGES.name, "hash": IMAGES.hash, "size": IMAGES.size, "channels": IMAGES.channels,
+        "class_names": IMAGES.class_names, "counts": IMAGES.counts, "class_counts": {}, "channel_means": [0.0],
+        "covariance": [[1.0]], "eigenvalues": [1.0], "eigenvectors": [[1.0]], "left_out": [],
+    }  # fmt: skip
+    return values | changes
+
+
 def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path, pair: Study) -> None:
     whole = text_of(pair, None, tmp_path)
     assert "Left out of" not in whole
     for cell in pair.cells:
-        path = tmp_path / cell.results / "config.json"
+        path = tmp_path / cell.results / "train/config.json"
         edit(path, data=json.loads(path.read_text())["data"] | {"left_out": 23})
     counted = whole.replace(" | 0 | `", " | 23 | `")
+    sentence = identity_text(read_results(pair, None, tmp_path))
 
     def added(text: str) -> str:
         """What the report says beside the table."""
         before, _, rest = text.partition("Left out of")
-        block, _, after = rest.partition("| condition |")
-        assert f"{before}| condition |{after}" == counted
+        block, _, after = rest.partition(sentence)
+        assert f"{before}{sentence}{after}" == counted
         return f"Left out of{block}"
 
-    images = json.loads((tmp_path / pair.cells[0].results / "config.json").read_text())["data"]
-    manifest = "`data/pair/manifest.json`"
     none = added(text_of(pair, None, tmp_path))
-    assert f"fashion-mnist-8k `{images['hash'][:12]}`" in none
+    assert f"fashion-mnist-8k `{IMAGES.hash[:12]}`" in none
     assert "23 files that cannot be read as an image" in none
-    assert manifest in none
     files = [{"path": f"train/a|b/{n}_*.png", "why": "no <format> that *Pillow* knows"} for n in range(23)]
-    index: dict[str, Any] = {
-        "run": {"key": "base-0", "seed": 0, "fingerprint": "0" * 64, "images": "x"}, "note": "it diverged",
-        "pictures": [], "left_out": [], "unreadable": {"hash": images["hash"], "files": files},
-    }  # fmt: skip
-    gallery = tmp_path / pair.folder / "gallery/gallery.json"
-    gallery.parent.mkdir()
-    gallery.write_text(json.dumps(index))
-    text = text_of(pair, None, tmp_path).partition("## Pictures")[0]
-    block = "Left out of" + text.partition("Left out of")[2].partition("| condition |")[0]
+    write_json(tmp_path / pair.manifest, manifest(left_out=files))
+    text = text_of(pair, None, tmp_path)
+    block = "Left out of" + text.partition("Left out of")[2].partition(sentence)[0]
     items = re.findall("<li>(.*)</li>", MarkdownIt("commonmark").render(block))
     shown = [html.unescape(re.sub("</?code>", "", item)) for item in items]
     assert shown[:20] == [f"{one['path']}: {one['why']}" for one in files[:20]]
-    assert shown[20:] == ["and 3 more, listed in data/pair/manifest.json"]
-    assert "\n\n| condition |" in text
-    # A list of other images, or of another packing of these, is not theirs.
-    for unlike in ({"hash": "f" * 64, "files": files}, {"hash": images["hash"], "files": files[1:]}):
-        gallery.write_text(json.dumps(index | {"unreadable": unlike}))
-        again = text_of(pair, None, tmp_path)
-        assert none in again
-        assert "Pillow" not in again
+    assert shown[20:] == ["and 3 more, listed in reports/pair/data.json"]
+    assert f"\n\n{sentence}\n\n| condition |" in text
+    # A list of other images is not theirs: the runs are not the study's any more.
+    write_json(tmp_path / pair.manifest, manifest(left_out=files, hash="f" * 64))
+    again = text_of(pair, None, tmp_path)
+    assert again.count("**stale**: its images are") == len(pair.cells)
+    assert "Pillow" not in again
 
 
 def test_a_study_without_any_run_has_a_report(tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ def test_one_seed_has_no_interval_and_no_direction(tmp_path: Path) -> None:
 def test_equal_differences_have_no_interval_and_no_direction(tmp_path: Path, pair: Study) -> None:
     for seed in pair.seeds:
         for variant, error in (("base", 20.0 + seed), ("tanh", 20.5 + seed)):
-            edit(tmp_path / pair.folder / "cells" / f"{variant}-{seed}" / "metrics.json", test_top1=error)
+            edit(tmp_path / pair.folder / "runs" / f"{variant}-{seed}" / "eval/metrics.json", test_top1=error)
     text = text_of(pair, None, tmp_path)
     assert variant_table(text)["`tanh`"][4:7] == ["+0.50", "no interval", "3"]
     assert "the difference is the same on every seed" in text
@@ -238,13 +242,13 @@ def test_equal_differences_have_no_interval_and_no_direction(tmp_path: Path, pai
 def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pair: Study) -> None:
     assert not re.search("[Aa]t chance", text_of(pair, None, tmp_path))
     for seed in pair.seeds:
-        edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top1=90.0 - 0.1 * seed)
+        edit(tmp_path / pair.folder / "runs" / f"tanh-{seed}" / "eval/metrics.json", test_top1=90.0 - 0.1 * seed)
     text = text_of(pair, None, tmp_path)
     assert "**At chance: `tanh`.**" in text
     warning = "> **Careful.** `tanh` is at chance: nothing was learned there. Its difference to the baseline says"
     assert warning in text.partition("## Variants")[0]
     for seed in pair.seeds:
-        edit(tmp_path / pair.folder / "cells" / f"base-{seed}" / "metrics.json", test_top1=90.0 + 0.1 * seed)
+        edit(tmp_path / pair.folder / "runs" / f"base-{seed}" / "eval/metrics.json", test_top1=90.0 + 0.1 * seed)
     warning = "> **Careful.** `base` and `tanh` are at chance: nothing was learned there. The baseline is among them"
     assert warning in text_of(pair, None, tmp_path).partition("## Variants")[0]
 
@@ -292,7 +296,7 @@ def test_a_top5_study_is_at_chance_where_guessing_five_is(tmp_path: Path) -> Non
     make_results(study, tmp_path)
     assert "At chance" not in text_of(study, None, tmp_path)
     for seed in study.seeds:
-        edit(tmp_path / study.folder / "cells" / f"tanh-{seed}" / "metrics.json", test_top5=50.0 - 0.1 * seed)
+        edit(tmp_path / study.folder / "runs" / f"tanh-{seed}" / "eval/metrics.json", test_top5=50.0 - 0.1 * seed)
     assert "**At chance: `tanh`.**" in text_of(study, None, tmp_path)
 
 
@@ -350,7 +354,7 @@ def test_an_error_that_few_runs_have_is_shown_where_it_is_compared(metric: str, 
     study = make_study(tmp_path, SMALL.replace("seeds:", f"metric: {metric}\nseeds:"))
     make_results(study, tmp_path)
     for cell in study.cells:
-        edit(tmp_path / cell.results / "metrics.json", **{metric: 30.0 + cell.seed + (cell.variant == "tanh") / 2})
+        edit(tmp_path / cell.results / "eval/metrics.json", **{metric: 30.0 + cell.seed + (cell.variant == "tanh") / 2})
     render(study, None, tmp_path)
     rows = variant_table((tmp_path / study.report).read_text())
     assert [rows[name][3] for name in ("`base`", "`tanh`")] == ["31.0 (1.0)", "31.5 (1.0)"]
@@ -358,14 +362,14 @@ def test_an_error_that_few_runs_have_is_shown_where_it_is_compared(metric: str, 
 
 def test_the_range_of_times_stands_beside_their_mean(tmp_path: Path, pair: Study) -> None:
     for seed, seconds in enumerate((10.0, 20.0, 60.0)):
-        edit(tmp_path / pair.folder / "cells" / f"tanh-{seed}" / "provenance.json", wall_seconds=seconds)
+        edit(tmp_path / pair.folder / "runs" / f"tanh-{seed}" / "train/provenance.json", wall_seconds=seconds)
     rows = variant_table(text_of(pair, None, tmp_path))
     assert rows["`tanh`"][-1] == "30 s (10 s to 60 s)"
 
 
 def test_runs_of_other_versions_or_threads_are_listed(tmp_path: Path, pair: Study) -> None:
     assert "**Careful.**" not in text_of(pair, None, tmp_path)
-    path = tmp_path / pair.folder / "cells" / "tanh-1" / "provenance.json"
+    path = tmp_path / pair.folder / "runs" / "tanh-1" / "train/provenance.json"
     values = json.loads(path.read_text())
     edit(path, versions=values["versions"] | {"torch": "9.9"}, machine=values["machine"] | {"threads": 4})
     text = text_of(pair, None, tmp_path)
@@ -449,8 +453,8 @@ def test_the_answer_says_what_its_intervals_are_not(whole: tuple[Study, Candidat
 def test_diverged_pairs_are_counted_and_have_the_worst_rank(tmp_path: Path) -> None:
     study = make_study(tmp_path, SMALL.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]"))
     make_results(study, tmp_path)
-    diverge(tmp_path / study.folder / "cells" / "tanh-3", 2)
-    diverge(tmp_path / study.folder / "cells" / "base-5", 2)
+    diverge(tmp_path / study.folder / "runs" / "tanh-3", 2)
+    diverge(tmp_path / study.folder / "runs" / "base-5", 2)
     text = text_of(study, None, tmp_path)
     assert "Pairs with a diverged run: `tanh` 2" in text
     (row,) = tables.variant_rows(study, read_results(study, None, tmp_path))[1:]
@@ -549,7 +553,7 @@ def test_the_figures_of_seeds_and_power_show_every_seed_and_each_noise(whole: tu
 def test_a_candidate_equal_to_its_cell_is_said_to_be_equal_to_the_bit(tmp_path: Path, pair: Study) -> None:
     candidate = (pair.variants["base"].model_copy(update={"device": "cpu", "classes": None}), 1)
     make_run(tmp_path / pair.candidate_results, *candidate)
-    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", tmp_path / pair.candidate_results, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / pair.folder / "runs" / "base-1", tmp_path / pair.candidate_results, dirs_exist_ok=True)
     text = text_of(pair, candidate, tmp_path)
     assert "of `base-1`, and came out **equal to the bit**" in text
     assert variant_table(text)["*candidate* (one run, seed 1)"][4:6] == ["0.00", "none: one run"]
@@ -558,27 +562,27 @@ def test_a_candidate_equal_to_its_cell_is_said_to_be_equal_to_the_bit(tmp_path: 
 @pytest.mark.parametrize("which", ["losses", "weights", "predictions"])
 def test_a_candidate_that_differs_from_its_cell_is_said_to_differ(tmp_path: Path, pair: Study, which: str) -> None:
     candidate, folder = (pair.variants["base"], 1), tmp_path / pair.candidate_results
-    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", folder)
+    shutil.copytree(tmp_path / pair.folder / "runs" / "base-1", folder)
     if which == "predictions":
         shutil.copyfile(
-            tmp_path / pair.folder / "cells" / "base-2" / "predictions.parquet", folder / f"{which}.parquet"
+            tmp_path / pair.folder / "runs" / "base-2" / "eval/predictions.parquet", folder / f"eval/{which}.parquet"
         )
     else:
-        values = json.loads((folder / "provenance.json").read_text())
-        edit(folder / "provenance.json", hashes=values["hashes"] | {which: "0" * 64, "code": "1" * 64})
+        values = json.loads((folder / "train/provenance.json").read_text())
+        edit(folder / "train/provenance.json", hashes=values["hashes"] | {which: "0" * 64, "batch_order": "1" * 64})
     text = text_of(pair, candidate, tmp_path)
     assert f"**not equal to the bit**: {which} differ" in text
     assert "equal to the bit** in" not in text
     unknown = "Nothing that is hashed of what went into them differs: device, threads or versions may."
-    assert (unknown if which == "predictions" else "they differ in code.") in text
+    assert (unknown if which == "predictions" else "they differ in batch order.") in text
 
 
 def test_a_candidate_that_differs_by_its_machine_says_in_what(tmp_path: Path, pair: Study) -> None:
     candidate, folder = (pair.variants["base"], 1), tmp_path / pair.candidate_results
-    shutil.copytree(tmp_path / pair.folder / "cells" / "base-1", folder)
-    values = json.loads((folder / "provenance.json").read_text())
+    shutil.copytree(tmp_path / pair.folder / "runs" / "base-1", folder)
+    values = json.loads((folder / "train/provenance.json").read_text())
     edit(
-        folder / "provenance.json",
+        folder / "train/provenance.json",
         hashes=values["hashes"] | {"weights": "0" * 64},
         machine=values["machine"] | {"instructions": "AVX512"},
         versions=values["versions"] | {"torch": "2.9.1+cu|130"},
@@ -673,7 +677,7 @@ def test_a_study_with_special_characters_has_sound_tables(tmp_path: Path) -> Non
     )
     study = make_study(tmp_path, text)
     make_results(study, tmp_path)
-    path = tmp_path / study.folder / "cells" / "base-0" / "provenance.json"
+    path = tmp_path / study.folder / "runs" / "base-0" / "train/provenance.json"
     values = json.loads(path.read_text())
     edit(path, machine=values["machine"] | {"device_name": NASTY}, command=NASTY)
     rendered = MarkdownIt().enable("table").render(text_of(study, None, tmp_path))
@@ -709,24 +713,30 @@ def test_it_renders_in_seconds(whole: tuple[Study, Candidate, Path], tmp_path: P
     assert time.process_time() - begin < 8
 
 
+METRICS = f'{{"status": "finished", "diverged_epoch": null, "code": "{identity("eval")}", '
+"""The begin of a metrics.json."""
+
+
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("metrics.json", '{"status": "fini', "not valid JSON"),
-        ("metrics.json", '{"status": "finished", "test_top5": 1.0}', "test_top1: missing"),
-        ("metrics.json", '{"status": "running"}', "status: got 'running'"),
-        ("metrics.json", '{"status": "finished", "test_top1": NaN}', "test_top1: got nan"),
-        ("metrics.json", "[]", "status: got None"),
-        ("config.json", '{"seed": 0}', "missing"),
-        ("provenance.json", "{}", "missing"),
-        ("history.csv", "epoch,lr\n1,0.1\n", "not a run's history"),
-        ("history.csv", "epoch,lr,train_loss,train_top1,validation_loss,validation_top1\n1,0.1,2", "not a run's"),
+        ("eval/metrics.json", '{"status": "fini', "not valid JSON"),
+        ("eval/metrics.json", METRICS + '"test_top5": 1.0}', "test_top1: missing"),
+        ("eval/metrics.json", '{"status": "diverged", "diverged_epoch": 2}', "status: not that of"),
+        ("eval/metrics.json", '{"status": "running"}', "status: got 'running'"),
+        ("eval/metrics.json", METRICS + '"test_top1": NaN}', "test_top1: got nan"),
+        ("eval/metrics.json", METRICS + '"test_top1": true}', "test_top1: got True"),
+        ("eval/metrics.json", "[]", "got list; a mapping of numbers"),
+        ("train/config.json", '{"seed": 0}', "missing"),
+        ("train/provenance.json", "{}", "missing"),
+        ("train/history.csv", "epoch,lr\n1,0.1\n", "not a run's history"),
+        ("train/history.csv", "epoch,lr,train_loss,train_top1,validation_loss,validation_top1\n1,0.1,2", "not a run's"),
     ],
 )
 def test_a_broken_result_is_one_line_that_names_its_file(
     tmp_path: Path, pair: Study, file: str, content: str, says: str
 ) -> None:
-    path = tmp_path / pair.folder / "cells" / "tanh-1" / file
+    path = tmp_path / pair.folder / "runs" / "tanh-1" / file
     path.write_text(content)
     with pytest.raises(UserError) as error:
         render(pair, None, tmp_path)
@@ -734,6 +744,9 @@ def test_a_broken_result_is_one_line_that_names_its_file(
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     path.unlink()
+    if path.name in ("config.json", "metrics.json"):  # as of a run that was never trained, or not evaluated
+        assert read_results(pair, None, tmp_path).of("tanh")[1].status == "missing"
+        return
     with pytest.raises(UserError, match="no such file"):
         render(pair, None, tmp_path)
 
@@ -741,27 +754,27 @@ def test_a_broken_result_is_one_line_that_names_its_file(
 def test_a_missing_top5_error_of_few_classes_says_why(tmp_path: Path) -> None:
     study = make_study(tmp_path, TOP5)
     make_results(study, tmp_path)
-    cell = tmp_path / study.folder / "cells" / "base-0"
-    metrics = json.loads((cell / "metrics.json").read_text())
+    cell = tmp_path / study.folder / "runs" / "base-0"
+    metrics = json.loads((cell / "eval/metrics.json").read_text())
     del metrics["test_top5"]
-    (cell / "metrics.json").write_text(json.dumps(metrics))
+    (cell / "eval/metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(UserError, match=r"test_top5: missing; the study compares it$"):
         render(study, None, tmp_path)
-    edit(cell / "config.json", data=json.loads((cell / "config.json").read_text())["data"] | {"classes": 7})
+    edit(cell / "train/config.json", data=json.loads((cell / "train/config.json").read_text())["data"] | {"classes": 7})
     with pytest.raises(UserError, match="the study compares it, and with 7 classes top-5 is not measured"):
         render(study, None, tmp_path)
 
 
 def test_files_of_two_runs_in_one_folder_are_refused(tmp_path: Path, pair: Study) -> None:
-    cells = tmp_path / pair.folder / "cells"
-    shutil.copyfile(cells / "tanh-2" / "provenance.json", cells / "tanh-1" / "provenance.json")
+    cells = tmp_path / pair.folder / "runs"
+    shutil.copyfile(cells / "tanh-2/train/provenance.json", cells / "tanh-1/train/provenance.json")
     with pytest.raises(UserError, match="fingerprint"):
         render(pair, None, tmp_path)
 
 
 def test_the_declared_cells_are_read_and_no_others(tmp_path: Path, pair: Study) -> None:
     before = text_of(pair, None, tmp_path)
-    make_run(tmp_path / pair.folder / "cells" / "gone-0", pair.variants["base"], 0)
+    make_run(tmp_path / pair.folder / "runs" / "gone-0", pair.variants["base"], 0)
     assert text_of(pair, None, tmp_path) == before
     assert "no-lrn" in STUDY
     assert "gone" not in before

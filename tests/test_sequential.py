@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_study import make_results, make_study
+from fake_study import diverge, make_results, make_study
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -274,8 +274,8 @@ def test_the_command_looks_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_diverged_run_has_ended(tmp_path: Path) -> None:
     study, _ = results(tmp_path, TEXT, 3)
-    folder = tmp_path / "reports" / "components" / "cells" / "no-lrn-1"
-    (folder / "metrics.json").write_text(json.dumps({"status": "diverged", "diverged_epoch": 1}))
+    folder = tmp_path / "reports" / "components" / "runs" / "no-lrn-1"
+    diverge(folder, 1)
     found = read_results(study, None, tmp_path)
     assert standing(study, found).look == 1
     assert comparisons(study, found)["no-lrn"].diverged == 1
@@ -340,7 +340,7 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
     make_results(other, tmp_path)
     study = declare(tmp_path, TEXT.replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[6, 7, 8]").replace("[3, 5, 8]", "[2, 3]"))
     make_results(study, tmp_path)
-    record = tmp_path / study.folder / "cells" / "base-6" / "provenance.json"
+    record = tmp_path / study.folder / "runs" / "base-6" / "train/provenance.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"reused_from": "runs/other/base-6"}))
     text, warned = said(study, tmp_path)
     first = (

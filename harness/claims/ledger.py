@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from harness.claims import schema
 from harness.claims.arithmetic import FACTS
@@ -36,14 +35,6 @@ TOP5 = "top-5"
 """Name of a published number that is the top-5 error's."""
 
 
-class Results(Protocol):
-    """A study's results."""
-
-    def finished(self, variant: str) -> Runs:
-        """A variant's finished runs by seed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Row:
     """A claim and what this study says of it.
@@ -65,17 +56,18 @@ class Row:
 def ledger(
     claims: Mapping[str, Claim],
     study: Study,
-    results: Results,
+    finished: Callable[[str], Runs],
     ensembles: Mapping[str, Ensemble] | None,
     command: Callable[[Sequence[str]], str],
     comparisons: Mapping[str, Comparison] | None = None,
 ) -> list[Row]:
     """A row a claim, in the order of the file.
 
-    `ensembles`: as `read_ensembles` gives them; `command`: what re-runs the named variants of the study;
-    `comparisons`: of the study's variants with its baseline, whose intervals the rows on the same differences have.
+    `finished`: a variant's finished runs by seed; `ensembles`: as `read_ensembles` gives them; `command`: what re-runs
+    the named variants of the study; `comparisons`: of the study's variants with its baseline, whose intervals the rows
+    on the same differences have.
     """
-    return [_row(claim, study, results, ensembles, command, comparisons or {}) for claim in claims.values()]
+    return [_row(claim, study, finished, ensembles, command, comparisons or {}) for claim in claims.values()]
 
 
 def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
@@ -108,7 +100,7 @@ def provided(study: Study) -> set[Need]:
 def _row(
     claim: Claim,
     study: Study,
-    results: Results,
+    finished: Callable[[str], Runs],
     ensembles: Mapping[str, Ensemble] | None,
     command: Callable[[Sequence[str]], str],
     comparisons: Mapping[str, Comparison],
@@ -123,7 +115,7 @@ def _row(
     if lacking:
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
         return _untestable(claim, f"needs {_variants(lacking)}{where}" + (f"; {unmet}" if unmet else ""))
-    runs = {name: results.finished(name) for name in study.variants}
+    runs = {name: finished(name) for name in study.variants}
     try:
         found = measure(test, study, runs, ensembles, comparisons)
         if "overfitting" in claim.needs:

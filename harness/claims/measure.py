@@ -12,6 +12,7 @@ from harness.claims import schema, statistics
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, Region, every_run, judge, weakest
 from harness.grammar import counted
+from harness.record import Run
 from harness.settings.study import Study
 from harness.statistics.comparison import Comparison
 from harness.statistics.judging import PROMISED
@@ -148,11 +149,11 @@ def _numbers(
     raise TypeError(f"{test.statistic}: no such statistic")
 
 
-def _value(name: str) -> Callable[[statistics.Run], float]:
+def _value(name: str) -> Callable[[Run], float]:
     return lambda run: statistics.metric(run, name)
 
 
-def _early(epochs: int) -> Callable[[statistics.Run], float]:
+def _early(epochs: int) -> Callable[[Run], float]:
     return lambda run: statistics.early_loss(run, epochs)
 
 

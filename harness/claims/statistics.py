@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from scipy import stats
 
+from harness import record
 from harness.claims import schema
 from harness.claims.verdict import Estimate, Region
+from harness.record import Run
 from harness.statistics.comparison import Comparison
 from harness.statistics.effects import log_ratio
 from harness.statistics.paired import Difference, compare
@@ -23,33 +24,6 @@ UNITS = {"fc7_precision6": "of 1", "pixels_precision6": "of 1", "wall_days": "da
 """Units of metrics that are not errors."""
 
 SECONDS_A_DAY = 86_400
-
-
-class Images(Protocol):
-    """The images of a run."""
-
-    @property
-    def hash(self) -> str: ...
-
-
-class Provenance(Protocol):
-    """What a run took."""
-
-    @property
-    def wall_seconds(self) -> float: ...
-
-
-class Run(Protocol):
-    """What is read of a stored run."""
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-    @property
-    def history(self) -> Sequence[Mapping[str, float]]: ...
-    @property
-    def images(self) -> Images: ...
-    @property
-    def provenance(self) -> Provenance: ...
 
 
 Runs = Mapping[int, Run]
@@ -113,7 +87,7 @@ def paired(
     one: Runs, other: Runs, value: Callable[[Run], float], confidence: float, name: str, unit: str = "points"
 ) -> Estimate:
     """Mean difference of a number of two variants' runs, one less other."""
-    seeds = _seeds(one, other)
+    seeds = record.paired(one, other)
     difference = compare({s: value(one[s]) for s in seeds}, {s: value(other[s]) for s in seeds}, confidence)
     return _estimate(difference, name, unit)
 
@@ -177,7 +151,7 @@ def level_ratio(one: Runs, other: Runs, curve: str, threshold: float, confidence
     """
     pairs = [
         (crossing(one[s].history, curve, threshold), crossing(other[s].history, curve, threshold))
-        for s in _seeds(one, other)
+        for s in record.paired(one, other)
     ]
     told = [(a, b) for a, b in pairs if not (a.censored and b.censored)]
     if pairs and not told:
@@ -194,7 +168,7 @@ def level_ratio(one: Runs, other: Runs, curve: str, threshold: float, confidence
 
 def time_ratio(one: Runs, other: Runs, name: str) -> Estimate:
     """Ratio of wall times, one over other: the geometric mean over pairs. No interval: load is not the seed's."""
-    seeds = _seeds(one, other)
+    seeds = record.paired(one, other)
     seconds = [[runs[s].provenance.wall_seconds for s in seeds] for runs in (one, other)]
     return replace(_ratio(seconds[0], seconds[1], 0.95, name), low=None, high=None)
 
@@ -220,7 +194,7 @@ def ranking(
 
     Seeds are resampled with replacement, the same for every variant, since runs of one seed share what the seed does.
     """
-    seeds = sorted(set.intersection(*(set(_seeds(runs, against)) for runs in order.values())))
+    seeds = sorted(set.intersection(*(set(record.paired(runs, against)) for runs in order.values())))
     if not seeds:
         raise NotMeasuredError("no seed has a finished run of every variant")
     values = np.array([[metric(runs[s], name) - metric(against[s], name) for s in seeds] for runs in order.values()])
@@ -248,10 +222,6 @@ def share(held: int, n: int, confidence: float, name: str) -> Estimate:
     low = float(stats.beta.ppf(tail, held, n - held + 1)) if held else 0.0
     high = float(stats.beta.ppf(1 - tail, held + 1, n - held)) if held < n else 1.0
     return Estimate(name, held / n, low, high, n, "of the runs")
-
-
-def _seeds(one: Runs, other: Runs) -> list[int]:
-    return sorted(s for s in one.keys() & other.keys() if one[s].images.hash == other[s].images.hash)
 
 
 def _estimate(difference: Difference, name: str, unit: str) -> Estimate:

@@ -90,8 +90,10 @@ def doctor(
     for line in other_instructions(cell.run.provenance.machine for cell in results.cells if cell.run):
         print(line)
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
-    for why, number in Counter(cell.note for cell in todo if cell.status == "stale").items():
+    for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
         print(f"stale: {counted(number, 'run')}: {why}")
+    if results.candidate and results.candidate.status == "stale":
+        print(f"stale: the candidate: {results.candidate.note}")
 
 
 @app.command(rich_help_panel=PANEL)

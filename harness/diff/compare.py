@@ -181,7 +181,7 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     found = []
     if old.baseline != new.baseline:
         found.append(f"baseline: {old.baseline} -> {new.baseline}")
-    for name, tell in (("data", "data"), ("code", "code")):
+    for name, tell in (("data", "images_hash"), ("numerics identity", "code")):
         a, b = ({getattr(run, tell)[:12] for run in runs.values()} for runs in (one, other))
         if a != b:
             found.append(f"{name}: {_set(a)} -> {_set(b)}")

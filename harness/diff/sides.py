@@ -6,10 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.diff.source import Source
 from harness.errors import UserError
+from harness.record import Config, RunFolder, paired, parse_metrics
+from harness.settings.parse import parse
 
 ENVIRONMENT = (
     "device", "device_name", "threads", "cpu", "instructions", "os", "python", "torch", "numpy", "cuda", "cudnn",
@@ -24,6 +27,7 @@ RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
 class Run:
     """A run of a side. `error`: by the study's metric; None where it has none. `settings`: none where not recorded.
 
+    `code`: numerics identity; in reports of before there was one, the hash of the code.
     `environment`: what the columns of `ENVIRONMENT` say, of those that the report has.
     """
 
@@ -33,7 +37,7 @@ class Run:
     fingerprint: str
     weights: str
     code: str
-    data: str
+    images_hash: str
     environment: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,12 +94,11 @@ def _side(source: Source, variants: list[dict[str, str]], cells: list[dict[str, 
         raise ValueError(f"{len(baselines)} rows without a comparison")
     metric = variants[0]["metric"]
     there = [cell for cell in cells if cell["fingerprint"] and cell["status"] in ("finished", "diverged")]
-    keys = [f"cells/{cell['variant']}-{cell['seed']}" for cell in there]
-    records = source.read([f"{key}/{file}.json" for key in keys for file in ("config", "metrics")])
+    places = [_places(f"{cell['variant']}-{cell['seed']}") for cell in there]
+    files = source.read([file.as_posix() for place in places for file in (*place.now, *place.before)])
     runs: dict[str, dict[int, Run]] = {row["variant"]: {} for row in variants}
-    for cell, key in zip(there, keys, strict=True):
-        config, metrics = (records.get(f"{key}/{file}.json") for file in ("config", "metrics"))
-        run = _run(f"{source.name}: {key}", cell, metric, config, metrics)
+    for cell, place in zip(there, places, strict=True):
+        run = _run(cell, metric, _records(source.name, place, files))
         runs[cell["variant"]][run.seed] = run
     (baseline,) = baselines
     others = [row for row in variants if row["variant"] != baseline]
@@ -103,12 +106,53 @@ def _side(source: Source, variants: list[dict[str, str]], cells: list[dict[str, 
     return Side(source.name, baseline, rows, runs)
 
 
-def _run(where: str, cell: dict[str, str], metric: str, config: str | None, metrics: str | None) -> Run:
-    record = json.loads(config) if config else {}
-    if record.get("fingerprint", cell["fingerprint"]) != cell["fingerprint"]:
-        raise UserError(f"{where}: another run than the one in cells.csv; make the report again")
-    settings = record.get("settings", {})
-    stored = cell.get(metric) or (json.loads(metrics).get(metric) if metrics else None)
+@dataclass(frozen=True)
+class _Places:
+    """Where config.json and metrics.json of a run lie within a report's folder, and where they lay in older reports."""
+
+    now: tuple[PurePosixPath, PurePosixPath]
+    before: tuple[PurePosixPath, PurePosixPath]
+
+
+def _places(key: str) -> _Places:
+    folder, old = RunFolder.of(Path("runs") / key), PurePosixPath("cells") / key
+    return _Places(
+        (PurePosixPath(folder.config), PurePosixPath(folder.metrics)), (old / "config.json", old / "metrics.json")
+    )
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What is read of a run's records. `fingerprint`: None where there is no config.json."""
+
+    where: str
+    fingerprint: str | None
+    settings: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+
+
+def _records(name: str, place: _Places, files: Mapping[str, str]) -> _Records:
+    """A run's records; of older reports whatever they hold. Raises `UserError` for present ones that are broken."""
+    config, metrics = (files.get(file.as_posix()) for file in place.now)
+    where = f"{name}: {place.now[0].parent.parent}"
+    if config is not None:
+        stored = parse(Config, json.loads(config), f"{where}: config.json")
+        numbers = parse_metrics(json.loads(metrics), f"{where}: metrics.json").numbers if metrics else {}
+        return _Records(where, stored.fingerprint, stored.settings, numbers)
+    config, metrics = (files.get(file.as_posix()) for file in place.before)
+    older = json.loads(config) if config else {}
+    return _Records(
+        f"{name}: {place.before[0].parent}",
+        older.get("fingerprint"),
+        older.get("settings", {}),
+        json.loads(metrics) if metrics else {},
+    )
+
+
+def _run(cell: dict[str, str], metric: str, records: _Records) -> Run:
+    if records.fingerprint not in (None, cell["fingerprint"]):
+        raise UserError(f"{records.where}: another run than the one in cells.csv; make the report again")
+    stored = cell.get(metric) or records.numbers.get(metric)
     return Run(
         int(cell["seed"]),
         cell["status"],
@@ -117,8 +161,8 @@ def _run(where: str, cell: dict[str, str], metric: str, config: str | None, metr
         cell["weights"],
         cell["code"],
         cell["data"],
-        {name: cell[name] or "none" for name in ENVIRONMENT if name in cell},
-        settings,
+        {key: cell[key] or "none" for key in ENVIRONMENT if key in cell},
+        records.settings,
     )
 
 
@@ -126,9 +170,7 @@ def _row(row: dict[str, str], own: dict[int, Run], base: dict[int, Run]) -> Row:
     if row.get("seeds"):
         seeds = tuple(int(seed) for seed in row["seeds"].split())
     else:  # a report of before the column: every complete pair on the same images
-        seeds = tuple(
-            s for s in own if s in base and own[s].data == base[s].data and None not in (own[s].error, base[s].error)
-        )
+        seeds = tuple(s for s in paired(own, base) if None not in (own[s].error, base[s].error))
     return Row(
         row["variant"],
         _number(row["difference"]),

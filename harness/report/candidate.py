@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.predictions import same_predictions
-from harness.record import Run
+from harness.record import Run, paired
 from harness.report.cells import Result, Results
 from harness.report.conditions import apart
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences
 
-INPUTS = ("data", "code", "initial", "batch_order", "augmentation")
-"""What goes into a run, as far as it is hashed: where outcomes differ, the first of these that differs says why."""
+INPUTS = ("data", "initial", "batch_order", "augmentation")
+"""What goes into a run, as far as it is hashed: where outcomes differ, these say why. The code is the same: a run of
+another numerics identity does not count."""
 
 OUTCOMES = ("losses", "weights", "predictions")
 """What must come out equal to the bit when settings, seed, data and code are."""
@@ -59,7 +60,7 @@ def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results:
         baseline = results.finished(study.baseline).get(seed)
         if baseline is None:
             why_not = f"{study.baseline} has no finished run with seed {seed}"
-        elif baseline.images.hash != run.images.hash:
+        elif not paired({seed: run}, {seed: baseline}):
             why_not = f"{study.baseline}-{seed} was run on other images"
         else:
             difference = run.metrics[study.file.metric] - baseline.metrics[study.file.metric]

@@ -94,7 +94,7 @@ def _commit(run: Run) -> str:
 
 CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
     ("images", True, lambda run: f"{run.images.name} {run.images.hash[:12]}"),
-    ("code", True, lambda run: run.hashes.code[:12]),
+    ("numerics identity", True, lambda run: run.hashes.code[:12]),
     ("commit", False, _commit),
     ("device", True, _device),
     ("threads", True, _machine("threads")),
@@ -140,6 +140,15 @@ def uncommitted(results: Results) -> dict[str, list[Result]]:
         if cell.run and cell.status in ("finished", "diverged") and cell.run.provenance.dirty:
             found.setdefault(cell.variant, []).append(cell)
     return found
+
+
+def other_weights(results: Results) -> list[Result]:
+    """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
+    return [
+        cell
+        for cell in results.all
+        if cell.status in ("finished", "diverged") and cell.run and cell.run.measured and cell.run.measured.weights
+    ]
 
 
 def images(results: Results) -> list[Run]:

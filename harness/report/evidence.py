@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.predictions import read_predictions
-from harness.record import Run
+from harness.record import Run, paired
 from harness.report.cells import Results
 from harness.report.markdown import code
 from harness.report.numbers import NOTHING, decimals, number, p_value
@@ -42,11 +42,7 @@ def evidence_rows(study: Study, results: Results) -> list[EvidenceRow]:
     for number_of, variant in enumerate(study.variants):
         if variant == base:
             continue
-        seeds = [
-            seed
-            for seed, run in runs[variant].items()
-            if seed in runs[base] and run.images.hash == runs[base][seed].images.hash
-        ]
+        seeds = paired(runs[variant], runs[base])
         tables = []
         for name in (variant, base):
             for seed in seeds:

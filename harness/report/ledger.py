@@ -37,7 +37,7 @@ def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
 def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[Row]:
     ensembles = read_ensembles(root / study.folder / "ensembles.json")
     return ledger(
-        claims, study, results, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
+        claims, study, results.finished, ensembles, lambda names: rerun(study, names, root), comparisons(study, results)
     )
 
 

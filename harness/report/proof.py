@@ -15,7 +15,7 @@ from harness.report.markdown import code, joined, plain
 from harness.report.numbers import NOTHING, value
 from harness.report.verified import verified_text
 from harness.settings.schema import MACHINE, Settings
-from harness.settings.study import Study
+from harness.settings.study import Study, changed
 
 MOVES_ORDER = frozenset({"reshuffle", "epochs"})
 """Settings that declare to change the hash over the batch order: `batch` cuts the same order in other places."""
@@ -96,14 +96,9 @@ def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Res
 def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
     """Hold a variant's run against the baseline's; `nets`: the declared settings of baseline and variant."""
     expected = set(declared)
-    absent = object()
-    changed = sorted(
-        key
-        for key in base.settings.keys() | run.settings.keys()
-        if base.settings.get(key, absent) != run.settings.get(key, absent)
-    )
-    failures = [f"{key} changed, undeclared" for key in changed if key not in expected and key not in MACHINE]
-    failures += [f"{key} is declared, but the same" for key in sorted(expected - set(changed) - set(MACHINE))]
+    moving = changed(base.settings, run.settings)
+    failures = [f"{key} changed, undeclared" for key in moving if key not in expected and key not in MACHINE]
+    failures += [f"{key} is declared, but the same" for key in sorted(expected - set(moving) - set(MACHINE))]
     failures += _conditions(expected, base, run)
     moved: list[str] = []
     unshown: list[str] = []
@@ -120,7 +115,7 @@ def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Setting
         else:
             failures.append(f"{name} differs")
     equal, affected, wrong = _initial(nets, base, run)
-    return Pair(variant, run.seed, changed, moved, equal, affected, failures + wrong, unshown)
+    return Pair(variant, run.seed, moving, moved, equal, affected, failures + wrong, unshown)
 
 
 def _reseeded(nets: tuple[Settings, Settings], seed: int, *sources: str) -> bool:
@@ -129,15 +124,15 @@ def _reseeded(nets: tuple[Settings, Settings], seed: int, *sources: str) -> bool
 
 
 def _conditions(expected: set[str], base: Run, run: Run) -> list[str]:
-    """Images, code, and what of machine and versions the numbers depend on."""
+    """Images, numerics identity, and what of machine and versions the numbers depend on."""
     found = []
     for name, matters, tell in CONDITIONS:
         one, other = tell(base), tell(run)
         if matters and one != other and not expected & MOVES_CONDITION.get(name, set()):
             found.append(f"{name}: {one} against {other}")
     # CONDITIONS shows short hashes; these are compared whole.
-    for name in ("data", "code"):
-        if getattr(base.hashes, name) != getattr(run.hashes, name) and not any(f.startswith(name) for f in found):
+    for name, key in (("data", "data"), ("numerics identity", "code")):
+        if getattr(base.hashes, key) != getattr(run.hashes, key) and not any(f.startswith(name) for f in found):
             found.append(f"{name} differs")
     return found
 

@@ -14,6 +14,7 @@ from harness.report.effects_section import effects_section
 from harness.report.evidence import evidence_section
 from harness.report.findings import Findings
 from harness.report.gallery import gallery
+from harness.report.identity_text import identity_text
 from harness.report.markdown import code, joined, plain, unbroken
 from harness.report.numbers import NOTHING, adjusted_p, decimals, interval, mean_sd, number, places_of, value
 from harness.report.rerun import inside, rerun
@@ -65,6 +66,7 @@ def context(found: Findings) -> dict[str, Any]:
             *_warnings(found.conditions),
             *proof.proof_warnings(found.proofs),
             *_uncommitted(marked),
+            *_other_weights(conditions.other_weights(results)),
             *_together(rows),
             *declared.warnings(results, found.declarations),
         ],
@@ -97,6 +99,7 @@ def context(found: Findings) -> dict[str, Any]:
         "study_link": _link(study, root),
         "images": [_images(run.images) for run in used],
         "unreadable": unreadable_text(study, [run.images for run in used], root),
+        "identity": identity_text(results),
         "conditions": [_condition(one) for one in found.conditions if one.groups.keys() - {conditions.NONE}],
         "rerun": _rerun(found.conditions),
         "commands": [_commands(study, row.variant, results, root) for row in rows]
@@ -121,6 +124,15 @@ def _uncommitted(marked: dict[str, list[Result]]) -> list[str]:
     return [
         f"{MARK} Made with changes that their commit does not hold, so that nobody can make them again from it: "
         f"{words.cells_text(cells)}. The hash of the changes stands in cells.csv, in the column `dirty`."
+    ]
+
+
+def _other_weights(marked: list[Result]) -> list[str]:
+    if not marked:
+        return []
+    return [
+        "Evaluated with weights that are not bitwise identical to the recorded ones, since training the run again on "
+        f"the machine of the evaluation gave others: {words.cells_text(marked)}."
     ]
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from harness.report.cells import Result, Results
-from harness.report.conditions import Condition, uncommitted
+from harness.report.conditions import Condition, other_weights, uncommitted
 from harness.report.findings import Findings
 from harness.settings import declared
 
@@ -16,7 +16,8 @@ def faults(found: Findings) -> list[str]:
 
     Runs that are not there, unless the report is early on purpose (one that diverged is a result); a declaration that
     was not written down; images, code and environment as far as numbers depend on them; a variant of which more than
-    its switch changed; runs of changes that no commit holds. Raises `UserError`.
+    its switch changed; runs of changes that no commit holds; errors of other weights than the recorded ones. Raises
+    `UserError`.
     """
     mixed = [_mixed(condition) for condition in found.conditions if condition.matters and condition.mixed]
     unproven = []
@@ -29,17 +30,23 @@ def faults(found: Findings) -> list[str]:
         f"{variant}: made with changes that its commit does not hold: {_keys(cells)}"
         for variant, cells in uncommitted(found.results).items()
     ]
-    return [*_unfinished(found.results), *_undeclared(found), *mixed, *unproven, *changed]
+    return [*_unfinished(found.results), *_undeclared(found), *mixed, *unproven, *changed, *_reweighted(found.results)]
 
 
 def _unfinished(results: Results) -> list[str]:
-    """The declared runs that no row holds; none where the report is early on purpose."""
+    """The declared runs that no row holds, and why those are stale; none where the report is early on purpose."""
     lost = [cell for cell in results.cells if cell.status in ("missing", "stale")]
     if results.early or not lost:
         return []
     counts = Counter(cell.status for cell in lost)
     told = " and ".join(f"{count} {status}" for status, count in counts.items())
-    return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}"]
+    why = _some(list(dict.fromkeys(cell.note for cell in lost if cell.status == "stale")))
+    return [f"runs: {told}, of {len(results.cells)} declared: {_keys(lost)}" + (f"; stale: {why}" if why else "")]
+
+
+def _reweighted(results: Results) -> list[str]:
+    cells = other_weights(results)
+    return [f"weights: evaluated with others than the recorded ones: {_keys(cells)}"] if cells else []
 
 
 def _undeclared(found: Findings) -> list[str]:

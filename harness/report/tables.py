@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UserError
-from harness.record import Run
+from harness.record import Run, paired
 from harness.report.cells import Result, Results
 from harness.report.looks import standing
 from harness.report.numbers import binomial_sd
@@ -139,8 +139,9 @@ def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
     }
     base = ended[study.baseline]
     return {
-        variant: {s: run for s, run in runs.items() if s in base and run.images.hash == base[s].images.hash}
+        variant: {seed: run for seed, run in runs.items() if seed in both}
         for variant, runs in ended.items()
+        for both in [set(paired(runs, base))]
     }
 
 
@@ -168,7 +169,7 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
 
 def pair(runs: dict[int, Run], baseline: dict[int, Run], metric: str, confidence: float) -> Difference:
     """Compare runs by seed. A pair is complete when both have finished, on the same images."""
-    seeds = [s for s in runs if s in baseline and runs[s].images.hash == baseline[s].images.hash]
+    seeds = paired(runs, baseline)
     return compare(
         {seed: runs[seed].metrics[metric] for seed in seeds},
         {seed: baseline[seed].metrics[metric] for seed in seeds},

@@ -15,10 +15,11 @@ SHOWN = 20
 
 def unreadable_text(study: Study, used: Iterable[Images], root: Path) -> list[str]:
     """A block of Markdown for each set of images that lacks some, as the study's manifest lists them."""
+    path = root / study.manifest
     lacking = [images for images in used if images.left_out]
-    if not lacking:
-        return []
-    manifest = read_manifest(root / study.manifest)
+    if not lacking or not path.exists():
+        return [_block(study, images, []) for images in lacking]
+    manifest = read_manifest(path)
     files = [(one["path"], one["why"]) for one in manifest.left_out]
     return [_block(study, images, files if images.hash == manifest.hash else []) for images in lacking]
 
