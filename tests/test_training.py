@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import TINY, evaluated, recorded, tiny, trained, weights_file
+from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from harness import stages
@@ -182,8 +183,6 @@ def command(packed: Path, out: Path, settings: Path) -> list[str]:
 
 
 def study_file(folder: Path, **settings: object) -> Path:
-    from ruamel.yaml import YAML
-
     file = folder / "study.yaml"
     values = TINY | {"epochs": 8} | settings
     content = {
@@ -355,7 +354,8 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
             "data": {"source": "synthetic", "train_limit": 100, "test_limit": 40}, "variants": variants,
         }  # fmt: skip
         (tmp_path / "experiments" / name).mkdir(parents=True)
-        (tmp_path / "experiments" / name / "study.yaml").write_text(json.dumps(content))
+        with (tmp_path / "experiments" / name / "study.yaml").open("w") as file:
+            YAML(typ="safe").dump(content, file)
         data(Path("experiments") / name / "study.yaml", None)
 
     def go(spec: str, seed: int = 0) -> Run:
