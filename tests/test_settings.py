@@ -24,7 +24,7 @@ from harness.record import Config, Images, fingerprint
 from harness.report.words import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
 from harness.settings.listing import EVALUATIONS
-from harness.settings.load import load_candidate, load_study, resolve
+from harness.settings.load import find_study, load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
 from harness.settings.schema import FOUNDING, MACHINE, DataSettings, Settings, sparse
@@ -271,9 +271,10 @@ def test_the_papers_difference_is_that_of_the_error_that_is_compared() -> None:
     assert Published(top5=1.2, where="section 3.3").of("test_top1") is None
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("study.declared.json")), ids=str)
-def test_what_was_declared_is_still_what_the_studies_declare(path: Path) -> None:
-    study = load_study(path.with_name("study.yaml"))
+@pytest.mark.parametrize("name", OWN)
+def test_what_was_declared_is_still_what_the_studies_declare(name: str) -> None:
+    study = load_study(find_study(Path(name), ROOT))
+    path = study.path.with_name("study.declared.json")
     assert json.loads(path.read_text())["declarations"][-1]["declaration"] == study.declaration
 
 
