@@ -9,6 +9,7 @@ import pytest
 from conftest import TINY, recorded, tiny, trained, weights_file
 from hypothesis import given
 from hypothesis import strategies as st
+from own_studies import OWN
 
 from harness.checked import write_checked
 from harness.cost import cost, totals
@@ -25,11 +26,6 @@ from harness.settings.study import DEFAULT
 from harness.stages import _reuse
 
 ROOT = Path(__file__).parent.parent
-OWN = (
-    "as-run", "cifar10", "claims-small", "fall2009", "fall2011", "imagenet", "imagenet-pretrained", "imagenette", "noise",
-    "overfitting",
-)  # fmt: skip
-"""This repository's own studies beside the default one; a user may add others."""
 STUDIES = [Path("experiments") / name / "study.yaml" for name in OWN]
 FACTORS = {"a": {"lrn": False}, "b": {"dropout": 0}, "c": {"gpus": 1}, "d": {"weight_decay": 0}}
 

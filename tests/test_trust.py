@@ -321,13 +321,10 @@ def make_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (root / "experiments/study.yaml").open("w") as file:
         YAML(typ="safe").dump(study, file)
     (root / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
-    commands = ["data experiments/study.yaml"]
+    commands = ["data"]
     for variant in ("base", "no-lrn"):
-        commands += [
-            f"train experiments/study.yaml:variants.{variant} --seed 0 --out runs/named/{variant}-0",
-            f"eval runs/named/{variant}-0 reports/named/cells/{variant}-0",
-        ]
-    for command in [*commands, "gallery experiments/study.yaml", "report experiments/study.yaml"]:
+        commands += [f"train {variant}-0", f"eval {variant}-0"]
+    for command in [*commands, "ensemble", "gallery", "report"]:
         result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
@@ -348,7 +345,7 @@ def test_names_of_classes_files_and_studies_are_never_markup_or_commands(
         content = path.read_text()
         ET.fromstring(content)  # noqa: S314
         assert not TAGS.search(content)
-    record = json.loads((tmp_path / "reports/named/cells/base-0/config.json").read_text())
+    record = json.loads((tmp_path / "reports/named/runs/base-0/train/config.json").read_text())
     assert record["data"]["class_names"] == sorted(NAMES), "as they are, in JSON"
     assert not list(tmp_path.rglob("was-run"))
 
