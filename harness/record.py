@@ -374,7 +374,7 @@ def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
         losses = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # numpy raises several kinds, those of Python's own parser among them
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not the losses of a run: {said}; {CHANGED}") from error
     if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
