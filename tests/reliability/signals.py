@@ -48,9 +48,7 @@ def signals(
         )
 
 
-TOLD = (
-    "exit status 130 and one line, nothing but the signal having saved; run again, it resumes and ends in the same bits"
-)
+TOLD = "exit status 130 and one line, nothing but the signal having saved; run again, it ends in the same bits"
 REFUSED = "exit status 2 and one line, while the first one rests in the middle of a step (SIGSTOP)"
 TAKEN = "the first one was killed; its file was there; the end is the same to the bit"
 
