@@ -78,12 +78,19 @@ def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool 
     return dvc("repro", "-s", *options, *targets, show=show)
 
 
-def waiting(pipeline: Path = ROOT) -> set[str]:
-    """Runs that are not up to date, in DVC's eyes."""
-    groups = ["train", "eval"] + (["train-candidate", "eval-candidate"] if pipeline == ROOT else [])
-    said = repro(pipeline, groups, "--dry", show=False)
-    stages = re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
-    return {cell for stage in stages if (cell := cell_of(stage)) is not None}
+def waiting(cells: Sequence[str], pipeline: Path = ROOT) -> set[str]:
+    """Those of the runs `cells` that are not up to date, in DVC's eyes.
+
+    `dvc status` would read every study's pipeline. An evaluation is asked about where its training is up to date, since
+    DVC fails on one whose run is not there yet.
+    """
+    stale: set[str] = set()
+    for number in (0, 1):
+        stages = [stages_of(cell, pipeline)[number] for cell in cells if cell not in stale]
+        output = dvc("repro", "-s", "--dry", *stages) if stages else ""
+        found = re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
+        stale |= {cell for stage in found if (cell := cell_of(stage)) is not None}
+    return stale
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:

@@ -46,7 +46,8 @@ def run(
     file = pipeline.path_of(checked)
     pipeline.keep_lock(file)
     pool.repro(file, ["check", "data"])
-    cells = pool.seed_by_seed(pool.waiting(file), checked)
+    every = [cell.key for cell in checked.cells] + ([pool.CANDIDATE] if checked.is_default else [])
+    cells = pool.seed_by_seed(pool.waiting(every, file), checked)
     say(f"run: {counted(len(cells), 'run')} to do, {count} at once" if cells else "run: every run is up to date")
     try:
         failed = pool.run_cells(cells, count, named, file) if cells else []
