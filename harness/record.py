@@ -318,17 +318,22 @@ def read_run(folder: RunFolder) -> Run:
 
 def read_metrics(path: Path) -> Metrics:
     """Read a metrics.json. Raises `UserError` for what is missing or not a finite number."""
-    values = read_json(path)
+    return parse_metrics(read_json(path), str(path))
+
+
+def parse_metrics(values: Any, where: str) -> Metrics:
+    """The content of a metrics.json, checked. `where` names the file. Raises `UserError`."""
     if not isinstance(values, dict):
-        raise UserError(f"{path}: got {type(values).__name__}; a mapping of numbers is allowed; evaluate the run again")
+        kind = type(values).__name__
+        raise UserError(f"{where}: got {kind}; a mapping of numbers is allowed; evaluate the run again")
     own = {key: value for key, value in values.items() if key in Metrics.model_fields and key != "numbers"}
     numbers = {key: value for key, value in values.items() if key not in own}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
-            raise UserError(f"{path}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
-    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, str(path))
+            raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
+    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, where)
     if metrics.status == "diverged" and metrics.diverged_epoch is None:
-        raise UserError(f"{path}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
+        raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
     return metrics
 
 

@@ -30,7 +30,7 @@ def run(
     import os
     import sys
 
-    from harness import outcome, pipeline, pool, provenance
+    from harness import outcome, pipeline, pool, provenance, remote
     from harness.progress import say
     from harness.settings.load import lineage, load_study
     from harness.tracking.publish import pending
@@ -66,6 +66,7 @@ def run(
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
         publish(study)
     pipeline.keep_lock(file)
+    remote.share(checked, Path("."))
     for line in outcome.differing(checked, Path(".")):
         print(line)
 
