@@ -39,7 +39,10 @@ def changed(root: Path, paths: Sequence[str]) -> list[str]:
     """
     if not has_commit(root) or not paths:
         return []
-    tracked = git(root, "diff", "-z", "--name-only", "--no-renames", "--relative", "HEAD", "--", *paths) or b""
+    tracked = (
+        git(root, "diff", "-z", "--name-only", "--no-ext-diff", "--no-renames", "--relative", "HEAD", "--", *paths)
+        or b""
+    )
     return sorted({*_names(tracked), *_untracked(root, paths)})
 
 
@@ -56,7 +59,9 @@ def restore(root: Path, paths: Sequence[str]) -> list[str]:
     differing = changed(root, paths)
     if not differing:
         return []
-    if git(root, "restore", "--source=HEAD", "--staged", "--worktree", "--", *paths) is None:
+    # A hook of the user's is not to run for a few files of results.
+    words = ("-c", "core.hooksPath=/dev/null", "restore", "--source=HEAD", "--staged", "--worktree")
+    if git(root, *words, "--", *paths) is None:
         raise UserError(f"{', '.join(paths)}: git cannot bring them back; is another git command at work?")
     for name in _untracked(root, paths):
         (root / name).unlink(missing_ok=True)

@@ -45,18 +45,20 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
     there = _held("candidate", own, root)
     if own[0] not in there:
         raise UserError(f"candidate: the last commit has no {own[0]}; nothing to go back to")
-    differs = changed(root, own)
+    if not changed(root, own):
+        return ["candidate: nothing differs from the last commit"]
     lines = [line for path in there if (line := _restored("candidate", path, root))]
     outputs, others = _apart(study, root)
     if not others:
-        lines += [line for path in held(root, outputs) if (line := _restored("candidate", path, root))]
-    elif differs:
+        if made := restore(root, held(root, outputs)):
+            lines.append(f"candidate: report, dvc.lock and checked.json: {counted(len(made), 'file')} likewise")
+    else:
         _restore_stages(lock_of(path_of(study)), root)
         lines.append(
-            f"candidate: {_some(others)} differ from the last commit as well and stay; `dvc repro` makes the report "
-            "again"
+            f"candidate: {_some(others)} from the last commit as well, and the report is not touched; `dvc repro` "
+            "makes it again"
         )
-    return lines or ["candidate: nothing differs from the last commit"]
+    return lines
 
 
 def _held(command: str, paths: Sequence[str], root: Path) -> list[str]:
@@ -98,8 +100,12 @@ def _is_output(study: Study, name: str) -> bool:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {counted(len(names) - 2, 'more file')}" if len(names) > 2 else ""
-    return " and ".join(names[:2]) + more if not more else ", ".join(names[:2]) + more
+    """`a and b`, or the first two and how many more there are; with the verb."""
+    if len(names) == 1:
+        return f"{names[0]} differs"
+    if len(names) == 2:
+        return f"{names[0]} and {names[1]} differ"
+    return f"{', '.join(names[:2])} and {counted(len(names) - 2, 'more file')} differ"
 
 
 def _restore_stages(lock: Path, root: Path) -> None:
@@ -111,11 +117,11 @@ def _restore_stages(lock: Path, root: Path) -> None:
     committed = files_of("HEAD", [name], root).get(name)
     if committed is None or not (root / lock).exists():
         return
-    own, old = (root / lock).read_text(encoding="utf-8"), committed.decode()
+    own = (root / lock).read_bytes()
     for stage in CANDIDATE_STAGES:
         # DVC writes a stage as a key that is indented by two, and what it has of it by four.
-        block = re.compile(rf"^  {re.escape(stage)}:\n(?:    .*\n)*", re.MULTILINE)
-        found = block.search(old)
-        if found:
-            own = block.sub(lambda _: found[0], own, count=1)  # noqa: B023 - used at once
-    write_bytes(root / lock, own.encode())
+        block = re.compile(rf"^  {stage}:\n(?:    .*\n)*".encode(), re.MULTILINE)
+        there, old = block.search(own), block.search(committed)
+        if there and old:
+            own = own[: there.start()] + old[0] + own[there.end() :]
+    write_bytes(root / lock, own)

@@ -302,7 +302,11 @@ def test_the_candidates_flip_alone_is_taken_back(study: Study, tmp_path: Path) -
     flip(study, tmp_path)
     lines = reset_candidate(study, tmp_path)
     assert status() == "?? notes.txt\n"
-    assert lines[0] == "candidate: params.yaml is as the last commit has it"
+    assert lines == [
+        "candidate: params.yaml is as the last commit has it",
+        "candidate: reports/tiny/candidate: 2 files as the last commit has them",
+        "candidate: report, dvc.lock and checked.json: 4 files likewise",
+    ]
     assert reset_candidate(study, tmp_path) == ["candidate: nothing differs from the last commit"]
 
 
@@ -311,7 +315,7 @@ def test_with_other_changes_of_the_study_its_report_and_lock_stay(study: Study, 
     write(study.cells[0].results, records(study.variants["base"], 0, **AVX512))
     lines = reset_candidate(study, tmp_path)
     assert "reports/tiny/runs/base-0/train/provenance.json differ" in lines[-1]
-    assert "`dvc repro` makes the report again" in lines[-1]
+    assert "`dvc repro` makes it again" in lines[-1]
     assert "params.yaml" not in status()
     assert "candidate/" not in status()
     assert "reports/tiny.md" in status()
