@@ -10,14 +10,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 
 from harness.data.pack import pack
+from harness.probes.factors import TINY
 from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
-
-TINY = {
-    "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 2, "batch": 32, "schedule": "cosine",
-    "init_std_mid": 0.03, "bias_init": 0.1, "device": "cpu",
-}  # fmt: skip
-"""A run of about a second on the synthetic images."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,100 +14,13 @@ from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
 from harness.numerics import configure
+from harness.probes.factors import FACTORS, factor_name
 from harness.settings.schema import MACHINE, Settings
 from harness.train.loop import Interrupted, hash_tensors
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
 from harness.train.run import train
 
 EPOCHS = 8
-
-FACTORS: list[tuple[str, dict[str, Any], Any, str]] = [
-    # setting, others that it needs, its value, what it changes
-    ("net", {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01},
-     "cifar_quick", "layers function"),
-    ("net", {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper", "init_std_mid": 0.01},
-     "cifar_local", "layers function"),
-    ("crop", {}, 26, "layers images stream function"),
-    ("gpus", {}, 1, "layers function"),
-    ("columns", {}, "apart", "layers function"),
-    ("columns", {}, "dense", "layers function"),
-    ("conv5", {"gpus": 1}, "half", "layers function"),
-    ("width", {}, 0.5, "layers function"),
-    ("fc_width", {}, 32, "layers function"),
-    *(("depth", {}, f"-{layer}", "layers function") for layer in ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")),
-    ("depth", {}, "-conv5_narrow", "layers function"),
-    ("depth", {}, "+conv6", "layers function"),
-    ("activation", {}, "tanh", "function"),
-    ("activation", {}, "logistic", "function"),
-    ("lrn", {}, False, "function"),
-    ("lrn_layers", {}, "conv1", "function"),
-    ("lrn_layers", {}, "conv2", "function"),
-    ("lrn_size", {}, 3, "function"),
-    ("lrn_alpha", {}, 1e-2, "function"),
-    ("lrn_beta", {}, 0.5, "function"),
-    ("lrn_k", {}, 1.0, "function"),
-    ("lrn_alpha_form", {}, "over_n", "function"),
-    ("lrn_span", {}, "column", "function"),
-    ("order1", {}, "norm-pool-relu", "function"),
-    ("order2", {}, "relu-pool-norm", "function"),
-    ("spatial_norm", {}, True, "function"),
-    ("overlap_pool", {}, False, "function"),
-    ("local_width", {"net": "cifar_local", "gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "paper",
-                     "init_std_mid": 0.01}, 64, "layers function"),
-    ("dropout", {}, 0.0, "function"),
-    ("dropout_form", {}, "inverted", "function"),
-    ("dropout_form", {}, "inverted_compensated", "weights function rates"),
-    ("dropout_place", {}, "inputs", "function"),
-    ("init", {}, "paper", "weights"),
-    ("init", {}, "torch", "weights"),
-    ("init_std", {}, 0.02, "weights"),
-    ("init_std_mid", {}, 0.01, "weights"),
-    ("init_std_fc", {}, 0.02, "weights"),
-    ("init_std_out", {}, 0.02, "weights"),
-    ("bias_init", {}, 1.0, "weights"),
-    ("input_scale", {}, 0.5, "images"),
-    ("mean", {}, "image_centre", "images"),
-    ("mean", {}, "channel", "images"),
-    ("mean", {}, "scalar", "images"),
-    ("augment", {}, False, "stream images"),
-    ("crops", {}, False, "stream images"),
-    ("flips", {}, False, "stream images"),
-    ("crop_positions", {}, "inclusive", "stream images"),
-    ("crop_chunk", {}, 32, "stream images"),
-    ("colour", {}, 0.0, "stream images"),
-    ("colour_scale", {}, "root", "stream images"),
-    ("colour_scale", {}, "per_image", "stream images"),
-    ("colour_divide", {}, 1.1, "images"),
-    ("colour_until", {}, 0.5, "stream"),
-    ("epochs", {}, 4, "length stream rates"),
-    ("batch", {}, 64, "length"),
-    ("reshuffle", {}, False, "order images"),
-    ("lr", {}, 0.02, "rates"),
-    ("momentum", {}, 0.5, "update"),
-    ("momentum_form", {}, "torch", "update"),
-    ("weight_decay", {}, 0.0, "rates"),
-    ("decay_bias", {}, False, "rates"),
-    ("conv_decay", {}, 0.0, "rates"),
-    ("output_decay", {}, 2.0, "rates"),
-    ("bias_lr", {}, 2.0, "rates"),
-    ("bias_schedule", {}, "constant", "rates"),
-    ("schedule", {}, "fixed", "rates"),
-    ("schedule", {}, "exponential", "rates"),
-    ("schedule", {}, "plateau", "rates"),
-    ("drops", {"schedule": "fixed"}, [0.5], "rates"),
-    ("drop_factor", {"schedule": "fixed"}, 0.5, "rates"),
-    ("patience", {"schedule": "plateau"}, 1, "rates"),
-    ("max_drops", {"schedule": "plateau", "patience": 1}, 1, "rates"),
-    ("conv1_slow", {}, 0.5, "rates"),
-    ("conv1_freeze", {}, 0.5, "rates"),
-    ("curve_images", {}, 40, ""),
-    ("precision", {}, "bfloat16", "arithmetic"),
-    ("vary", {}, "dropout", "order stream images weights"),
-    ("vary", {}, "augmentation", "order images weights function"),
-    ("vary", {}, "batch_order", "stream images weights function"),
-    ("vary", {}, "initial_weights", "order stream images function"),
-    ("classes", {}, 10, ""),
-]  # fmt: skip
 
 ELSEWHERE = {
     "geometry": "test_alexnet.py",
@@ -118,9 +31,7 @@ ELSEWHERE = {
 }
 """Settings that the small net cannot show, and where they are tested."""
 
-NAMES = [
-    f"{name}-{value}" + ("-of-" + str(others["net"]) if "net" in others else "") for name, others, value, _ in FACTORS
-]
+NAMES = [factor_name(name, others, value) for name, others, value, _ in FACTORS]
 
 
 def pair(name: str, others: dict[str, Any], value: Any) -> tuple[Settings, Settings]:

@@ -162,8 +162,8 @@ def _parsed(content: bytes, name: str) -> Normal:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise UserError(f"{name}{f':{line}' if line else ''}: not valid Python: {error}") from error
+        line, why = getattr(error, "lineno", None), getattr(error, "msg", None) or error
+        raise UserError(f"{name}{f':{line}' if line else ''}: not valid Python: {why}") from error
     walker = _Walker()
     walker.write(tree)
     return Normal(hashlib.sha256("".join(walker.parts).encode()).hexdigest(), tuple(walker.imports))
