@@ -4,6 +4,7 @@ This module decides only what runs when, and on which GPU; a plain `dvc repro` a
 DVC itself has no parallel `repro`; `--wait-for-lock` and `-s` are what keeps several of them from failing on its locks.
 """
 
+import json
 import os
 import re
 import signal
@@ -79,10 +80,12 @@ def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool 
 
 
 def waiting(pipeline: Path = ROOT) -> set[str]:
-    """Runs that are not up to date, in DVC's eyes."""
+    """Runs that are not up to date, in DVC's eyes.
+
+    Its status is asked, not `repro --dry`: that fails on the evaluation of a run that has not been trained yet.
+    """
     groups = ["train", "eval"] + (["train-candidate", "eval-candidate"] if pipeline == ROOT else [])
-    said = repro(pipeline, groups, "--dry", show=False)
-    stages = re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
+    stages = json.loads(dvc("status", "--json", *(address(stage, pipeline) for stage in groups)))
     return {cell for stage in stages if (cell := cell_of(stage)) is not None}
 
 
