@@ -71,6 +71,7 @@ def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone
     assert re.search(r"^flip: .*lrn: true -> false", output, re.MULTILINE)
     assert expected not in ("+0.00", "-0.00"), "it would be a weak test"
     assert "training it" not in output
+    assert "base-0: 90.00 % (as recorded)" in output
     assert difference(output) == expected
     assert output.rstrip().endswith("one seed: no verdict")
     assert call(clone, "git", "status", "--short") == ""
@@ -93,6 +94,7 @@ def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone
     assert difference(output) == of_metrics(clone, str(made.relative_to(clone))) == expected
     output = call(clone, *HARNESS, "compare", "flip")
     assert "train" not in output
+    assert "(made here)" in output
     assert difference(output) == expected
     assert call(clone, "git", "status", "--short") == ""
 

@@ -51,8 +51,8 @@ class Alike:
         return f"{self.device}, {self.arithmetic}, torch {self.torch}"
 
 
-def baseline_for(run: Run, study: Study, root: Path) -> Run:
-    """The evaluated run of the study's baseline with the seed of `run`, computed as `run` was.
+def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
+    """The evaluated run of the study's baseline with the seed of `run`, computed as `run` was, and whose it is.
 
     Says so where it trains one. Raises `UserError` where images or code are others, or it cannot be computed here.
     """
@@ -60,13 +60,13 @@ def baseline_for(run: Run, study: Study, root: Path) -> Run:
     records = _records(cell, study, root)
     for record in records:
         if not _other(record, run) and Alike.of(record.provenance) == wanted:
-            return record
+            return record, "as recorded"
     _check_present(run, study, root)
     start = _start(records, study)
     mark = fingerprint(study.variants[study.baseline], run.seed, run.images.hash, start)
     kept = _kept(mark, wanted)
     if kept and kept.measured and not _other(kept, run):
-        return kept
+        return kept, "made here"
     _check_machine(wanted)
     seconds = (records[0] if records else run).provenance.wall_seconds
     whose = "as recorded" if records else "as the candidate took"
@@ -78,7 +78,7 @@ def baseline_for(run: Run, study: Study, root: Path) -> Run:
         raise UserError(f"compare: {cell.key}: this machine computes with {found}, the candidate was with {wanted}")
     if made.diverged_epoch is not None:
         raise UserError(f"compare: {cell.key} diverged in epoch {made.diverged_epoch}: it has no error")
-    return made
+    return made, "made here"
 
 
 def _records(cell: Cell, study: Study, root: Path) -> list[Run]:

@@ -23,12 +23,11 @@ def compare(given: str, study: Study, root: Path) -> list[str]:
 
     Trains the baseline where no run of it was computed as the candidate. Raises `UserError`.
     """
-    metric = study.file.metric
     with candidate_of(given, study, root) as run:
-        base = baseline_for(run, study, root)
+        base, whose = baseline_for(run, study, root)
         changes = flips(study, run.config.resolved)
         found = noise(_errors(study, run, root), study.baseline, study.file.confidence)
-        return lines(given or "the workspace", changes, run, base, study, metric, found)
+        return lines(given or "the workspace", changes, run, (base, whose), study, found)
 
 
 def standing(study: Study, candidate: tuple[Settings, int], root: Path) -> list[str]:
@@ -60,18 +59,17 @@ def lines(
     name: str,
     changes: Mapping[str, tuple[Any, Any]],
     run: Run,
-    base: Run,
+    base: tuple[Run, str],
     study: Study,
-    metric: str,
     found: Noise | None,
 ) -> list[str]:
-    """What is printed of two runs that can be compared."""
-    key = f"{study.baseline}-{run.seed}"
-    one, other = run.metrics[metric], base.metrics[metric]
+    """What is printed of two runs that can be compared. `base`: the baseline's, and whose it is."""
+    key, metric = f"{study.baseline}-{run.seed}", study.file.metric
+    one, other = run.metrics[metric], base[0].metrics[metric]
     return [
         f"{name}: {flipped(changes) or f'nothing differs from {study.baseline}'}",
         f"seed {run.seed}, both with {Alike.of(run.provenance)}",
-        f"{METRICS[metric]}: {number(one)} %, {key}: {number(other)} %",
+        f"{METRICS[metric]}: {number(one)} %, {key}: {number(other)} % ({base[1]})",
         f"difference: {_points(one - other)} points",
         _noise_line(found),
         "one seed: no verdict",
