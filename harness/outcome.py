@@ -21,6 +21,7 @@ from harness.errors import UserError
 from harness.grammar import counted
 from harness.pipeline import places
 from harness.record import Config, Metrics, Provenance, RunFolder, parse_metrics
+from harness.report.cells import CANDIDATE
 from harness.settings.parse import parse
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
@@ -58,7 +59,7 @@ def differing(study: Study, root: Path) -> list[str]:
     why = {name: cause(old[name], new[name]) for name in touched}
     lines = [
         f"run: {counted(len(files), 'file')} {'differs' if len(files) == 1 else 'differ'} from the committed results: "
-        + summary(list(why.values()), len(runs)),
+        + summary(why, len(runs)),
         _verdicts(study, root),
     ]
     weights = " weights" if study.file.weights == "dvc" else ""
@@ -115,18 +116,20 @@ def _differences(old: Records, new: Records) -> list[str]:
     return [f"{name} ({_shown(was)} -> {_shown(now)})" for name, was, now in pairs if was != now]
 
 
-def summary(causes: Sequence[str], runs: int) -> str:
-    """Runs counted by cause, most of them first. `runs`: of the study, with the candidate."""
-    if not causes:
+def summary(why: Mapping[str, str], runs: int) -> str:
+    """Runs counted by cause, most of them first; one by itself is named. `why`: run -> cause; `runs`: of the study."""
+    if not why:
         return "no run differs, only what is made of them"
-    counts = Counter(causes).most_common()
     parts = []
-    for place, (why, number) in enumerate(counts):
-        of = f"{number} of {counted(runs, 'run')}" if place == 0 and number < runs else counted(number, "run")
-        verb = ("was" if number == 1 else "were") if why.startswith(("re-run", "evaluated")) else (
-            "is" if number == 1 else "are"
-        )  # fmt: skip
-        parts.append(f"{of} {verb} {why}")
+    for text, number in Counter(why.values()).most_common():
+        happened = text.startswith(("re-run", "evaluated"))
+        if number == 1:
+            (name,) = (name for name, own in why.items() if own == text)
+            subject, verb = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
+        else:
+            of = f"{number} of {counted(runs, 'run')}" if happened and number < runs else counted(number, "run")
+            subject, verb = of, "were" if happened else "are"
+        parts.append(f"{subject} {verb} {text}")
     return "; ".join(parts)
 
 
@@ -151,7 +154,7 @@ def verdict_line(changes: Sequence[Change]) -> str:
 def _runs(study: Study) -> dict[str, Path]:
     """Folders of the study's runs, and of the candidate beside the default study, by their names."""
     runs = {cell.key: cell.results for cell in study.cells}
-    return runs | ({"candidate": study.candidate_results} if study.is_default else {})
+    return runs | ({CANDIDATE: study.candidate_results} if study.is_default else {})
 
 
 def _committed(runs: Mapping[str, Path], root: Path) -> dict[str, Records | None]:

@@ -130,8 +130,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     write(clone / "params.yaml", settings)
     output = call(clone, *HARNESS, "run", "--allow-dirty")
     assert re.search(r"^run: \d+ files differ from the committed results: ", output, re.MULTILINE)
-    assert "1 run is new" in output
-    assert "of other settings (lrn)" in output
+    assert "narrow-0 is new; the candidate is of other settings (lrn)" in output
     assert output.rstrip().endswith("drop them: harness discard tiny")
     assert "candidate: lrn: true -> false; seed 0" in call(clone, *HARNESS, "candidate")
     said = call(clone, *HARNESS, "candidate", "--reset")

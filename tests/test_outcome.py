@@ -192,13 +192,15 @@ def test_the_cause_of_a_difference_is_the_first_that_explains_it() -> None:
     assert cause(old, again) == f"evaluated by other code ({'e' * 12} -> {'f' * 12})"
 
 
-def test_causes_are_counted_most_runs_first() -> None:
+def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
     other = "re-run with other instructions (AVX2 -> AVX512)"
-    assert summary(["new", other, "new", *[other] * 39], 43) == (
-        "40 of 43 runs were re-run with other instructions (AVX2 -> AVX512); 2 runs are new"
+    why = {f"base-{seed}": other for seed in range(40)} | {"no-lrn-0": "new", "no-lrn-1": "new", "candidate": IDENTICAL}
+    assert summary(why, 43) == (
+        "40 of 43 runs were re-run with other instructions (AVX2 -> AVX512); 2 runs are new; the candidate is "
+        f"{IDENTICAL}"
     )
-    assert summary(["new"], 1) == "1 run is new"
-    assert summary([], 41) == "no run differs, only what is made of them"
+    assert summary({"base-0": other}, 1) == f"base-0 was {other}"
+    assert summary({}, 41) == "no run differs, only what is made of them"
 
 
 def test_verdicts_are_compared_with_the_committed_report(study: Study, tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_run_on_another_processor_is_explained_with_what_to_do(study: Study, t
     write_report(study, tmp_path, "inconclusive")
     assert differing(study, tmp_path) == [
         "run: 8 files differ from the committed results: 4 of 5 runs were re-run with other instructions (AVX2 -> "
-        f"AVX512); 1 run is {IDENTICAL}",
+        f"AVX512); the candidate is {IDENTICAL}",
         "verdicts changed: no-lrn: hurts -> inconclusive",
         "keep them: git add reports experiments dvc.lock && git commit",
         "drop them: harness discard tiny",
