@@ -22,6 +22,7 @@ import psutil
 from harness.errors import UserError
 from harness.pipeline import ROOT
 from harness.progress import progress, say
+from harness.record import RunFolder
 from harness.settings.study import Cell, Study
 
 LOGS = Path(".dvc/tmp/logs")
@@ -78,19 +79,20 @@ def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool 
     return dvc("repro", "-s", *options, *targets, show=show)
 
 
-def waiting(cells: Sequence[str], pipeline: Path = ROOT) -> set[str]:
-    """Those of the runs `cells` that are not up to date, in DVC's eyes.
+def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
+    """The study's runs that are not up to date, in DVC's eyes, in the order in which they are to run.
 
-    `dvc status` would read every study's pipeline. An evaluation is asked about where its training is up to date, since
-    DVC fails on one whose run is not there yet.
+    `dvc status` would read every study's pipeline. Evaluations are asked about once every training has left its
+    records: DVC fails on one whose run is not there yet, so that this is to be called again when these are done.
     """
-    stale: set[str] = set()
-    for number in (0, 1):
-        stages = [stages_of(cell, pipeline)[number] for cell in cells if cell not in stale]
-        output = dvc("repro", "-s", "--dry", *stages) if stages else ""
-        found = re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
-        stale |= {cell for stage in found if (cell := cell_of(stage)) is not None}
-    return stale
+    runs = {cell.key: cell.results for cell in study.cells}
+    candidate = {CANDIDATE: study.candidate_results} if pipeline == ROOT else {}
+    groups = [["train", *(["train-candidate"] if candidate else [])]]
+    if all(RunFolder.of(place).training.is_dir() for place in (runs | candidate).values()):
+        groups.append(["eval", *(["eval-candidate"] if candidate else [])])
+    output = "".join(repro(pipeline, stages, "--dry", show=False) for stages in groups)
+    found = re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
+    return seed_by_seed({cell for stage in found if (cell := cell_of(stage)) is not None}, study)
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:

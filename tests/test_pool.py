@@ -1,6 +1,7 @@
 """Cells in parallel: told to stop, DVC keeps its record; a damaged record is not the end; what is new is run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from fake_study import make_study
 
 from harness import pool
 from harness.errors import UserError
 from harness.pipeline import keep_lock
+from harness.record import RunFolder
 
 LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"
 
@@ -97,22 +100,23 @@ def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None
         keep_lock(pipeline)
 
 
-def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = {"train@new-0", "eval@edited-0", "train-candidate"}
+def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = make_study(tmp_path, epochs=1)
+    stale = {"train@tanh-4", "eval@no-lrn-1", "train-candidate"}
     asked: list[tuple[str, ...]] = []
 
     def dvc(*words: str, show: bool = False) -> str:
-        options, stages = words[:3], words[3:]
+        options, groups = words[:3], words[3:]
         assert options == ("repro", "-s", "--dry")
-        asked.append(stages)
-        # DVC fails on the evaluation of a run whose training is not there.
-        assert not {stage for stage in stages if stage.endswith(("eval@new-0", "eval-candidate"))}
-        return "".join(f"Running stage '{stage}':\n" for stage in stages if stage.rpartition(":")[2] in stale)
+        asked.append(groups)
+        return "".join(f"Running stage '{one}':\n" for one in sorted(stale) if re.split("@", one)[0] in groups)
 
     monkeypatch.setattr(pool, "dvc", dvc)
-    assert pool.waiting(["base-0", "new-0", "edited-0", "candidate"]) == {"new-0", "edited-0", "candidate"}
-    assert asked[1] == ("eval@base-0", "eval@edited-0")
-    assert pool.waiting(["new-0"], Path("experiments/mine/dvc.yaml")) == {"new-0"}
-    assert asked[2] == ("experiments/mine/dvc.yaml:train@new-0",)
-    assert len(asked) == 3, "nothing is asked about the evaluation of a run that is trained anyway"
-
+    # DVC fails on the evaluation of a run whose training is not there.
+    assert pool.waiting(study) == ["tanh-4", "candidate"]
+    assert asked == [("train", "train-candidate")]
+    for place in [*(cell.results for cell in study.cells), study.candidate_results]:
+        RunFolder.of(place).training.mkdir(parents=True)
+    assert pool.waiting(study) == ["no-lrn-1", "tanh-4", "candidate"]
+    stale.clear()
+    assert pool.waiting(study) == []
