@@ -95,6 +95,11 @@ def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
     return seed_by_seed({cell for stage in found if (cell := cell_of(stage)) is not None}, study)
 
 
+def every(study: Study) -> list[str]:
+    """All runs of a study, and the candidate beside the default one, in the order in which they are to run."""
+    return seed_by_seed([*(cell.key for cell in study.cells), *([CANDIDATE] if study.is_default else [])], study)
+
+
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
     """Cells in the order in which they are to run: all variants of the study's first seed, then of the next.
 
@@ -137,10 +142,12 @@ class _Running:
                     child.send_signal(signal.SIGTERM)
 
 
-def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT) -> list[str]:
+def run_cells(
+    cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT, force: bool = False
+) -> list[str]:
     """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
 
-    Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
+    `force`: also those that are up to date. Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
     SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
     """
     free: list[str | None] = [None] * jobs
@@ -157,7 +164,7 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
         with progress(len(cells), "runs", "runs") as advance:
             while running or (todo and not told):
                 while todo and free and not told:
-                    running.append(_start(todo.pop(0), free.pop(0), pipeline))
+                    running.append(_start(todo.pop(0), free.pop(0), pipeline, force))
                 time.sleep(0.1)
                 if told:
                     for one in running:
@@ -183,12 +190,21 @@ def log_of(cell: str, pipeline: Path = ROOT) -> Path:
     return LOGS / pipeline.parent.name / f"{cell}.log"
 
 
-def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
+def _start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> _Running:
     place = log_of(cell, pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
     log = place.open("w", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell, pipeline)],
+        [
+            sys.executable,
+            "-m",
+            "dvc",
+            "--wait-for-lock",
+            "repro",
+            *(["-f"] if force else []),
+            "-s",
+            *stages_of(cell, pipeline),
+        ],
         env=_environment(gpu),
         stdout=log,
         stderr=subprocess.STDOUT,

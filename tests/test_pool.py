@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
         log = log_file(cell, pipeline)
         process = subprocess.Popen([sys.executable, "-c", LIKE_DVC], stdout=log, start_new_session=True)
         return pool._Running(cell, gpu, process, log, time.monotonic())
@@ -68,7 +68,7 @@ def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
 def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
         log = log_file(cell, pipeline)
         words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
         process = subprocess.Popen([sys.executable, "-c", words], stdout=log, start_new_session=True)

@@ -24,6 +24,7 @@ def run(
     gpus: Annotated[
         str, typer.Option(help="GPUs to share out, one a run, as 0,1; by default every run sees all.")
     ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Train every run again, also those on record.")] = False,
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study: its runs in parallel, then everything else; as `dvc repro`, faster."""
@@ -49,6 +50,10 @@ def run(
     done: list[str] = []
     failed: list[str] = []
     try:
+        if force:
+            done = pool.every(checked)
+            say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
+            failed = pool.run_cells(done, count, named, file, force=True)
         while not failed and (cells := [cell for cell in pool.waiting(checked, file) if cell not in done]):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
             failed = pool.run_cells(cells, count, named, file)
