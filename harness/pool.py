@@ -147,8 +147,9 @@ def run_cells(
 ) -> list[str]:
     """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
 
-    `force`: also those that are up to date. Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
-    SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
+    `force`: also those that are up to date. Returns the runs that failed: the others are finished all the same. Raises
+    `KeyboardInterrupt` after SIGINT or SIGTERM, once every trainer has saved its state and left, and DVC has written
+    its record.
     """
     free: list[str | None] = [None] * jobs
     if gpus:
