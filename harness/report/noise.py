@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
-from harness.report import noise_figures, noise_text
+from harness.report import noise_figures
 from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
+from harness.report.templating import rendered
 from harness.report.verified import FILE, identity, read_verified
 from harness.settings.load import load_study
 from harness.settings.study import Study
@@ -54,13 +56,12 @@ ALL = "all rows"
 class Source:
     """A variant of the study: its finished runs of `declared` ones. `errors`: in percent, one a run.
 
-    `wrong`: (runs, images), None where they were not tested on as many images; `floor`: of two runs at least.
+    `floor`: of two runs at least, tested on as many images.
     """
 
     name: str
     declared: int
     errors: NDArray[np.float64]
-    wrong: NDArray[np.bool_] | None
     floor: Floor | None
 
     @property
@@ -91,19 +92,37 @@ def section(root: Path, out: Path) -> list[str]:
     """
     path = root / STUDY
     if not path.exists():
-        return noise_text.absent("No study of one net against itself is declared here.")
+        return _text(absent="No study of one net against itself is declared here.")
     study = load_study(path)
+    confidence = study.file.confidence
     results = read_results(study, None, root)
     sources = read_sources(study, results)
-    if all(source.floor is None for source in sources if source.name == study.baseline):
-        return noise_text.absent("The study of one net against itself has not been run.")
-    rows = compared(sources, study.file.confidence)
-    write_csv(out / "noise.csv", floor_rows(sources, study.file.confidence), FLOOR_COLUMNS)
+    whole = next(source.floor for source in sources if source.name == study.baseline)
+    if whole is None:
+        return _text(absent="The study of one net against itself has not been run.")
+    rows = compared(sources, confidence)
+    last = list(rows)[-1] if rows else ""
+    write_csv(out / "noise.csv", floor_rows(sources, confidence), FLOOR_COLUMNS)
     write_bytes(out / "noise.svg", noise_figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
     if rows:
         write_csv(out / "aa.csv", aa_rows(rows), AA_COLUMNS)
         write_bytes(out / "aa.svg", noise_figures.distributions(rows, study.baseline, ALL))
-    return noise_text.text(study, sources, rows, twins(study, results, root), out.name)
+    single = [source.floor for source in sources if source.floor and source.name != study.baseline]
+    scatter = len(single) > 1 and whole.sd > 0 and any(one.sd for one in single)
+    errors = [source.errors for source in sources if source.floor]
+    return _text(
+        absent="", study=study, sources=sources, whole=whole, held=HELD, folder=out.name,
+        confidence=100 * confidence, alpha=1 - confidence, parts=len(single),
+        total=noise.added(single, whole, confidence) if scatter else None,
+        equal_sds=float(stats.levene(*errors, center="median").pvalue) if scatter else None,
+        twin=twins(study, results, root),
+        shown={name: rows[name] for name in (study.baseline, last) if name in rows},
+        outside=[f"`{one.test}` on {one.design.name}" for one in rows.get(last, ()) if not one.inside],
+    )  # fmt: skip
+
+
+def _text(**values: object) -> list[str]:
+    return rendered("noise.md.j2", **values).split("\n")
 
 
 def read_sources(study: Study, results: Results) -> list[Source]:
@@ -115,7 +134,7 @@ def read_sources(study: Study, results: Results) -> list[Source]:
         wrong = np.stack(answers) if len({len(one) for one in answers}) == 1 else None
         floor = noise.floor(wrong, study.file.confidence) if wrong is not None and len(wrong) > 1 else None
         errors = np.array([run.metrics["test_top1"] for run in runs])
-        found.append(Source(name, len(results.of(name)), errors, wrong, floor))
+        found.append(Source(name, len(results.of(name)), errors, floor))
     return found
 
 

@@ -172,6 +172,12 @@ class Against:
     def share(self) -> float:
         return float(self.observed[0])
 
+    @property
+    def inside(self) -> bool:
+        """Whether both shares, of single p and of cuts, are such as simulated runs have."""
+        single = self.low[0] <= self.share <= self.high[0]
+        return bool(single and self.family_low <= self.family <= self.family_high)
+
 
 def cuts(rng: np.random.Generator, runs: int, arms: int, count: int) -> NDArray[np.int64]:
     """Places of runs (count, seeds, arms): every arm has other runs, paired as they fall."""
