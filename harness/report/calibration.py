@@ -1,6 +1,7 @@
 """The report on the tests themselves: how often they err, and what they find, by simulation."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,14 +13,31 @@ from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
 from harness.report.calibration_figures import FAMILY, errors_figure, power_figure, verdicts_figure
-from harness.report.calibration_looks import FILE as LOOKS_FILE
-from harness.report.calibration_looks import looks_section
-from harness.report.calibration_text import text
 from harness.report.noise import section as real_runs
-from harness.statistics.calibrate import COMPARISONS, METHODS, NOISES, SEEDS, Cell, Floats, residuals_of, simulate
-from harness.statistics.calibrate_looks import LOOKS, LookCell, simulate_looks
+from harness.report.templating import rendered
+from harness.statistics.calibrate import (
+    ALLOWED,
+    ALPHA,
+    BEYOND,
+    COMPARISONS,
+    MARGIN,
+    METHODS,
+    NOISES,
+    SEEDS,
+    Cell,
+    Floats,
+    choose,
+    mean_power,
+    misses,
+    residuals_of,
+    scales,
+    simulate,
+)
+from harness.statistics.calibrate_looks import LOOKS, LookCell, misses_of_looks, simulate_looks
+from harness.statistics.judging import DEFAULT
+from harness.statistics.sequential import nominal
 
-FILE = "calibration.csv"
+FILE, LOOKS_FILE = "calibration.csv", "looks.csv"
 
 Row = TypeVar("Row", Cell, LookCell)
 
@@ -60,9 +78,58 @@ def calibrate(
                           ("verdicts", verdicts_figure(cells))):  # fmt: skip
         write_bytes(out / f"{name}.svg", picture)
     report = out.with_suffix(".md")
-    more = [*looks_section(looks, out.name, FAMILY), *real_runs(root, out)]
-    write_text(report, text(cells, out.name, residuals, more))
+    values = _of_studies(cells, residuals) | {"looks": _of_looks(looks), "real_runs": "\n".join(real_runs(root, out))}
+    write_text(report, rendered("calibration.md.j2", folder=out.name, **values))
     return report
+
+
+def _of_studies(cells: Sequence[Cell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
+    """What the page shows of studies that are looked at once, and of the real ones that noise is made from."""
+    null = [c for c in cells if c.effect == 0]
+    promised = [c for c in null if c.noise not in BEYOND]
+    missed = {method: misses(cells, method) for method in METHODS}
+    return {
+        "alpha": ALPHA, "allowed": ALLOWED, "margin": MARGIN, "default": DEFAULT, "family": FAMILY, "inf": math.inf,
+        "beyond": BEYOND,
+        "studies": max((c.studies for c in cells), default=0),
+        "residuals": [(name, *table.shape, scales(table)[0]) for name, table in residuals.items()],
+        "best": choose(cells),
+        "power": {method: mean_power(cells, method) for method in METHODS},
+        "missed": missed,
+        "missed_by_noise": {method: _by_noise(own) for method, own in missed.items()},
+        "promised": [(m, [c for c in promised if c.test == m and c.seeds >= 5]) for m in METHODS],
+        "few": [
+            (n, m, [c for c in promised if (c.seeds, c.test) == (n, m)]) for n in SEEDS if n < 5 for m in METHODS
+        ],
+        "unpromised": [
+            (noise, m, [c for c in null if (c.noise, c.test) == (noise, m) and c.seeds >= 5])
+            for noise in BEYOND for m in METHODS
+        ],
+        "noises": [(noise, what, [c for c in cells if c.noise == noise]) for noise, what in NOISES.items()],
+    }  # fmt: skip
+
+
+def _of_looks(cells: Sequence[LookCell]) -> dict[str, Any]:
+    """What the page shows of studies that are looked at more than once; nothing without cells."""
+    if not cells:
+        return {}
+    null, at_margin = (_by_noise([c for c in cells if c.effect == effect]) for effect in (0, MARGIN))
+    missed = misses_of_looks(cells)
+    shown = [c for c in cells if (c.noise, c.comparisons, c.effect) == ("normal", FAMILY, MARGIN)]
+    return {
+        "studies": min(c.studies for c in cells),
+        "missed": missed,
+        "missed_kinds": sorted({(c.noise, c.looks, str(c.comparisons)) for c in missed}),
+        "promised": [c for c in cells if c.noise not in BEYOND and c.effect == 0],
+        "noises": [(noise, own, at_margin[noise]) for noise, own in null.items()],
+        "plans": [(c, nominal(tuple(map(int, c.looks.split("-"))), ALPHA, FAMILY)) for c in shown],
+    }
+
+
+def _by_noise(cells: Sequence[Row]) -> dict[str, list[Row]]:
+    """In the order of NOISES."""
+    found = {noise: [c for c in cells if c.noise == noise] for noise in NOISES}
+    return {noise: own for noise, own in found.items() if own}
 
 
 def _rounded(row: Row) -> Row:
