@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
 from harness.report.calibration_figures import FAMILY, errors_figure, power_figure, verdicts_figure
+from harness.report.noise import rounded
 from harness.report.noise import section as real_runs
 from harness.report.templating import rendered
 from harness.statistics.calibrate import (
@@ -134,8 +135,7 @@ def _by_noise(cells: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _rounded(row: Row) -> Row:
     """A row as the CSV holds it, so that a page made from the file is the page of the simulation."""
-    shares: dict[str, Any] = {k: float(f"{v:.6g}") for k, v in asdict(row).items() if isinstance(v, float)}
-    return replace(row, **shares)
+    return type(row)(**rounded(asdict(row)))
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:

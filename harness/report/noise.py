@@ -4,7 +4,7 @@ It reads the results of the study `noise`, whose variants are one net each with 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +208,9 @@ def floor_rows(sources: Sequence[Source], confidence: float) -> list[dict[str, A
     for source in sources:
         row: dict[str, Any] = {"source": source.name, "runs": source.runs, "declared": source.declared}
         if f := source.floor:
-            row |= {"images": f.images, "error": _short(f.mean), "confidence": confidence}
-            row |= {key: _short(getattr(f, key)) for key in FLOOR_COLUMNS if hasattr(f, key) and key not in row}
-        table.append(row)
+            row |= {key: value for key, value in asdict(f).items() if key != "mean"}
+            row |= {"error": f.mean, "confidence": confidence}
+        table.append(rounded(row))
     return table
 
 
@@ -222,19 +222,18 @@ def aa_rows(rows: Mapping[str, Sequence[Against]]) -> list[dict[str, Any]]:
             for place, p in enumerate(GRID.tolist()):
                 row: dict[str, Any] = {
                     "source": source, "design": one.design.name, "test": one.test, "seeds": one.seeds,
-                    "comparisons": one.design.arms - 1, "cuts": one.cuts, "p": _short(p),
-                    "share": _short(one.observed[place]), "low": _short(one.low[place]),
-                    "high": _short(one.high[place]),
+                    "comparisons": one.design.arms - 1, "cuts": one.cuts, "p": p, "share": one.observed[place],
+                    "low": one.low[place], "high": one.high[place],
                 }  # fmt: skip
                 if place == 0:
                     row |= {
-                        "worth": _short(one.worth) if one.worth else None, "distance_p": _short(one.distance_p),
-                        "family_error": _short(one.family), "family_low": _short(one.family_low),
-                        "family_high": _short(one.family_high),
+                        "worth": one.worth, "distance_p": one.distance_p, "family_error": one.family,
+                        "family_low": one.family_low, "family_high": one.family_high,
                     }  # fmt: skip
-                table.append(row)
+                table.append(rounded(row))
     return table
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as CSV holds it: numbers with six digits."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}

@@ -6,14 +6,16 @@ every model. The unit is the noise's standard deviation in an arm (of the arms t
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.statistics import block as models
-from harness.statistics.judging import Judged, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.block import Estimates
+from harness.statistics.judging import PROMISED, Test, bounds, estimates, judge, judge_by_signs
 from harness.statistics.signflip import DRAWS, EXACT
 from harness.statistics.verdict import VERDICTS
 
@@ -45,7 +47,7 @@ METHODS = ("paired_t", "block", "moderated", "sign_flip", "plain_block")
 
 SEEDS = (3, 4, 5, 6, 8, 12, 20)
 COMPARISONS = (1, 3, 7, 12)
-EFFECTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+EFFECTS: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
 """Planted differences of the first variant, in sd."""
 
 MARGIN = 2.0
@@ -163,16 +165,23 @@ def residuals_of(table: Floats) -> Floats:
 
 def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
     n, arms = values.shape[-2:]
+    found, effects = None, EFFECTS
     if method == "sign_flip":
         choices = 2**n if n <= EXACT else DRAWS
         values = values[: max(500, WORK // (choices * (arms - 1)))]
-        judge_at = _signs(values)
+        effects = tuple(effect for effect in EFFECTS if effect in (0.0, 2.0))
+        differences = np.moveaxis(values[..., 1:] - values[..., :1], -1, -2)
+        # An interval holds the truth when the test of that difference does not reject it.
+        covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
     else:
-        judge_at = _modelled(values, method)
-    for effect in EFFECTS:
-        if method == "sign_flip" and effect not in (0.0, 2.0):
-            continue
-        judged, covered = judge_at(effect)
+        found = models.plain_block(values) if method == "plain_block" else estimates(values, cast(Test, method))
+        differences, covered = found.mean, holds_zero(found, ALPHA)
+    for effect in effects:
+        moved = with_effect(differences, effect)
+        if found is None:
+            judged = judge_by_signs(moved, ALPHA, MARGIN)
+        else:
+            judged = judge(replace(found, mean=moved), ALPHA, MARGIN)
         names = dict(zip(VERDICTS, np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)), strict=True))
         untouched = judged.adjusted if effect == 0 else judged.adjusted[:, 1:]
         yield Cell(
@@ -189,40 +198,17 @@ def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
         )
 
 
-Judge = Callable[[float], tuple[Judged, NDArray[np.bool_]]]
-"""From the planted effect of the first variant to the tests, and to which intervals hold their truth."""
+def with_effect(differences: Floats, effect: float) -> Floats:
+    """Differences (studies, comparisons, ...) with an effect added to those of the first variant."""
+    moved = differences.copy()
+    moved[:, 0] += effect
+    return moved
 
 
-def _modelled(values: Floats, method: str) -> Judge:
-    found = models.plain_block(values) if method == "plain_block" else estimates(values, _test(method))
-    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - ALPHA)
-    # A comparison without an interval claims nothing. A planted effect moves interval and truth alike.
-    covered = ~((found.se > 0) & ((low > 0) | (high < 0)))
-
-    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
-        mean = found.mean.copy()
-        mean[:, 0] += effect
-        return judge(replace(found, mean=mean), ALPHA, MARGIN), covered
-
-    return at
-
-
-def _signs(values: Floats) -> Judge:
-    differences = np.moveaxis(values[..., 1:] - values[..., :1], -1, -2)
-    # An interval holds the truth when the test of that difference does not reject it.
-    covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
-
-    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
-        moved = differences.copy()
-        moved[:, 0] += effect
-        return judge_by_signs(moved, ALPHA, MARGIN), covered
-
-    return at
-
-
-def _test(method: str) -> Test:
-    names: Mapping[str, Test] = {"paired_t": "paired_t", "block": "block", "moderated": "moderated"}
-    return names[method]
+def holds_zero(found: Estimates, alpha: float) -> NDArray[np.bool_]:
+    """Which intervals hold their truth, zero (an effect moves interval and truth alike); one that is not there does."""
+    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - alpha)
+    return np.asarray(~((found.se > 0) & ((low > 0) | (high < 0))))
 
 
 # ---- what follows from it
@@ -236,8 +222,8 @@ def most_errors(studies: int) -> float:
     return ALPHA + ALLOWED + 2 * math.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, 1 / math.sqrt(studies) - 1 / math.sqrt(MAIN))
 
 
-def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cell]:
-    """Cells in which a test errs more than it may, from `least_seeds` seeds on and within what is promised."""
+def misses(cells: Sequence[Cell], method: str) -> list[Cell]:
+    """Cells in which a test errs more than it may, from PROMISED seeds on and within what is promised."""
 
     def errs(cell: Cell) -> bool:
         most = most_errors(cell.studies)
@@ -248,19 +234,16 @@ def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cel
         for cell in cells
         if cell.test == method
         and cell.effect == 0
-        and cell.seeds >= least_seeds
+        and cell.seeds >= PROMISED
         and cell.noise not in BEYOND
         and errs(cell)
     ]
 
 
-def mean_power(cells: Sequence[Cell], method: str, effect: float = 2.0, least_seeds: int = 5) -> float:
-    """Mean power over the cells of normal noise."""
-    own = [
-        cell.power
-        for cell in cells
-        if cell.test == method and cell.effect == effect and cell.seeds >= least_seeds and cell.noise == "normal"
-    ]
+def mean_power(cells: Sequence[Cell], method: str) -> float:
+    """Mean power of finding 2 sd over the cells of normal noise from PROMISED seeds on."""
+    kind = (method, 2.0, "normal")
+    own = [cell.power for cell in cells if (cell.test, cell.effect, cell.noise) == kind and cell.seeds >= PROMISED]
     return float(np.mean(own)) if own else 0.0
 
 

@@ -8,11 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.statistics.block import Estimates
-from harness.statistics.calibrate import ALPHA, BEYOND, COMPARISONS, MARGIN, NOISES, REAL, Floats, draw, most_errors
-from harness.statistics.judging import DEFAULT, Judged, Test, bounds, estimates, judge
+from harness.statistics.calibrate import (
+    ALPHA,
+    BEYOND,
+    COMPARISONS,
+    MARGIN,
+    NOISES,
+    REAL,
+    Floats,
+    draw,
+    holds_zero,
+    most_errors,
+    with_effect,
+)
+from harness.statistics.judging import DEFAULT, Test, estimates, judge
 from harness.statistics.sequential import nominal
 
 LOOKS = ((3, 5, 8), (5, 10), (5, 8, 12, 20))
@@ -71,10 +81,11 @@ def _cells(values: Floats, noise: str, looks: tuple[int, ...], test: Test) -> It
     k = values.shape[-1] - 1
     alphas = nominal(looks, ALPHA, k)
     found = [estimates(values[:, :n], test) for n in looks]
-    held = np.stack([_held(one, alpha) for one, alpha in zip(found, alphas, strict=True)])
+    held = np.stack([holds_zero(one, alpha) for one, alpha in zip(found, alphas, strict=True)])
     coverage = float(held.all(0).mean(0).min())
     for effect in EFFECTS:
-        at_looks = [_judged(one, effect, alpha) for one, alpha in zip(found, alphas, strict=True)]
+        moved = [replace(one, mean=with_effect(one.mean, effect)) for one in found]
+        at_looks = [judge(one, alpha, MARGIN) for one, alpha in zip(moved, alphas, strict=True)]
         differ = np.stack([one.adjusted <= alpha for one, alpha in zip(at_looks, alphas, strict=True)])
         alone = np.stack([one.adjusted <= ALPHA for one in at_looks])  # adjusted p knows nothing of looks
         untouched = slice(0 if effect == 0 else 1, None)
@@ -95,18 +106,6 @@ def _cells(values: Floats, noise: str, looks: tuple[int, ...], test: Test) -> It
             float(np.stack([one.codes[:, 0] == 1 for one in at_looks]).any(0).mean()),
             float(np.array(looks)[stops].mean()),
         )
-
-
-def _judged(found: Estimates, effect: float, alpha: float) -> Judged:
-    mean = found.mean.copy()
-    mean[:, 0] += effect
-    return judge(replace(found, mean=mean), alpha, MARGIN)
-
-
-def _held(found: Estimates, alpha: float) -> NDArray[np.bool_]:
-    """Which intervals hold their truth, zero; one that is not there claims nothing."""
-    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - alpha)
-    return np.asarray(~((found.se > 0) & ((low > 0) | (high < 0))))
 
 
 def misses_of_looks(cells: Sequence[LookCell]) -> list[LookCell]:
