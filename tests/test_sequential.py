@@ -21,7 +21,8 @@ from harness.report.tables import comparisons
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.statistics.calibrate_looks import EFFECTS, LookCell, misses_of_looks, simulate_looks
+from harness.statistics.calibrate import LOOK_EFFECTS as EFFECTS
+from harness.statistics.calibrate import LookCell, misses_of_looks, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.sequential import LEAST, Walk, nominal, spent
 

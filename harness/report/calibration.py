@@ -21,20 +21,23 @@ from harness.statistics.calibrate import (
     ALPHA,
     BEYOND,
     COMPARISONS,
+    LOOKS,
     MARGIN,
     METHODS,
     NOISES,
     SEEDS,
     Cell,
     Floats,
+    LookCell,
     choose,
     mean_power,
     misses,
+    misses_of_looks,
     residuals_of,
     scales,
     simulate,
+    simulate_looks,
 )
-from harness.statistics.calibrate_looks import LOOKS, LookCell, misses_of_looks, simulate_looks
 from harness.statistics.judging import DEFAULT
 from harness.statistics.sequential import nominal
 

@@ -191,11 +191,7 @@ def twins(study: Study, results: Results, root: Path) -> Twins:
     values = {seed: own[seed].metrics["test_top1"] for seed, one in again.items() if one.verified}
     judged = compare_all({"first": values, "again": values}, "first", Rules(1 - study.file.confidence))
     return Twins(
-        tuple(runs) if apart else (),
-        len(ends) == 1,
-        len(again),
-        len(values),
-        judged["again"] if values else None,
+        tuple(runs) if apart else (), len(ends) == 1, len(again), len(values), judged["again"] if values else None
     )
 
 

@@ -89,10 +89,7 @@ class Comparison:
 
 
 def compare_all(
-    values: Mapping[str, Mapping[int, float]],
-    baseline: str,
-    rules: Rules,
-    members: Sequence[str] | None = None,
+    values: Mapping[str, Mapping[int, float]], baseline: str, rules: Rules, members: Sequence[str] | None = None
 ) -> dict[str, Comparison]:
     """Every arm of `values` (arm -> seed -> value; infinite for a run that diverged) against `baseline`.
 

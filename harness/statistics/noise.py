@@ -122,10 +122,6 @@ class Design:
     arms: int
     tests: tuple[Test, ...]
 
-    def seeds(self, runs: int) -> int:
-        """Runs an arm; what is left over is left out, other runs each time."""
-        return runs // self.arms
-
 
 PAIR = Design("two halves", 2, ("paired_t", "sign_flip"))
 """With one comparison `block` and `moderated` are the paired t test."""
@@ -180,7 +176,7 @@ class Against:
 
 
 def cuts(rng: np.random.Generator, runs: int, arms: int, count: int) -> NDArray[np.int64]:
-    """Places of runs (count, seeds, arms): every arm has other runs, paired as they fall."""
+    """Places of runs (count, seeds, arms): every arm has other runs, paired as they fall; what is left over is out."""
     seeds = runs // arms
     order = rng.permuted(np.tile(np.arange(runs), (count, 1)), axis=1)
     return order[:, : seeds * arms].reshape(count, seeds, arms)
@@ -263,7 +259,7 @@ def against(
     return Against(
         design,
         test,
-        design.seeds(runs),
+        runs // design.arms,
         count * sets,
         below,
         low,

@@ -59,9 +59,7 @@ def summarise(values: Iterable[float]) -> Summary:
     """Number, mean and sd (ddof 1) of finite values. Raises `ValueError` for others."""
     array = _finite(values)
     return Summary(
-        len(array),
-        float(array.mean()) if len(array) else None,
-        spread(array, array) if len(array) > 1 else None,
+        len(array), float(array.mean()) if len(array) else None, spread(array, array) if len(array) > 1 else None
     )
 
 
