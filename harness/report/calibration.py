@@ -16,29 +16,9 @@ from harness.report.calibration_figures import FAMILY, errors_figure, power_figu
 from harness.report.noise import rounded
 from harness.report.noise import section as real_runs
 from harness.report.templating import rendered
-from harness.statistics.calibrate import (
-    ALLOWED,
-    ALPHA,
-    BEYOND,
-    COMPARISONS,
-    LOOKS,
-    MARGIN,
-    METHODS,
-    NOISES,
-    SEEDS,
-    Cell,
-    Floats,
-    LookCell,
-    choose,
-    mean_power,
-    misses,
-    misses_of_looks,
-    residuals_of,
-    scales,
-    simulate,
-    simulate_looks,
-)
-from harness.statistics.judging import DEFAULT
+from harness.statistics import calibrate as simulation
+from harness.statistics.calibrate import Cell, Floats, LookCell
+from harness.statistics.judging import DEFAULT, PROMISED
 from harness.statistics.sequential import nominal
 
 FILE, LOOKS_FILE = "calibration.csv", "looks.csv"
@@ -50,89 +30,87 @@ def calibrate(
     out: Path,
     studies: int,
     root: Path,
-    noises: Sequence[str] = tuple(NOISES),
-    seeds: Sequence[int] = SEEDS,
-    comparisons: Sequence[int] = COMPARISONS,
-    methods: Sequence[str] = METHODS,
-    plans: Sequence[tuple[int, ...]] = LOOKS,
+    noises: Sequence[str] = tuple(simulation.NOISES),
+    seeds: Sequence[int] = simulation.SEEDS,
+    comparisons: Sequence[int] = simulation.COMPARISONS,
+    methods: Sequence[str] = simulation.METHODS,
+    plans: Sequence[tuple[int, ...]] = simulation.LOOKS,
 ) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path.
 
     Of other noise than `noises` the rows of the CSV files that are there stay. Each row's draws are its own, so that
     they are what a simulation of all would give. Raises `UserError` for an unknown noise and for a broken file.
     """
-    if unknown := sorted(set(noises) - set(NOISES)):
-        raise UserError(f"--noise {unknown[0]}: no such noise; allowed: {', '.join(NOISES)}")
+    if unknown := sorted(set(noises) - set(simulation.NOISES)):
+        raise UserError(f"--noise {unknown[0]}: no such noise; allowed: {', '.join(simulation.NOISES)}")
     residuals = read_residuals(root)
     tables = list(residuals.values())
-    others = set(NOISES) - set(noises)
+    others = set(simulation.NOISES) - set(noises)
     cells = [c for c in read_rows(out / FILE, Cell) if c.noise in others] if others else []
     looks = [c for c in read_rows(out / LOOKS_FILE, LookCell) if c.noise in others] if others else []
     for noise in noises:
-        own = list(simulate(studies, tables, (noise,), seeds, comparisons, methods))
+        own = list(simulation.simulate(studies, tables, (noise,), seeds, comparisons, methods))
         say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
         cells += [_rounded(cell) for cell in own]
-        looks += [_rounded(cell) for cell in simulate_looks(studies, tables, (noise,), plans, comparisons)]
-    order = list(NOISES)
+        looks += [_rounded(cell) for cell in simulation.simulate_looks(studies, tables, (noise,), plans, comparisons)]
+    order = list(simulation.NOISES)
     cells.sort(key=lambda c: order.index(c.noise))
     looks.sort(key=lambda c: order.index(c.noise))
     write_csv(out / FILE, [asdict(cell) for cell in cells], [field.name for field in fields(Cell)])
     write_csv(out / LOOKS_FILE, [asdict(cell) for cell in looks], [field.name for field in fields(LookCell)])
-    for name, picture in (("errors", errors_figure(cells)), ("power", power_figure(cells)),
-                          ("verdicts", verdicts_figure(cells))):  # fmt: skip
-        write_bytes(out / f"{name}.svg", picture)
+    for name, figure in (("errors", errors_figure), ("power", power_figure), ("verdicts", verdicts_figure)):
+        write_bytes(out / f"{name}.svg", figure(cells))
     report = out.with_suffix(".md")
     values = _of_studies(cells, residuals) | {"looks": _of_looks(looks), "real_runs": "\n".join(real_runs(root, out))}
-    write_text(report, rendered("calibration.md.j2", folder=out.name, **values))
+    values |= {"simulation": simulation, "default": DEFAULT, "family": FAMILY, "folder": out.name, "inf": math.inf}
+    write_text(report, rendered("calibration.md.j2", **values))
     return report
 
 
 def _of_studies(cells: Sequence[Cell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
     """What the page shows of studies that are looked at once, and of the real ones that noise is made from."""
+    methods = simulation.METHODS
     null = [c for c in cells if c.effect == 0]
-    promised = [c for c in null if c.noise not in BEYOND]
-    missed = {method: misses(cells, method) for method in METHODS}
+    promised = [c for c in null if c.noise not in simulation.BEYOND]
+    missed = {method: simulation.misses(cells, method) for method in methods}
+    apart = [(noise, m) for noise in simulation.BEYOND for m in methods]
+    few = [(n, m) for n in simulation.SEEDS if n < PROMISED for m in methods]
     return {
-        "alpha": ALPHA, "allowed": ALLOWED, "margin": MARGIN, "default": DEFAULT, "family": FAMILY, "inf": math.inf,
-        "beyond": BEYOND,
         "studies": max((c.studies for c in cells), default=0),
-        "residuals": [(name, *table.shape, scales(table)[0]) for name, table in residuals.items()],
-        "best": choose(cells),
-        "power": {method: mean_power(cells, method) for method in METHODS},
+        "residuals": [(name, *table.shape, simulation.scales(table)[0]) for name, table in residuals.items()],
+        "best": simulation.choose(cells),
+        "power": {method: simulation.mean_power(cells, method) for method in methods},
         "missed": missed,
         "missed_by_noise": {method: _by_noise(own) for method, own in missed.items()},
-        "promised": [(m, [c for c in promised if c.test == m and c.seeds >= 5]) for m in METHODS],
-        "few": [
-            (n, m, [c for c in promised if (c.seeds, c.test) == (n, m)]) for n in SEEDS if n < 5 for m in METHODS
-        ],
+        "promised": [(m, [c for c in promised if c.test == m and c.seeds >= PROMISED]) for m in methods],
+        "few": [(*kind, [c for c in promised if (c.seeds, c.test) == kind]) for kind in few],
         "unpromised": [
-            (noise, m, [c for c in null if (c.noise, c.test) == (noise, m) and c.seeds >= 5])
-            for noise in BEYOND for m in METHODS
+            (*kind, [c for c in null if (c.noise, c.test) == kind and c.seeds >= PROMISED]) for kind in apart
         ],
-        "noises": [(noise, what, [c for c in cells if c.noise == noise]) for noise, what in NOISES.items()],
-    }  # fmt: skip
+        "by_noise": _by_noise(cells),
+    }
 
 
 def _of_looks(cells: Sequence[LookCell]) -> dict[str, Any]:
     """What the page shows of studies that are looked at more than once; nothing without cells."""
     if not cells:
         return {}
-    null, at_margin = (_by_noise([c for c in cells if c.effect == effect]) for effect in (0, MARGIN))
-    missed = misses_of_looks(cells)
-    shown = [c for c in cells if (c.noise, c.comparisons, c.effect) == ("normal", FAMILY, MARGIN)]
+    null, at_margin = (_by_noise([c for c in cells if c.effect == effect]) for effect in (0, simulation.MARGIN))
+    missed = simulation.misses_of_looks(cells)
+    shown = [c for c in cells if (c.noise, c.comparisons, c.effect) == ("normal", FAMILY, simulation.MARGIN)]
     return {
         "studies": min(c.studies for c in cells),
         "missed": missed,
         "missed_kinds": sorted({(c.noise, c.looks, str(c.comparisons)) for c in missed}),
-        "promised": [c for c in cells if c.noise not in BEYOND and c.effect == 0],
+        "promised": [c for c in cells if c.noise not in simulation.BEYOND and c.effect == 0],
         "noises": [(noise, own, at_margin[noise]) for noise, own in null.items()],
-        "plans": [(c, nominal(tuple(map(int, c.looks.split("-"))), ALPHA, FAMILY)) for c in shown],
+        "plans": [(c, nominal(tuple(map(int, c.looks.split("-"))), simulation.ALPHA, FAMILY)) for c in shown],
     }
 
 
 def _by_noise(cells: Sequence[Row]) -> dict[str, list[Row]]:
-    """In the order of NOISES."""
-    found = {noise: [c for c in cells if c.noise == noise] for noise in NOISES}
+    """In the order of the noises."""
+    found = {noise: [c for c in cells if c.noise == noise] for noise in simulation.NOISES}
     return {noise: own for noise, own in found.items() if own}
 
 
@@ -170,5 +148,5 @@ def read_residuals(root: Path) -> dict[str, Floats]:
         seeds = sorted(set.intersection(*(set(values) for values in arms.values()))) if arms else []
         if len(arms) >= 3 and len(seeds) >= 3:
             table = np.array([[values[seed] for values in arms.values()] for seed in seeds])
-            tables[path.parent.name] = residuals_of(table)
+            tables[path.parent.name] = simulation.residuals_of(table)
     return tables
