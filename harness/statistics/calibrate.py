@@ -232,20 +232,12 @@ def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
             judged = judge_by_signs(moved, ALPHA, MARGIN)
         else:
             judged = judge(replace(found, mean=moved), ALPHA, MARGIN)
-        names = dict(zip(VERDICTS, np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)), strict=True))
-        untouched = judged.adjusted if effect == 0 else judged.adjusted[:, 1:]
-        yield Cell(
-            noise,
-            n,
-            arms - 1,
-            method,
-            effect,
-            len(values),
-            float((untouched <= ALPHA).any(-1).mean()),
-            float(covered.mean(0).min()),
-            float((judged.adjusted[:, 0] <= ALPHA).mean()),
-            **{name: int(count) / len(values) for name, count in names.items()},
-        )
+        differ = judged.adjusted <= ALPHA
+        family_error = float(differ[:, 0 if effect == 0 else 1 :].any(-1).mean())
+        coverage, power = float(covered.mean(0).min()), float(differ[:, 0].mean())
+        counts = np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)).tolist()
+        verdicts = {name: count / len(values) for name, count in zip(VERDICTS, counts, strict=True)}
+        yield Cell(noise, n, arms - 1, method, effect, len(values), family_error, coverage, power, **verdicts)
 
 
 def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[LookCell]:
@@ -260,23 +252,14 @@ def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[
         differ = np.stack([one.adjusted <= alpha for one, alpha in zip(at_looks, alphas, strict=True)])
         alone = np.stack([one.adjusted <= ALPHA for one in at_looks])  # adjusted p knows nothing of looks
         untouched = slice(0 if effect == 0 else 1, None)
+        family_error, unruled = (float(called[..., untouched].any((0, -1)).mean()) for called in (differ, alone))
         first = differ[:, :, 0]
+        power, once = float(first.any(0).mean()), float(alone[-1, :, 0].mean())
+        equivalent = float(np.stack([one.codes[:, 0] == 1 for one in at_looks]).any(0).mean())
         stops = np.where(first.any(0), first.argmax(0), len(looks) - 1)
-        yield LookCell(
-            noise,
-            "-".join(map(str, looks)),
-            k,
-            DEFAULT,
-            effect,
-            len(values),
-            float(differ[..., untouched].any((0, -1)).mean()),
-            float(alone[..., untouched].any((0, -1)).mean()),
-            coverage,
-            float(first.any(0).mean()),
-            float(alone[-1, :, 0].mean()),
-            float(np.stack([one.codes[:, 0] == 1 for one in at_looks]).any(0).mean()),
-            float(np.array(looks)[stops].mean()),
-        )
+        seeds_used = float(np.array(looks)[stops].mean())
+        kind = noise, "-".join(map(str, looks)), k, DEFAULT, effect, len(values)
+        yield LookCell(*kind, family_error, unruled, coverage, power, once, equivalent, seeds_used)
 
 
 def _with_effect(differences: Floats, effect: float) -> Floats:
