@@ -8,16 +8,18 @@ import pytest
 from harness.errors import UserError
 from harness.report import calibration
 from harness.statistics.calibrate import (
+    LOOKS,
     NOISES,
     Cell,
+    LookCell,
     choose,
     draw,
     misses,
+    misses_of_looks,
     residuals_of,
     scales,
     simulate,
 )
-from harness.statistics.calibrate_looks import LOOKS, LookCell, misses_of_looks
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import DEFAULT
 

@@ -1,15 +1,15 @@
-"""The images in the repository: 8,000, balanced, small, licensed, and chosen by the rule beside them."""
+"""The images in the repository: 8,000, balanced, small, licensed, and chosen by the rule in choose_embedded.py."""
 
 import hashlib
 import json
 from pathlib import Path
 
+import choose_embedded as make
 import numpy as np
 import pytest
 from PIL import Image
 
 from harness.data import embedded
-from harness.data.embedded import make
 from harness.data.pack import pack
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError

@@ -21,11 +21,18 @@ from harness.report.tables import comparisons
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.statistics.calibrate_looks import EFFECTS, LookCell, misses_of_looks, simulate_looks
+from harness.statistics.calibrate import LOOK_EFFECTS as EFFECTS
+from harness.statistics.calibrate import LookCell, misses_of_looks, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.sequential import LEAST, crossing, nominal, spent
+from harness.statistics.sequential import LEAST, Walk, nominal, spent
 
 # ---- boundaries
+
+
+def crossing(bounds: list[float], shares: list[float]) -> np.ndarray:
+    """Chance of each look, at a share of the seeds, that |z| exceeds its bound there for the first time."""
+    walk = Walk()
+    return np.array([walk.cross(bound, share) for bound, share in zip(bounds, shares, strict=True)])
 
 
 def boundaries(looks: tuple[int, ...], alpha: float) -> list[float]:

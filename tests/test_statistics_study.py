@@ -16,7 +16,7 @@ from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import add_one_in, factorial, fieller, gap, log_ratio, rank, time_to_level
 from harness.statistics.images import image_evidence, mcnemar
 from harness.statistics.judging import TESTS, Test
-from harness.statistics.verdict import verdict
+from harness.statistics.verdict import VERDICTS, Verdict, codes
 
 Values = dict[str, dict[int, float]]
 
@@ -32,6 +32,11 @@ def study(seed: int, n: int = 5, arms: int = 8, effects: dict[int, float] | None
 
 
 # ---- verdicts
+
+
+def verdict(mean: float | None, p: float | None, p_equivalent: float | None, alpha: float) -> Verdict:
+    m, different, equal = (math.nan if x is None else x for x in (mean, p, p_equivalent))
+    return VERDICTS[int(codes(m, different, equal, alpha))]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The report on the tests themselves: how often they err, and what they find, by simulation."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,14 +13,15 @@ from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
 from harness.report.calibration_figures import FAMILY, errors_figure, power_figure, verdicts_figure
-from harness.report.calibration_looks import FILE as LOOKS_FILE
-from harness.report.calibration_looks import looks_section
-from harness.report.calibration_text import text
+from harness.report.noise import rounded
 from harness.report.noise import section as real_runs
-from harness.statistics.calibrate import COMPARISONS, METHODS, NOISES, SEEDS, Cell, Floats, residuals_of, simulate
-from harness.statistics.calibrate_looks import LOOKS, LookCell, simulate_looks
+from harness.report.templating import rendered
+from harness.statistics import calibrate as simulation
+from harness.statistics.calibrate import Cell, Floats, LookCell
+from harness.statistics.judging import DEFAULT, PROMISED
+from harness.statistics.sequential import nominal
 
-FILE = "calibration.csv"
+FILE, LOOKS_FILE = "calibration.csv", "looks.csv"
 
 Row = TypeVar("Row", Cell, LookCell)
 
@@ -28,47 +30,93 @@ def calibrate(
     out: Path,
     studies: int,
     root: Path,
-    noises: Sequence[str] = tuple(NOISES),
-    seeds: Sequence[int] = SEEDS,
-    comparisons: Sequence[int] = COMPARISONS,
-    methods: Sequence[str] = METHODS,
-    plans: Sequence[tuple[int, ...]] = LOOKS,
+    noises: Sequence[str] = tuple(simulation.NOISES),
+    seeds: Sequence[int] = simulation.SEEDS,
+    comparisons: Sequence[int] = simulation.COMPARISONS,
+    methods: Sequence[str] = simulation.METHODS,
+    plans: Sequence[tuple[int, ...]] = simulation.LOOKS,
 ) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path.
 
     Of other noise than `noises` the rows of the CSV files that are there stay. Each row's draws are its own, so that
     they are what a simulation of all would give. Raises `UserError` for an unknown noise and for a broken file.
     """
-    if unknown := sorted(set(noises) - set(NOISES)):
-        raise UserError(f"--noise {unknown[0]}: no such noise; allowed: {', '.join(NOISES)}")
+    if unknown := sorted(set(noises) - set(simulation.NOISES)):
+        raise UserError(f"--noise {unknown[0]}: no such noise; allowed: {', '.join(simulation.NOISES)}")
     residuals = read_residuals(root)
     tables = list(residuals.values())
-    others = set(NOISES) - set(noises)
+    others = set(simulation.NOISES) - set(noises)
     cells = [c for c in read_rows(out / FILE, Cell) if c.noise in others] if others else []
     looks = [c for c in read_rows(out / LOOKS_FILE, LookCell) if c.noise in others] if others else []
     for noise in noises:
-        own = list(simulate(studies, tables, (noise,), seeds, comparisons, methods))
+        own = list(simulation.simulate(studies, tables, (noise,), seeds, comparisons, methods))
         say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
         cells += [_rounded(cell) for cell in own]
-        looks += [_rounded(cell) for cell in simulate_looks(studies, tables, (noise,), plans, comparisons)]
-    order = list(NOISES)
+        looks += [_rounded(cell) for cell in simulation.simulate_looks(studies, tables, (noise,), plans, comparisons)]
+    order = list(simulation.NOISES)
     cells.sort(key=lambda c: order.index(c.noise))
     looks.sort(key=lambda c: order.index(c.noise))
     write_csv(out / FILE, [asdict(cell) for cell in cells], [field.name for field in fields(Cell)])
     write_csv(out / LOOKS_FILE, [asdict(cell) for cell in looks], [field.name for field in fields(LookCell)])
-    for name, picture in (("errors", errors_figure(cells)), ("power", power_figure(cells)),
-                          ("verdicts", verdicts_figure(cells))):  # fmt: skip
-        write_bytes(out / f"{name}.svg", picture)
+    for name, figure in (("errors", errors_figure), ("power", power_figure), ("verdicts", verdicts_figure)):
+        write_bytes(out / f"{name}.svg", figure(cells))
     report = out.with_suffix(".md")
-    more = [*looks_section(looks, out.name, FAMILY), *real_runs(root, out)]
-    write_text(report, text(cells, out.name, residuals, more))
+    values = _of_studies(cells, residuals) | {"looks": _of_looks(looks), "real_runs": "\n".join(real_runs(root, out))}
+    values |= {"simulation": simulation, "default": DEFAULT, "family": FAMILY, "folder": out.name, "inf": math.inf}
+    write_text(report, rendered("calibration.md.j2", **values))
     return report
+
+
+def _of_studies(cells: Sequence[Cell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
+    """What the page shows of studies that are looked at once, and of the real ones that noise is made from."""
+    methods = simulation.METHODS
+    null = [c for c in cells if c.effect == 0]
+    promised = [c for c in null if c.noise not in simulation.BEYOND]
+    missed = {method: simulation.misses(cells, method) for method in methods}
+    apart = [(noise, m) for noise in simulation.BEYOND for m in methods]
+    few = [(n, m) for n in simulation.SEEDS if n < PROMISED for m in methods]
+    return {
+        "studies": max((c.studies for c in cells), default=0),
+        "residuals": [(name, *table.shape, simulation.scales(table)[0]) for name, table in residuals.items()],
+        "best": simulation.choose(cells),
+        "power": {method: simulation.mean_power(cells, method) for method in methods},
+        "missed": missed,
+        "missed_by_noise": {method: _by_noise(own) for method, own in missed.items()},
+        "promised": [(m, [c for c in promised if c.test == m and c.seeds >= PROMISED]) for m in methods],
+        "few": [(*kind, [c for c in promised if (c.seeds, c.test) == kind]) for kind in few],
+        "unpromised": [
+            (*kind, [c for c in null if (c.noise, c.test) == kind and c.seeds >= PROMISED]) for kind in apart
+        ],
+        "by_noise": _by_noise(cells),
+    }
+
+
+def _of_looks(cells: Sequence[LookCell]) -> dict[str, Any]:
+    """What the page shows of studies that are looked at more than once; nothing without cells."""
+    if not cells:
+        return {}
+    null, at_margin = (_by_noise([c for c in cells if c.effect == effect]) for effect in (0, simulation.MARGIN))
+    missed = simulation.misses_of_looks(cells)
+    shown = [c for c in cells if (c.noise, c.comparisons, c.effect) == ("normal", FAMILY, simulation.MARGIN)]
+    return {
+        "studies": min(c.studies for c in cells),
+        "missed": missed,
+        "missed_kinds": sorted({(c.noise, c.looks, str(c.comparisons)) for c in missed}),
+        "promised": [c for c in cells if c.noise not in simulation.BEYOND and c.effect == 0],
+        "noises": [(noise, own, at_margin[noise]) for noise, own in null.items()],
+        "plans": [(c, nominal(tuple(map(int, c.looks.split("-"))), simulation.ALPHA, FAMILY)) for c in shown],
+    }
+
+
+def _by_noise(cells: Sequence[Row]) -> dict[str, list[Row]]:
+    """In the order of the noises."""
+    found = {noise: [c for c in cells if c.noise == noise] for noise in simulation.NOISES}
+    return {noise: own for noise, own in found.items() if own}
 
 
 def _rounded(row: Row) -> Row:
     """A row as the CSV holds it, so that a page made from the file is the page of the simulation."""
-    shares: dict[str, Any] = {k: float(f"{v:.6g}") for k, v in asdict(row).items() if isinstance(v, float)}
-    return replace(row, **shares)
+    return type(row)(**rounded(asdict(row)))
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
@@ -100,5 +148,5 @@ def read_residuals(root: Path) -> dict[str, Floats]:
         seeds = sorted(set.intersection(*(set(values) for values in arms.values()))) if arms else []
         if len(arms) >= 3 and len(seeds) >= 3:
             table = np.array([[values[seed] for values in arms.values()] for seed in seeds])
-            tables[path.parent.name] = residuals_of(table)
+            tables[path.parent.name] = simulation.residuals_of(table)
     return tables

@@ -4,18 +4,20 @@ It reads the results of the study `noise`, whose variants are one net each with 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
-from harness.report import noise_figures, noise_text
+from harness.report import noise_figures
 from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
+from harness.report.templating import rendered
 from harness.report.verified import FILE, identity, read_verified
 from harness.settings.load import load_study
 from harness.settings.study import Study
@@ -54,13 +56,12 @@ ALL = "all rows"
 class Source:
     """A variant of the study: its finished runs of `declared` ones. `errors`: in percent, one a run.
 
-    `wrong`: (runs, images), None where they were not tested on as many images; `floor`: of two runs at least.
+    `floor`: of two runs at least, tested on as many images.
     """
 
     name: str
     declared: int
     errors: NDArray[np.float64]
-    wrong: NDArray[np.bool_] | None
     floor: Floor | None
 
     @property
@@ -91,19 +92,37 @@ def section(root: Path, out: Path) -> list[str]:
     """
     path = root / STUDY
     if not path.exists():
-        return noise_text.absent("No study of one net against itself is declared here.")
+        return _text(absent="No study of one net against itself is declared here.")
     study = load_study(path)
+    confidence = study.file.confidence
     results = read_results(study, None, root)
     sources = read_sources(study, results)
-    if all(source.floor is None for source in sources if source.name == study.baseline):
-        return noise_text.absent("The study of one net against itself has not been run.")
-    rows = compared(sources, study.file.confidence)
-    write_csv(out / "noise.csv", floor_rows(sources, study.file.confidence), FLOOR_COLUMNS)
+    whole = next(source.floor for source in sources if source.name == study.baseline)
+    if whole is None:
+        return _text(absent="The study of one net against itself has not been run.")
+    rows = compared(sources, confidence)
+    last = list(rows)[-1] if rows else ""
+    write_csv(out / "noise.csv", floor_rows(sources, confidence), FLOOR_COLUMNS)
     write_bytes(out / "noise.svg", noise_figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
     if rows:
         write_csv(out / "aa.csv", aa_rows(rows), AA_COLUMNS)
         write_bytes(out / "aa.svg", noise_figures.distributions(rows, study.baseline, ALL))
-    return noise_text.text(study, sources, rows, twins(study, results, root), out.name)
+    single = [source.floor for source in sources if source.floor and source.name != study.baseline]
+    scatter = len(single) > 1 and whole.sd > 0 and any(one.sd for one in single)
+    errors = [source.errors for source in sources if source.floor]
+    return _text(
+        absent="", study=study, sources=sources, whole=whole, held=HELD, folder=out.name,
+        confidence=100 * confidence, alpha=1 - confidence, parts=len(single),
+        total=noise.added(single, whole, confidence) if scatter else None,
+        equal_sds=float(stats.levene(*errors, center="median").pvalue) if scatter else None,
+        twin=twins(study, results, root),
+        shown={name: rows[name] for name in (study.baseline, last) if name in rows},
+        outside=[f"`{one.test}` on {one.design.name}" for one in rows.get(last, ()) if not one.inside],
+    )  # fmt: skip
+
+
+def _text(**values: object) -> list[str]:
+    return rendered("noise.md.j2", **values).split("\n")
 
 
 def read_sources(study: Study, results: Results) -> list[Source]:
@@ -115,7 +134,7 @@ def read_sources(study: Study, results: Results) -> list[Source]:
         wrong = np.stack(answers) if len({len(one) for one in answers}) == 1 else None
         floor = noise.floor(wrong, study.file.confidence) if wrong is not None and len(wrong) > 1 else None
         errors = np.array([run.metrics["test_top1"] for run in runs])
-        found.append(Source(name, len(results.of(name)), errors, wrong, floor))
+        found.append(Source(name, len(results.of(name)), errors, floor))
     return found
 
 
@@ -172,11 +191,7 @@ def twins(study: Study, results: Results, root: Path) -> Twins:
     values = {seed: own[seed].metrics["test_top1"] for seed, one in again.items() if one.verified}
     judged = compare_all({"first": values, "again": values}, "first", Rules(1 - study.file.confidence))
     return Twins(
-        tuple(runs) if apart else (),
-        len(ends) == 1,
-        len(again),
-        len(values),
-        judged["again"] if values else None,
+        tuple(runs) if apart else (), len(ends) == 1, len(again), len(values), judged["again"] if values else None
     )
 
 
@@ -189,9 +204,9 @@ def floor_rows(sources: Sequence[Source], confidence: float) -> list[dict[str, A
     for source in sources:
         row: dict[str, Any] = {"source": source.name, "runs": source.runs, "declared": source.declared}
         if f := source.floor:
-            row |= {"images": f.images, "error": _short(f.mean), "confidence": confidence}
-            row |= {key: _short(getattr(f, key)) for key in FLOOR_COLUMNS if hasattr(f, key) and key not in row}
-        table.append(row)
+            row |= {key: value for key, value in asdict(f).items() if key != "mean"}
+            row |= {"error": f.mean, "confidence": confidence}
+        table.append(rounded(row))
     return table
 
 
@@ -203,19 +218,18 @@ def aa_rows(rows: Mapping[str, Sequence[Against]]) -> list[dict[str, Any]]:
             for place, p in enumerate(GRID.tolist()):
                 row: dict[str, Any] = {
                     "source": source, "design": one.design.name, "test": one.test, "seeds": one.seeds,
-                    "comparisons": one.design.arms - 1, "cuts": one.cuts, "p": _short(p),
-                    "share": _short(one.observed[place]), "low": _short(one.low[place]),
-                    "high": _short(one.high[place]),
+                    "comparisons": one.design.arms - 1, "cuts": one.cuts, "p": p, "share": one.observed[place],
+                    "low": one.low[place], "high": one.high[place],
                 }  # fmt: skip
                 if place == 0:
                     row |= {
-                        "worth": _short(one.worth) if one.worth else None, "distance_p": _short(one.distance_p),
-                        "family_error": _short(one.family), "family_low": _short(one.family_low),
-                        "family_high": _short(one.family_high),
+                        "worth": one.worth, "distance_p": one.distance_p, "family_error": one.family,
+                        "family_low": one.family_low, "family_high": one.family_high,
                     }  # fmt: skip
-                table.append(row)
+                table.append(rounded(row))
     return table
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as CSV holds it: numbers with six digits."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}

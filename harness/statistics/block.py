@@ -66,10 +66,7 @@ def block(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREE
     se = np.sqrt(2 * np.maximum(squares, 0) / np.maximum(df, 1) / n)[..., None]
     pooled = inside[..., 1:] & inside[..., :1] & (count >= 3)[..., None]
     return Estimates(
-        own.mean,
-        np.where(pooled, np.maximum(se, own.se), own.se),
-        np.where(pooled, df[..., None], own.df),
-        pooled,
+        own.mean, np.where(pooled, np.maximum(se, own.se), own.se), np.where(pooled, df[..., None], own.df), pooled
     )
 
 

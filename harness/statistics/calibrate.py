@@ -1,19 +1,25 @@
 """How often the comparisons err: studies without any effect, and with a planted one, judged as the report judges.
 
+Some are looked at once, by each of the tests, others more than once, at each look as the report judges it.
+
 A simulated study is a table seeds x arms of noise. What a seed does to all arms alike is left out, since it cancels in
 every model. The unit is the noise's standard deviation in an arm (of the arms that are not made larger).
 """
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.statistics import block as models
-from harness.statistics.judging import Judged, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.block import Estimates
+from harness.statistics.judging import DEFAULT, PROMISED, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.sequential import nominal
 from harness.statistics.signflip import DRAWS, EXACT
 from harness.statistics.verdict import VERDICTS
 
@@ -45,8 +51,14 @@ METHODS = ("paired_t", "block", "moderated", "sign_flip", "plain_block")
 
 SEEDS = (3, 4, 5, 6, 8, 12, 20)
 COMPARISONS = (1, 3, 7, 12)
-EFFECTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+EFFECTS: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
 """Planted differences of the first variant, in sd."""
+
+LOOKS = ((3, 5, 8), (5, 10), (5, 8, 12, 20))
+"""Plans of looks: numbers of seeds."""
+
+LOOK_EFFECTS = (0.0, 2.0, 4.0)
+"""Planted differences in studies with looks; the second is the margin of equivalence."""
 
 MARGIN = 2.0
 """Margin of equivalence, in sd."""
@@ -86,6 +98,32 @@ class Cell:
     inconclusive: float
 
 
+@dataclass(frozen=True)
+class LookCell:
+    """One kind of study with looks and what came out, at any of its looks. Shares of studies, 0 to 1.
+
+    `family_error`: some comparison without a difference has a verdict of helps or hurts at some look. `unruled`: the
+    same when each look is judged as if it were the only one. `coverage`: every look's interval holds the truth, of the
+    comparison for which this is rarest. `power`: the first variant is found to differ at some look; `once`: with all
+    seeds and no look before. `equivalent`: it is called equivalent at some look. `seeds_used`: mean number of seeds, if
+    the study stops as soon as the first variant is found to differ.
+    """
+
+    noise: str
+    looks: str
+    comparisons: int
+    test: str
+    effect: float
+    studies: int
+    family_error: float
+    unruled: float
+    coverage: float
+    power: float
+    once: float
+    equivalent: float
+    seeds_used: float
+
+
 def simulate(
     studies: int,
     residuals: Sequence[Floats] = (),
@@ -95,17 +133,31 @@ def simulate(
     methods: Sequence[str] = METHODS,
 ) -> Iterator[Cell]:
     """Every cell of the grid, always with the same draws. `residuals`: of real studies (seeds, arms), for `runs`."""
-    for noise in noises:
-        if noise in REAL and not residuals:
-            continue
-        for n in seeds:
-            for k in comparisons:
-                rng = np.random.default_rng([zlib.crc32(noise.encode()), n, k])
-                values = draw(rng, noise, studies, n, k + 1, residuals)
-                for method in methods:
-                    if method == "sign_flip" and n > EXACT and k > 3:
-                        continue  # minutes a cell
-                    yield from _cells(values, noise, method)
+    for noise, n, k in product(_possible(noises, residuals), seeds, comparisons):
+        rng = np.random.default_rng([zlib.crc32(noise.encode()), n, k])
+        values = draw(rng, noise, studies, n, k + 1, residuals)
+        for method in methods:
+            if method == "sign_flip" and n > EXACT and k > 3:
+                continue  # minutes a cell
+            yield from _cells(values, noise, method)
+
+
+def simulate_looks(
+    studies: int,
+    residuals: Sequence[Floats] = (),
+    noises: Sequence[str] = tuple(NOISES),
+    plans: Sequence[tuple[int, ...]] = LOOKS,
+    comparisons: Sequence[int] = COMPARISONS,
+) -> Iterator[LookCell]:
+    """The same of studies with looks, judged by the default test."""
+    for noise, looks, k in product(_possible(noises, residuals), plans, comparisons):
+        rng = np.random.default_rng([zlib.crc32(f"looks {noise}".encode()), *looks, k])
+        values = draw(rng, noise, studies, looks[-1], k + 1, residuals)
+        yield from _look_cells(values, noise, looks)
+
+
+def _possible(noises: Sequence[str], residuals: Sequence[Floats]) -> list[str]:
+    return [noise for noise in noises if residuals or noise not in REAL]
 
 
 def draw(
@@ -163,66 +215,64 @@ def residuals_of(table: Floats) -> Floats:
 
 def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
     n, arms = values.shape[-2:]
+    found, effects = None, EFFECTS
     if method == "sign_flip":
         choices = 2**n if n <= EXACT else DRAWS
         values = values[: max(500, WORK // (choices * (arms - 1)))]
-        judge_at = _signs(values)
+        effects = tuple(effect for effect in EFFECTS if effect in (0.0, 2.0))
+        differences = np.moveaxis(values[..., 1:] - values[..., :1], -1, -2)
+        # An interval holds the truth when the test of that difference does not reject it.
+        covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
     else:
-        judge_at = _modelled(values, method)
-    for effect in EFFECTS:
-        if method == "sign_flip" and effect not in (0.0, 2.0):
-            continue
-        judged, covered = judge_at(effect)
-        names = dict(zip(VERDICTS, np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)), strict=True))
-        untouched = judged.adjusted if effect == 0 else judged.adjusted[:, 1:]
-        yield Cell(
-            noise,
-            n,
-            arms - 1,
-            method,
-            effect,
-            len(values),
-            float((untouched <= ALPHA).any(-1).mean()),
-            float(covered.mean(0).min()),
-            float((judged.adjusted[:, 0] <= ALPHA).mean()),
-            **{name: int(count) / len(values) for name, count in names.items()},
-        )
+        found = models.plain_block(values) if method == "plain_block" else estimates(values, cast(Test, method))
+        differences, covered = found.mean, _holds_zero(found, ALPHA)
+    for effect in effects:
+        moved = _with_effect(differences, effect)
+        if found is None:
+            judged = judge_by_signs(moved, ALPHA, MARGIN)
+        else:
+            judged = judge(replace(found, mean=moved), ALPHA, MARGIN)
+        differ = judged.adjusted <= ALPHA
+        family_error = float(differ[:, 0 if effect == 0 else 1 :].any(-1).mean())
+        coverage, power = float(covered.mean(0).min()), float(differ[:, 0].mean())
+        counts = np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)).tolist()
+        verdicts = {name: count / len(values) for name, count in zip(VERDICTS, counts, strict=True)}
+        yield Cell(noise, n, arms - 1, method, effect, len(values), family_error, coverage, power, **verdicts)
 
 
-Judge = Callable[[float], tuple[Judged, NDArray[np.bool_]]]
-"""From the planted effect of the first variant to the tests, and to which intervals hold their truth."""
+def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[LookCell]:
+    k = values.shape[-1] - 1
+    alphas = nominal(looks, ALPHA, k)
+    found = [estimates(values[:, :n], DEFAULT) for n in looks]
+    held = np.stack([_holds_zero(one, alpha) for one, alpha in zip(found, alphas, strict=True)])
+    coverage = float(held.all(0).mean(0).min())
+    for effect in LOOK_EFFECTS:
+        moved = [replace(one, mean=_with_effect(one.mean, effect)) for one in found]
+        at_looks = [judge(one, alpha, MARGIN) for one, alpha in zip(moved, alphas, strict=True)]
+        differ = np.stack([one.adjusted <= alpha for one, alpha in zip(at_looks, alphas, strict=True)])
+        alone = np.stack([one.adjusted <= ALPHA for one in at_looks])  # adjusted p knows nothing of looks
+        untouched = slice(0 if effect == 0 else 1, None)
+        family_error, unruled = (float(called[..., untouched].any((0, -1)).mean()) for called in (differ, alone))
+        first = differ[:, :, 0]
+        power, once = float(first.any(0).mean()), float(alone[-1, :, 0].mean())
+        equivalent = float(np.stack([one.codes[:, 0] == 1 for one in at_looks]).any(0).mean())
+        stops = np.where(first.any(0), first.argmax(0), len(looks) - 1)
+        seeds_used = float(np.array(looks)[stops].mean())
+        kind = noise, "-".join(map(str, looks)), k, DEFAULT, effect, len(values)
+        yield LookCell(*kind, family_error, unruled, coverage, power, once, equivalent, seeds_used)
 
 
-def _modelled(values: Floats, method: str) -> Judge:
-    found = models.plain_block(values) if method == "plain_block" else estimates(values, _test(method))
-    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - ALPHA)
-    # A comparison without an interval claims nothing. A planted effect moves interval and truth alike.
-    covered = ~((found.se > 0) & ((low > 0) | (high < 0)))
-
-    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
-        mean = found.mean.copy()
-        mean[:, 0] += effect
-        return judge(replace(found, mean=mean), ALPHA, MARGIN), covered
-
-    return at
+def _with_effect(differences: Floats, effect: float) -> Floats:
+    """Differences (studies, comparisons, ...) with an effect added to those of the first variant."""
+    moved = differences.copy()
+    moved[:, 0] += effect
+    return moved
 
 
-def _signs(values: Floats) -> Judge:
-    differences = np.moveaxis(values[..., 1:] - values[..., :1], -1, -2)
-    # An interval holds the truth when the test of that difference does not reject it.
-    covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
-
-    def at(effect: float) -> tuple[Judged, NDArray[np.bool_]]:
-        moved = differences.copy()
-        moved[:, 0] += effect
-        return judge_by_signs(moved, ALPHA, MARGIN), covered
-
-    return at
-
-
-def _test(method: str) -> Test:
-    names: Mapping[str, Test] = {"paired_t": "paired_t", "block": "block", "moderated": "moderated"}
-    return names[method]
+def _holds_zero(found: Estimates, alpha: float) -> NDArray[np.bool_]:
+    """Which intervals hold their truth, zero (an effect moves interval and truth alike); one that is not there does."""
+    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - alpha)
+    return np.asarray(~((found.se > 0) & ((low > 0) | (high < 0))))
 
 
 # ---- what follows from it
@@ -236,31 +286,30 @@ def most_errors(studies: int) -> float:
     return ALPHA + ALLOWED + 2 * math.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, 1 / math.sqrt(studies) - 1 / math.sqrt(MAIN))
 
 
-def misses(cells: Sequence[Cell], method: str, least_seeds: int = 5) -> list[Cell]:
-    """Cells in which a test errs more than it may, from `least_seeds` seeds on and within what is promised."""
-
-    def errs(cell: Cell) -> bool:
-        most = most_errors(cell.studies)
-        return cell.family_error > most or cell.coverage < 1 - most
-
-    return [
-        cell
-        for cell in cells
-        if cell.test == method
-        and cell.effect == 0
-        and cell.seeds >= least_seeds
-        and cell.noise not in BEYOND
-        and errs(cell)
-    ]
+def _errs(cell: Cell | LookCell) -> bool:
+    """Whether a cell in which nothing differs errs more than it may, within what is promised."""
+    most = most_errors(cell.studies)
+    return cell.effect == 0 and cell.noise not in BEYOND and (cell.family_error > most or cell.coverage < 1 - most)
 
 
-def mean_power(cells: Sequence[Cell], method: str, effect: float = 2.0, least_seeds: int = 5) -> float:
-    """Mean power over the cells of normal noise."""
-    own = [
-        cell.power
-        for cell in cells
-        if cell.test == method and cell.effect == effect and cell.seeds >= least_seeds and cell.noise == "normal"
-    ]
+def misses(cells: Sequence[Cell], method: str) -> list[Cell]:
+    """Cells in which a test errs more than it may, from PROMISED seeds on."""
+    return [cell for cell in cells if cell.test == method and cell.seeds >= PROMISED and _errs(cell)]
+
+
+def misses_of_looks(cells: Sequence[LookCell]) -> list[LookCell]:
+    """Cells that err more than they may; equivalence is judged at the margin."""
+
+    def equivalent(cell: LookCell) -> bool:
+        return cell.effect == MARGIN and cell.noise not in BEYOND and cell.equivalent > most_errors(cell.studies)
+
+    return [cell for cell in cells if _errs(cell) or equivalent(cell)]
+
+
+def mean_power(cells: Sequence[Cell], method: str) -> float:
+    """Mean power of finding 2 sd over the cells of normal noise from PROMISED seeds on."""
+    kind = (method, 2.0, "normal")
+    own = [cell.power for cell in cells if (cell.test, cell.effect, cell.noise) == kind and cell.seeds >= PROMISED]
     return float(np.mean(own)) if own else 0.0
 
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.statistics import block as models
 from harness.statistics import family
 from harness.statistics.block import Estimates
 from harness.statistics.judging import DEFAULT, TESTS, Floats, Test, adjust, bounds, estimates, judged
-from harness.statistics.paired import NO_SPREAD, Difference
+from harness.statistics.paired import Difference, spread
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
 from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, signed_ranks
 from harness.statistics.verdict import VERDICTS, Verdict
@@ -88,10 +89,7 @@ class Comparison:
 
 
 def compare_all(
-    values: Mapping[str, Mapping[int, float]],
-    baseline: str,
-    rules: Rules,
-    members: Sequence[str] | None = None,
+    values: Mapping[str, Mapping[int, float]], baseline: str, rules: Rules, members: Sequence[str] | None = None
 ) -> dict[str, Comparison]:
     """Every arm of `values` (arm -> seed -> value; infinite for a run that diverged) against `baseline`.
 
@@ -105,10 +103,14 @@ def compare_all(
             raise ValueError(f"family: got {name!r}; allowed: {', '.join(arms)}")
     if any(math.isnan(value) for arm in values.values() for value in arm.values()):
         raise ValueError("got a value that is not a number")
-    found, overlap = _estimates_of(values, baseline, arms, rules)
-    place = {arm: number for number, arm in enumerate(arms)}
-    rows = [_alone(values[arm], values[baseline], rules, found, place[arm], len(inside)) for arm in arms]
-    return _with_family(dict(zip(arms, rows, strict=True)), inside, place, found, overlap, rules)
+    pairs = [_pairs(values[arm], values[baseline]) for arm in arms]
+    found, correlation = _estimates_of(values, baseline, arms, pairs, rules)
+    rows = [
+        _alone(values[arm], values[baseline], seeds, rules, found, place, len(inside))
+        for place, (arm, seeds) in enumerate(zip(arms, pairs, strict=True))
+    ]
+    own = np.array([arms.index(name) for name in inside], dtype=np.int64)
+    return dict(zip(arms, _with_family(rows, own, found, correlation, rules), strict=True))
 
 
 def _pairs(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
@@ -116,14 +118,13 @@ def _pairs(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
 
 
 def _estimates_of(
-    values: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str], rules: Rules
+    values: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str], pairs: list[list[int]], rules: Rules
 ) -> tuple[Estimates, float]:
     """Estimates of every arm over its own pairs, and the least correlation of two pooled ones.
 
     The shared variance is that of the seeds that all pooled arms have; the pool is the set of arms and seeds with the
     most degrees of freedom. Means are over each comparison's own pairs.
     """
-    pairs = [_pairs(values[arm], values[baseline]) for arm in arms]
     k = len(arms)
     mean, se = np.full(k, np.nan), np.zeros(k)
     df, pooled = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool)
@@ -167,16 +168,21 @@ def _largest_pool(pairs: list[list[int]]) -> tuple[list[int], list[int]]:
 
 
 def _alone(
-    one: Mapping[int, float], other: Mapping[int, float], rules: Rules, found: Estimates, place: int, comparisons: int
+    one: Mapping[int, float],
+    other: Mapping[int, float],
+    seeds: list[int],
+    rules: Rules,
+    found: Estimates,
+    place: int,
+    comparisons: int,
 ) -> Comparison:
-    """A comparison before the family is looked at."""
-    seeds = _pairs(one, other)
+    """A comparison over the pairs of `seeds`, before the family is looked at."""
     both = sorted(one.keys() & other.keys())
     a, b = np.array([one[s] for s in seeds]), np.array([other[s] for s in seeds])
     d = a - b
     n = len(seeds)
     confidence = 1 - rules.alpha
-    sd = _sd(d, a, b) if n > 1 else None
+    sd = spread(d, np.maximum(abs(a), abs(b))) if n > 1 else None
     se, df = (float(found.se[place]), int(found.df[place])) if n and found.se[place] > 0 else (None, None)
     with_infinite = [one[s] - other[s] if math.isfinite(one[s]) or math.isfinite(other[s]) else 0.0 for s in both]
     flip = sign_flip(with_infinite, confidence)
@@ -186,79 +192,61 @@ def _alone(
         low, high = flip.low, flip.high
     elif mean is not None and se and df:
         low, high = (float(end) for end in bounds(np.array(mean), np.array(se), np.array(df), confidence))
-    spread = [float(x.std(ddof=1)) for x in (a, b)] if n > 1 else []
-    varies = bool(sd) and all(spread)
+    sds = [float(x.std(ddof=1)) for x in (a, b)] if n > 1 else []
+    varies = bool(sd) and all(sds)
     return Comparison(
         Difference(tuple(seeds), tuple(d.tolist()), mean, sd, low, high, confidence),
         rules.test, rules.alpha, rules.margin, False, comparisons, se, df, bool(found.pooled[place]),
         None, None, None, None, "inconclusive",
         mean / sd if mean is not None and sd else None,
         float(np.corrcoef(a, b)[0, 1]) if n > 2 and varies else None,
-        unpaired_seeds(n, spread[0], spread[1], sd) if sd else None,
+        unpaired_seeds(n, sds[0], sds[1], sd) if sd else None,
         len(both) - n, int(np.sign(signed_ranks(with_infinite).sum())), flip, None,
     )  # fmt: skip
 
 
-def _sd(d: Floats, a: Floats, b: Floats) -> float:
-    sd = float(d.std(ddof=1))
-    return 0.0 if sd <= NO_SPREAD * float(max(abs(a).max(), abs(b).max())) else sd
-
-
 def _with_family(
-    rows: dict[str, Comparison],
-    inside: list[str],
-    place: dict[str, int],
-    found: Estimates,
-    correlation: float,
-    rules: Rules,
-) -> dict[str, Comparison]:
-    """The comparisons with their p-values, the family's adjusted, and the verdicts."""
-    order = [*inside, *(arm for arm in rows if arm not in inside)]
+    rows: list[Comparison], own: NDArray[np.int64], found: Estimates, correlation: float, rules: Rules
+) -> list[Comparison]:
+    """The comparisons with their p-values, and, of the members at the places `own`, those of the family, and verdicts.
+
+    A diverged run leaves no equivalence: its error has no size. It is in no mean, and a mean that it contradicts has no
+    direction.
+    """
+    flips = np.array([row.flip.p for row in rows], dtype=np.float64)
     if rules.test == "sign_flip":
-        single = [_signs_alone(rows[arm], rules) for arm in order]
-        p, equal = (np.array([pair[part] for pair in single], dtype=np.float64) for part in (0, 1))
-        adjusted = family.holm(p[: len(inside)])
+        p, adjusted = flips, family.holm(flips[own])
+        equal = np.array([_equivalence_by_signs(row) for row in rows], dtype=np.float64)
     else:
-        which = [place[arm] for arm in order]
-        own = Estimates(found.mean[which], found.se[which], found.df[which], found.pooled[which])
-        p = family.two_sided(own.mean, own.se, own.df)
-        equal = (
-            np.full(p.shape, np.nan)
-            if rules.margin is None
-            else family.equivalence(own.mean, own.se, own.df, rules.margin)
+        p = family.two_sided(found.mean, found.se, found.df)
+        inside = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
+        adjusted = adjust(p[own], inside, correlation)
+        equal = np.full(p.shape, np.nan)
+        if rules.margin is not None:
+            equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
+    mean = np.array([row.difference.mean for row in rows], dtype=np.float64)
+    lost = np.array([row.diverged > 0 for row in rows], dtype=bool)
+    mean = np.where(lost & (np.sign(mean) != [row.lean for row in rows]), 0.0, mean)
+    equal = np.where(lost, np.nan, equal)
+    tests = judged(mean[own], p[own], adjusted, equal[own], rules.alpha)
+    flip_adjusted = family.holm(flips[own])
+    out = [replace(row, p=_number(p[n]), p_equivalent=_number(equal[n])) for n, row in enumerate(rows)]
+    for member, place in enumerate(own.tolist()):
+        out[place] = replace(
+            out[place],
+            in_family=True,
+            adjusted=_number(tests.adjusted[member]),
+            adjusted_equivalent=_number(tests.adjusted_equivalent[member]),
+            verdict=VERDICTS[int(tests.codes[member])],
+            flip_adjusted=_number(flip_adjusted[member]),
         )
-        k = len(inside)
-        adjusted = adjust(p[:k], Estimates(own.mean[:k], own.se[:k], own.df[:k], own.pooled[:k]), correlation)
-    flips = family.holm(np.array([rows[arm].flip.p for arm in inside], dtype=np.float64))
-    mean = np.array([rows[arm].difference.mean for arm in inside], dtype=np.float64)
-    # Runs that diverged are in no mean: a mean that they contradict has no direction.
-    lost = np.array([rows[arm].diverged > 0 for arm in inside], dtype=bool)
-    mean = np.where(lost & (np.sign(mean) != [rows[arm].lean for arm in inside]), 0.0, mean)
-    equal = np.where([rows[arm].diverged > 0 for arm in order], np.nan, equal)
-    tests = judged(mean, p[: len(inside)], adjusted, equal[: len(inside)], rules.alpha)
-    out = {}
-    for number, arm in enumerate(order):
-        row = replace(rows[arm], p=_number(p[number]), p_equivalent=_number(equal[number]))
-        if number < len(inside):
-            row = replace(
-                row,
-                in_family=True,
-                adjusted=_number(tests.adjusted[number]),
-                adjusted_equivalent=_number(tests.adjusted_equivalent[number]),
-                verdict=VERDICTS[int(tests.codes[number])],
-                flip_adjusted=_number(flips[number]),
-            )
-        out[arm] = row
-    return {arm: out[arm] for arm in rows}
+    return out
 
 
-def _signs_alone(row: Comparison, rules: Rules) -> tuple[float, float]:
-    """p of the sign-flip test and of equivalence by it. A diverged run leaves no equivalence: its error has no size."""
-    if row.flip.p is None:
-        return np.nan, np.nan
-    if rules.margin is None or row.diverged or not row.difference.n:
-        return row.flip.p, np.nan
-    return row.flip.p, float(sign_flip_equivalence(np.array([row.difference.values]), rules.margin)[0])
+def _equivalence_by_signs(row: Comparison) -> float | None:
+    if row.margin is None or not row.difference.n:
+        return None
+    return float(sign_flip_equivalence(np.array([row.difference.values]), row.margin)[0])
 
 
 def _number(value: float) -> float | None:

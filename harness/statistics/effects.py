@@ -88,10 +88,7 @@ def rank(values: Mapping[str, Mapping[int, float]]) -> Ranking:
 
 def time_to_level(history: Iterable[Mapping[str, float]], column: str, level: float) -> float:
     """The first epoch whose value is at most `level`; infinite when none is: the slowest, never absent."""
-    for row in history:
-        if row[column] <= level:
-            return float(row["epoch"])
-    return math.inf
+    return next((float(row["epoch"]) for row in history if row[column] <= level), math.inf)
 
 
 @dataclass(frozen=True)
@@ -186,25 +183,17 @@ def factorial(
     if absent:
         raise ValueError(f"factorial: no cell {absent[0]} of {', '.join(names)}; all {len(levels)} are needed")
     seeds = sorted(set.intersection(*(set(cells[level]) for level in levels)))
-    effects = {}
-    for size in range(1, f + 1):
-        for which in itertools.combinations(range(f), size):
-            high = {seed: _half(cells, levels, which, seed, 1) for seed in seeds}
-            low = {seed: _half(cells, levels, which, seed, -1) for seed in seeds}
-            effects[tuple(names[place] for place in which)] = compare(high, low, confidence)
-    return effects
 
+    def mean(which: tuple[int, ...], sign: int) -> dict[int, float]:
+        """By seed, over the cells whose contrast (the product of the factors' signs) is `sign`."""
+        own = [cells[level] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
+        return {seed: sum(cell[seed] for cell in own) / len(own) for seed in seeds}
 
-def _half(
-    cells: Mapping[tuple[int, ...], Mapping[int, float]],
-    levels: Sequence[tuple[int, ...]],
-    which: tuple[int, ...],
-    seed: int,
-    sign: int,
-) -> float:
-    """Mean over the cells whose contrast (the product of the factors' signs) is `sign`."""
-    own = [cells[level][seed] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
-    return sum(own) / len(own)
+    contrasts = [which for size in range(1, f + 1) for which in itertools.combinations(range(f), size)]
+    return {
+        tuple(names[place] for place in which): compare(mean(which, 1), mean(which, -1), confidence)
+        for which in contrasts
+    }
 
 
 @dataclass(frozen=True)

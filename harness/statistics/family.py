@@ -118,8 +118,3 @@ def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         p = special.stdtr(d, (np.abs(m) - margin) / s)
     return np.where((s > 0) & (d > 0), p, np.nan)
-
-
-def quantile(df: ArrayLike, confidence: float) -> Floats:
-    """Student's two-sided quantile."""
-    return np.asarray(stats.t.ppf((1 + confidence) / 2, df))

@@ -70,23 +70,14 @@ def image_evidence(
         raise ValueError(f"got {variant.shape} and {baseline.shape}; two equal shapes (seeds, images) are allowed")
     seeds, images = variant.shape
     difference = variant.astype(np.int8) - baseline.astype(np.int8)
-    by_seed, by_image = difference.mean(1), difference.mean(0)
-    only_variant, only_baseline = int((difference > 0).sum()), int((difference < 0).sum())
-    error = float(baseline.mean())
-    by_seeds = 100 * float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None
-    low, high = (None, None) if by_seeds is None else _two_level(difference, rng, confidence, by_seeds / 100)
-    return ImageEvidence(
-        seeds,
-        images,
-        100 * float(difference.mean()),
-        tuple(mcnemar(one, other) for one, other in zip(variant, baseline, strict=True)),
-        McNemar(only_variant, only_baseline, _clustered_p(difference)),
-        by_seeds,
-        100 * float(by_image.std(ddof=1)) / math.sqrt(images) if images > 1 else 0.0,
-        low,
-        high,
-        100 * math.sqrt(error * (1 - error) / images),
-    )
+    mean, error = 100 * float(difference.mean()), float(baseline.mean())
+    per_seed = tuple(mcnemar(one, other) for one, other in zip(variant, baseline, strict=True))
+    pooled = McNemar(int((difference > 0).sum()), int((difference < 0).sum()), _clustered_p(difference))
+    sd_seeds = 100 * float(difference.mean(1).std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None
+    sd_images = 100 * float(difference.mean(0).std(ddof=1)) / math.sqrt(images) if images > 1 else 0.0
+    low, high = (None, None) if sd_seeds is None else _two_level(difference, rng, confidence, sd_seeds / 100)
+    floor = 100 * math.sqrt(error * (1 - error) / images)
+    return ImageEvidence(seeds, images, mean, per_seed, pooled, sd_seeds, sd_images, low, high, floor)
 
 
 def _clustered_p(difference: NDArray[np.int8]) -> float:

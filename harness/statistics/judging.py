@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from harness.statistics import block as models
 from harness.statistics import family
@@ -48,7 +49,7 @@ def estimates(values: Floats, test: Test) -> Estimates:
 
 def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -> tuple[Floats, Floats]:
     """Ends of intervals, each for its comparison alone."""
-    half = family.quantile(df, confidence) * se
+    half = stats.t.ppf((1 + confidence) / 2, df) * se
     return mean - half, mean + half
 
 

@@ -65,19 +65,10 @@ def floor(wrong: Booleans, confidence: float = 0.95) -> Floor:
     # The variance of an image's answer over the runs, unbiased, so that what is left of the whole is so too.
     single = float(wrong.var(0, ddof=1).mean())
     flips = 100 * math.sqrt(single / images)
-    return Floor(
-        runs,
-        images,
-        mean,
-        sd,
-        low,
-        high,
-        100 * math.sqrt(mean / 100 * (1 - mean / 100) / images),
-        flips,
-        math.sqrt(max(sd**2 - flips**2, 0.0)),
-        # Two answers differ with twice the variance of one.
-        100 * 2 * single,
-    )
+    common = math.sqrt(max(sd**2 - flips**2, 0.0))
+    binomial = 100 * math.sqrt(mean / 100 * (1 - mean / 100) / images)
+    # Two answers differ with twice the variance of one.
+    return Floor(runs, images, mean, sd, low, high, binomial, flips, common, 100 * 2 * single)
 
 
 def sd_interval(sd: float, df: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -121,10 +112,6 @@ class Design:
     name: str
     arms: int
     tests: tuple[Test, ...]
-
-    def seeds(self, runs: int) -> int:
-        """Runs an arm; what is left over is left out, other runs each time."""
-        return runs // self.arms
 
 
 PAIR = Design("two halves", 2, ("paired_t", "sign_flip"))
@@ -172,9 +159,15 @@ class Against:
     def share(self) -> float:
         return float(self.observed[0])
 
+    @property
+    def inside(self) -> bool:
+        """Whether both shares, of single p and of cuts, are such as simulated runs have."""
+        single = self.low[0] <= self.share <= self.high[0]
+        return bool(single and self.family_low <= self.family <= self.family_high)
+
 
 def cuts(rng: np.random.Generator, runs: int, arms: int, count: int) -> NDArray[np.int64]:
-    """Places of runs (count, seeds, arms): every arm has other runs, paired as they fall."""
+    """Places of runs (count, seeds, arms): every arm has other runs, paired as they fall; what is left over is out."""
     seeds = runs // arms
     order = rng.permuted(np.tile(np.arange(runs), (count, 1)), axis=1)
     return order[:, : seeds * arms].reshape(count, seeds, arms)
@@ -182,13 +175,13 @@ def cuts(rng: np.random.Generator, runs: int, arms: int, count: int) -> NDArray[
 
 def by_the_report(tables: Floats, test: Test, alpha: float) -> Shares:
     """Each table (cuts, seeds, arms) judged as a study by the function that judges one."""
-    p, adjusted = [], []
+    judged = []
     for table in tables:
         arms = {f"arm {place}": dict(enumerate(column.tolist())) for place, column in enumerate(table.T)}
-        found = compare_all(arms, "arm 0", Rules(alpha, None, test)).values()
-        p.append([math.nan if c.p is None else c.p for c in found])
-        adjusted.append([math.nan if c.adjusted is None else c.adjusted for c in found])
-    return shares(np.array(p)[None], np.array(adjusted)[None], alpha)
+        judged.append(compare_all(arms, "arm 0", Rules(alpha, None, test)).values())
+    p = np.array([[[c.p for c in found] for found in judged]], dtype=np.float64)
+    adjusted = np.array([[[c.adjusted for c in found] for found in judged]], dtype=np.float64)
+    return shares(p, adjusted, alpha)
 
 
 def at_once(tables: Floats, test: Test, alpha: float) -> Shares:
@@ -245,29 +238,18 @@ def against(
     like_family = np.mean([reference.family[order] for order in drawn], axis=0)
     tails = 50 * (1 - confidence), 100 - 50 * (1 - confidence)
     low, high = np.percentile(like, tails, axis=0)
-    family_low, family_high = np.percentile(like_family, tails)
+    family_low, family_high = (float(end) for end in np.percentile(like_family, tails))
     centre = like.mean(0)
     far = np.abs(like - centre).max(-1)
+    # The observed one is counted in: a p of zero would claim more than so many simulations can.
+    distance_p = (1 + int((far >= np.abs(below - centre).max() - 1e-12).sum())) / (1 + len(far))
     expected, variance = float(centre[0]), float(like[:, 0].var(ddof=1))
     worth = expected * (1 - expected) / variance if variance > 0 else None
     share = float(below[0])
-    share_low, share_high = (
-        proportion_confint(share * worth, worth, 1 - confidence, "wilson") if worth else (None, None)
-    )
+    share_low = share_high = None
+    if worth:
+        share_low, share_high = proportion_confint(share * worth, worth, 1 - confidence, "wilson")
     return Against(
-        design,
-        test,
-        design.seeds(runs),
-        count * sets,
-        below,
-        low,
-        high,
-        worth,
-        share_low,
-        share_high,
-        # The observed one is counted in: a p of zero would claim more than so many simulations can.
-        (1 + int((far >= np.abs(below - centre).max() - 1e-12).sum())) / (1 + len(far)),
-        family,
-        float(family_low),
-        float(family_high),
-    )
+        design, test, runs // design.arms, count * sets, below, low, high, worth, share_low, share_high, distance_p,
+        family, family_low, family_high,
+    )  # fmt: skip

@@ -59,9 +59,7 @@ def summarise(values: Iterable[float]) -> Summary:
     """Number, mean and sd (ddof 1) of finite values. Raises `ValueError` for others."""
     array = _finite(values)
     return Summary(
-        len(array),
-        float(array.mean()) if len(array) else None,
-        _sd(array, array) if len(array) > 1 else None,
+        len(array), float(array.mean()) if len(array) else None, spread(array, array) if len(array) > 1 else None
     )
 
 
@@ -78,7 +76,7 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], confide
     differences = one - other
     n = len(seeds)
     mean = float(differences.mean()) if n else None
-    sd = _sd(differences, np.maximum(abs(one), abs(other))) if n > 1 else None
+    sd = spread(differences, np.maximum(abs(one), abs(other))) if n > 1 else None
     low = high = None
     if mean is not None and sd:
         half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
@@ -93,6 +91,7 @@ def _finite(values: Iterable[float]) -> np.ndarray:
     return array
 
 
-def _sd(values: np.ndarray, size: np.ndarray) -> float:
+def spread(values: np.ndarray, size: np.ndarray) -> float:
+    """The sd (ddof 1) of values that were computed from others as large as `size`; 0 where it is rounding alone."""
     sd = float(values.std(ddof=1))
     return 0.0 if sd <= NO_SPREAD * float(abs(size).max()) else sd

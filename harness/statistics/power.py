@@ -1,6 +1,7 @@
 """What a design can detect: the smallest effect at a given power, and the seeds that an effect needs."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from scipy import optimize, stats
@@ -71,15 +72,8 @@ def seeds_needed(effect: float, design: Design, alpha: float = 0.05, wanted: flo
 
     if design.sd <= 0:
         return 2
-    low, high = 1, 2
-    while not enough(high):
-        low, high = high, high * 2
-        if high > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    seeds = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=enough)
+    return seeds if seeds <= MOST_SEEDS else None
 
 
 def sd_bound(sd: float, df: int, confidence: float = 0.8) -> float:

@@ -7,7 +7,6 @@ numerical integration of the joint normal distribution of the looks' statistics,
 and Turnbull, Group Sequential Methods, 2000, section 4.4), which is an approximation: its error is simulated.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -45,7 +44,9 @@ def nominal(looks: tuple[int, ...], alpha: float, comparisons: int = 1) -> tuple
     so the bound of Bonferroni holds over looks and comparisons together, whatever they share; that is a little less
     than for one comparison, since the extremes of many come apart at different looks. Raises `ValueError`.
     """
-    shares = _shares(looks)
+    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
+        raise ValueError(f"looks: got {list(looks)}; allowed: rising numbers of seeds")
+    shares = np.array(looks, dtype=np.float64) / looks[-1]
     if not 0 < alpha < 0.5 or comparisons < 1:
         raise ValueError(f"got alpha {alpha} and {comparisons} comparisons; allowed: alpha in (0, .5), 1 or more")
     # A look never gives back what an earlier one was handed: rounding may make a part negative.
@@ -54,24 +55,9 @@ def nominal(looks: tuple[int, ...], alpha: float, comparisons: int = 1) -> tuple
     return tuple(float(max(LEAST, min(alpha, comparisons * 2 * special.ndtr(-z)))) for z in bounds)
 
 
-def crossing(bounds: Sequence[float], shares: Sequence[float]) -> Floats:
-    """Chance of each look that |z| exceeds its bound there for the first time, when nothing differs.
-
-    `shares`: of the full number of seeds at each look, rising.
-    """
-    walk = _Walk()
-    return np.array([walk.cross(bound, share) for bound, share in zip(bounds, shares, strict=True)])
-
-
-def _shares(looks: tuple[int, ...]) -> Floats:
-    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
-        raise ValueError(f"looks: got {list(looks)}; allowed: rising numbers of seeds")
-    return np.array(looks, dtype=np.float64) / looks[-1]
-
-
 def _bounds(shares: Floats, parts: Floats) -> Floats:
     """The bounds of |z| that are crossed for the first time with the chances `parts`."""
-    walk, bounds = _Walk(), []
+    walk, bounds = Walk(), []
     for share, part in zip(shares.tolist(), parts.tolist(), strict=True):
 
         def excess(z: float, share: float = share, part: float = part) -> float:
@@ -85,7 +71,7 @@ def _bounds(shares: Floats, parts: Floats) -> Floats:
     return np.array(bounds)
 
 
-class _Walk:
+class Walk:
     """The sum of what the looks bring, a normal random walk over shares of the seeds, while no bound was crossed."""
 
     def __init__(self) -> None:

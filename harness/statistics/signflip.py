@@ -43,7 +43,7 @@ class SignFlip:
         return self.least is not None and self.least * comparisons <= alpha
 
 
-def sign_flip(differences: ArrayLike, confidence: float = 0.95, seed: int = 0) -> SignFlip:
+def sign_flip(differences: ArrayLike, confidence: float = 0.95) -> SignFlip:
     """Test and interval of one comparison. Infinite differences are ranked (the worst rank); nan is refused."""
     d = np.asarray(differences, dtype=np.float64)
     if np.isnan(d).any():
@@ -54,9 +54,9 @@ def sign_flip(differences: ArrayLike, confidence: float = 0.95, seed: int = 0) -
     ranked = bool(np.isinf(d).any())
     scores = signed_ranks(d) if ranked else d
     exact = n <= EXACT
-    p = float(sign_flip_p(scores[None], seed)[0])
+    p = float(sign_flip_p(scores[None])[0])
     least = 2.0 ** (1 - n) if exact else 1 / (DRAWS + 1)
-    low, high = (None, None) if ranked else _interval(d, 1 - confidence, seed)
+    low, high = (None, None) if ranked else _interval(d, 1 - confidence)
     return SignFlip(p, least, low, high, exact, ranked)
 
 
@@ -70,12 +70,12 @@ def signed_ranks(differences: ArrayLike) -> Floats:
     return ranks * np.sign(d)
 
 
-def sign_flip_p(differences: ArrayLike, seed: int = 0, alternative: str = "two-sided") -> Floats:
+def sign_flip_p(differences: ArrayLike, alternative: str = "two-sided") -> Floats:
     """p of many comparisons at once: differences (..., n), p (...,). `alternative`: two-sided, greater or less."""
     d = np.asarray(differences, dtype=np.float64)
     n = d.shape[-1]
     flat = d.reshape(-1, n)
-    signs, exact = _signs(n, seed)
+    signs, exact = _signs(n)
     sign = {"two-sided": 1.0, "greater": 1.0, "less": -1.0}[alternative]
     hits = np.zeros(len(flat))
     step = max(1, 20_000_000 // len(signs))
@@ -91,27 +91,24 @@ def sign_flip_p(differences: ArrayLike, seed: int = 0, alternative: str = "two-s
     return np.minimum(p, 1.0).reshape(d.shape[:-1])
 
 
-def sign_flip_equivalence(differences: ArrayLike, margin: float, seed: int = 0) -> Floats:
+def sign_flip_equivalence(differences: ArrayLike, margin: float) -> Floats:
     """p of two one-sided sign-flip tests: that the difference is above -margin, and that it is below margin."""
     d = np.asarray(differences, dtype=np.float64)
-    return np.maximum(
-        sign_flip_p(d + margin, seed, "greater"),
-        sign_flip_p(d - margin, seed, "less"),
-    )
+    return np.maximum(sign_flip_p(d + margin, "greater"), sign_flip_p(d - margin, "less"))
 
 
-def _signs(n: int, seed: int) -> tuple[Floats, bool]:
+def _signs(n: int) -> tuple[Floats, bool]:
     """Choices of signs (choices, n): all of them, or drawn ones."""
     if n <= EXACT:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64), True
-    drawn = np.random.default_rng(seed).integers(0, 2, (DRAWS, n))
+    drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
     return np.asarray(1.0 - 2.0 * drawn, dtype=np.float64), False
 
 
-def _interval(d: Floats, alpha: float, seed: int) -> tuple[float | None, float | None]:
+def _interval(d: Floats, alpha: float) -> tuple[float | None, float | None]:
     """Shifts that the two-sided test does not reject: from the r-th smallest subset mean to the r-th largest."""
-    signs, exact = _signs(len(d), seed)
+    signs, exact = _signs(len(d))
     subsets = signs < 0
     counts = subsets.sum(1)
     means = np.sort((subsets[counts > 0] @ d) / counts[counts > 0])

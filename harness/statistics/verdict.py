@@ -26,9 +26,3 @@ def codes(mean: ArrayLike, p: ArrayLike, p_equivalent: ArrayLike, alpha: float) 
     with np.errstate(invalid="ignore"):
         direction = np.where(m > 0, 3, np.where(m < 0, 2, 0))
         return np.where(equal <= alpha, 1, np.where(different <= alpha, direction, 0)).astype(np.int64)
-
-
-def verdict(mean: float | None, p: float | None, p_equivalent: float | None, alpha: float) -> Verdict:
-    """The verdict of one comparison; None: there is no such number."""
-    m, different, equal = (np.nan if x is None else x for x in (mean, p, p_equivalent))
-    return VERDICTS[int(codes(m, different, equal, alpha))]

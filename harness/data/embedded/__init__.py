@@ -1,6 +1,7 @@
 """8,000 images of Fashion-MNIST that come with the repository, so that the default study needs no network.
 
-Their source, licence and hash stand in fashion-mnist-8k.json beside this file; `make.py` is the rule that chose them.
+Their source, licence and hash stand in fashion-mnist-8k.json beside this file; `tests/choose_embedded.py` is the rule
+that chose them.
 """
 
 import io

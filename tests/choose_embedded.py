@@ -1,4 +1,4 @@
-"""Choose the 8,000 embedded images from the original Fashion-MNIST: python -m harness.data.embedded.make [FOLDER]
+"""Choose the 8,000 embedded images from the original Fashion-MNIST: python tests/choose_embedded.py [FOLDER]
 
 FOLDER holds the four original files (Debian: package dataset-fashion-mnist). The rule: for each part and class, the
 original images of the class are permuted by numpy's PCG64 generator, seeded with SEED, the number of the original part
