@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from harness.predictions import read_predictions
 from harness.record import Run, paired
 from harness.report.cells import Results
-from harness.report.markdown import code
-from harness.report.numbers import NOTHING, decimals, number, p_value
-from harness.report.words import METRICS
 from harness.settings.study import Study
 from harness.statistics.images import ImageEvidence, image_evidence
 
@@ -91,44 +88,3 @@ def evidence_csv(rows: Sequence[EvidenceRow], confidence: float) -> list[dict[st
             }
         table.append(own)
     return table
-
-
-def evidence_section(rows: Sequence[EvidenceRow], metric: str) -> dict[str, Any]:
-    """The section's rows and its sentences, ready for the template; empty without evidence.
-
-    `other`: that the study compares another error, where it does; `floor`: what the test part's size fixes.
-    """
-    there = [row.evidence for row in rows if row.evidence]
-    if not there:
-        return {}
-    floors, images = sorted(e.floor for e in there), there[0].images
-    return {
-        "rows": [_cells(row) for row in rows],
-        "other": ""
-        if metric == OWN
-        else f" The study compares the {METRICS[metric]}; this section is of the top-1 error of the centre crop alone.",
-        "floor": f"One run's error on {images:,} images has a standard error of {number(floors[-1])} points by the "
-        "images alone (binomial); a difference of two runs on the same images has less, since most images are right or "
-        "wrong in both.",
-    }
-
-
-def _cells(row: EvidenceRow) -> list[str]:
-    e = row.evidence
-    if e is None:
-        return [code(row.variant), *[NOTHING] * 6]
-    places = decimals(e.sd_seeds or e.sd_images)
-    both = (
-        f"{number(e.low, places, sign=True)} to {number(e.high, places, sign=True)}".replace(" ", "\N{NO-BREAK SPACE}")
-        if e.low is not None
-        else "no interval"
-    )
-    return [
-        code(row.variant),
-        number(e.mean, places, sign=True),
-        number(e.sd_seeds, places),
-        number(e.sd_images, places),
-        both,
-        f"{e.pooled.only_variant:,} : {e.pooled.only_baseline:,}",
-        p_value(e.pooled.p),
-    ]
