@@ -25,17 +25,8 @@ class Held:
     paper: Any
 
 
-@dataclass(frozen=True)
-class HeldGroup:
-    """Shared settings of one group and one section of the paper ('' where it has none)."""
-
-    group: str
-    section: str
-    settings: list[Held]
-
-
-def held_fixed(study: Study) -> list[HeldGroup]:
-    """The settings that all variants share, by group and section, in the order of the schema."""
+def held_fixed(study: Study) -> dict[tuple[str, str], list[Held]]:
+    """The settings that all variants share, by group and section of the paper ('': none), in the schema's order."""
     values = [settings.model_dump() for settings in study.variants.values()]
     defaults = Settings().model_dump()
     groups: dict[tuple[str, str], list[Held]] = {}
@@ -48,12 +39,12 @@ def held_fixed(study: Study) -> list[HeldGroup]:
         own = values[0][name]
         other = defaults[name] if group in PAPER_GROUPS and own != defaults[name] else None
         groups.setdefault((group, section), []).append(Held(name, own, other))
-    return [HeldGroup(group, section, held) for (group, section), held in groups.items()]
+    return groups
 
 
 def varied(study: Study) -> list[str]:
     """The settings in which some variant differs from another."""
-    held = {setting.name for group in held_fixed(study) for setting in group.settings}
+    held = {setting.name for group in held_fixed(study).values() for setting in group}
     return [name for name in Settings.model_fields if name not in held]
 
 

@@ -40,7 +40,7 @@ def context(found: Findings) -> dict[str, Any]:
     used = [run.images for run in conditions.images(results)]
     which = words.which_images(used[0].name, used[0].counts) if used else plain(study.data.source)
     marked = conditions.uncommitted(results)
-    there = [row.evidence for row in found.evidence if row.evidence]
+    there = [own for own in found.evidence.values() if own]
     return {
         "study": study,
         "folder": study.name,
@@ -55,7 +55,7 @@ def context(found: Findings) -> dict[str, Any]:
             "warnings",
             chance=chance,
             mixed=[condition.name for condition in found.conditions if condition.matters and condition.mixed],
-            failing=[one.variant for one in found.proofs if one.verdict == "fails"],
+            proofs=proof.proof_warnings(found.proofs),
             uncommitted=[cell for cells in marked.values() for cell in cells],
             other_weights=conditions.other_weights(results),
             several=[row for row in rows if len(row.changes) > 1],
@@ -71,7 +71,7 @@ def context(found: Findings) -> dict[str, Any]:
             cell for cell in [*results.cells, *([shown.result] if shown else [])] if cell.status != "finished"
         ],
         "claims": ledger.section(found.claims),
-        "evidence": found.evidence if there else [],
+        "evidence": found.evidence if there else {},
         "own": OWN,
         "test_images": there[0].images if there else 0,
         "image_floor": max((e.floor for e in there), default=0),
