@@ -6,6 +6,7 @@ Each is there where the study's own design gives it. Nothing here is a verdict.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 
 from harness.errors import UserError
 from harness.record import Run
@@ -53,6 +54,17 @@ class TimeToLevel:
 
     epochs: tuple[float, ...]
     ratio: LevelRatio | None
+
+    @property
+    def never(self) -> int:
+        """Runs that never get there."""
+        return sum(map(math.isinf, self.epochs))
+
+    @property
+    def median(self) -> float | None:
+        """Over the runs; None where there are none, or too many never get there."""
+        middle = median(self.epochs) if self.epochs else math.inf
+        return None if math.isinf(middle) else middle
 
 
 @dataclass(frozen=True)
