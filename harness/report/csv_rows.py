@@ -138,6 +138,6 @@ def curves_csv(results: Results) -> list[dict[str, Any]]:
         {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "epoch": int(row["epoch"])}
         | {column: float(f"{row[column]:.6g}") for column in CURVE}
         for cell in results.all
-        if cell.run and cell.status in ("finished", "diverged")
-        for row in cell.run.history
+        if cell.ended
+        for row in cell.ended.history
     ]

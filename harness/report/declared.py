@@ -15,7 +15,7 @@ SHOWN = 6
 
 def text(study: Study, results: Results, seen: list[Entry]) -> str:
     """When the declaration was written down, every change of it once runs were there, and runs of other studies."""
-    own = [cell.run.provenance for cell in results.cells if cell.run and cell.status in ("finished", "diverged")]
+    own = [cell.ended.provenance for cell in results.cells if cell.ended]
     return paragraph(
         "declared",
         part="text",

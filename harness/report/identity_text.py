@@ -13,5 +13,5 @@ SHORT = 12
 def identity_text(results: Results) -> str:
     """One sentence, beside the table of conditions. Raises `UserError` when known.json cannot be read."""
     present = digest(SCOPE)
-    runs = any(cell.run and cell.status in ("finished", "diverged") for cell in results.all)
+    runs = any(cell.ended for cell in results.all)
     return paragraph("identity", present=present, known=read_known().proof(SCOPE, present), runs=runs, short=SHORT)

@@ -31,7 +31,7 @@ def standing(study: Study, results: Results) -> Standing:
     A seed is complete when every variant's run with it has finished or diverged. A look is made on the first complete
     seeds, as many as it has: what finished since waits for the next one.
     """
-    finished = {(c.variant, c.seed) for c in results.cells if c.status in ("finished", "diverged")}
+    finished = {(c.variant, c.seed) for c in results.cells if c.ended}
     ended = tuple(seed for seed in study.seeds if all((variant, seed) in finished for variant in study.variants))
     if not study.file.looks:
         every = tuple(study.seeds)

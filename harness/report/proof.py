@@ -85,9 +85,9 @@ def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Res
     nets = (study.variants[study.baseline], study.variants[variant])
     pairs, alone = [], []
     for cell in results.of(variant):
-        base = baseline[cell.seed]
-        if base.run and cell.run and {base.status, cell.status} <= {"finished", "diverged"}:
-            pairs.append(compare(variant, declared, nets, base.run, cell.run))
+        base, run = baseline[cell.seed].ended, cell.ended
+        if base and run:
+            pairs.append(compare(variant, declared, nets, base, run))
         else:
             alone.append(cell.seed)
     return Proof(variant, list(declared), pairs, alone)

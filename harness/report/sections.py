@@ -37,7 +37,7 @@ def context(found: Findings) -> dict[str, Any]:
     shown = candidate if candidate and candidate.result.status != "missing" else None
     single = errors_of([candidate.run]) if candidate and candidate.run else {}
     chance = chance_of(rows, results)
-    used = [run.images for run in conditions.images(results)]
+    used = conditions.images(results)
     which = words.which_images(used[0].name, used[0].counts) if used else plain(study.data.source)
     marked = conditions.uncommitted(results)
     there = [own for own in found.evidence.values() if own]

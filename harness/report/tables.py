@@ -120,11 +120,7 @@ def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
     """
     seeds = standing(study, results).seeds
     ended = {
-        variant: {
-            c.seed: c.run
-            for c in results.of(variant)
-            if c.run and c.seed in seeds and c.status in ("finished", "diverged")
-        }
+        variant: {cell.seed: cell.ended for cell in results.of(variant) if cell.ended and cell.seed in seeds}
         for variant in study.variants
     }
     base = ended[study.baseline]
