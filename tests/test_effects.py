@@ -27,7 +27,8 @@ from harness.report.effects import Effects, effects_of
 from harness.report.effects_section import effects_csv, effects_section
 from harness.report.findings import Findings
 from harness.report.numbers import estimate, ratio
-from harness.report.render import render, to_markdown
+from harness.report.render import render
+from harness.report.template import to_markdown
 from harness.settings.study import Study
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import LevelRatio, Ratio, Reached, level_ratio, log_ratio

@@ -32,7 +32,8 @@ from harness.report.findings import Findings
 from harness.report.identity_text import identity_text
 from harness.report.markdown import code, plain
 from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
-from harness.report.render import render, to_markdown
+from harness.report.render import render
+from harness.report.template import to_markdown
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.statistics.comparison import Rules, compare_all

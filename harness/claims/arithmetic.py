@@ -146,15 +146,9 @@ def _agree(name: str) -> Computed:
 
 
 FACTS: dict[str, Callable[[], Computed]] = {
-    "conv_share": conv_share,
-    "counts": counts,
-    "label_bits": label_bits,
-    "crop_count": crop_count,
-    "ten_crops": ten_crops,
-    "one_gpu": one_gpu,
-    "depths": depths,
-    "conv1_side": conv1_side,
-    "order2": order2,
-    "dropout_form": dropout_form,
-}
+    fact.__name__: fact
+    for fact in (
+        conv_share, counts, label_bits, crop_count, ten_crops, one_gpu, depths, conv1_side, order2, dropout_form,
+    )
+}  # fmt: skip
 """Every fact that a claim can name."""

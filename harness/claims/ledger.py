@@ -6,8 +6,7 @@ from pathlib import Path
 
 from harness.claims import schema
 from harness.claims.arithmetic import FACTS
-from harness.claims.measure import Ensemble, Found, measure
-from harness.claims.regime import in_regime
+from harness.claims.measure import Ensemble, Found, in_regime, measure
 from harness.claims.schema import Claim, Need
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, Verdict

@@ -21,6 +21,10 @@ UNTIMED = Judged("inconclusive", "what else a machine does is not drawn anew wit
 """The verdict on training times, which runs of a study are not: they stand beside other work."""
 
 
+FITTED = 0.5
+"""Training error, as a share of the test error, from which down a net is said to overfit."""
+
+
 class Ensemble(BaseModel):
     """Errors, in percent, of the mean of several seeds' outputs, as stored beside a study's cells."""
 
@@ -42,26 +46,25 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Differences:
-    """Mean differences of variants to one of them."""
+class _Given:
+    """What a study has to measure a test on: finished runs by variant and seed, and what was computed of them."""
 
     study: Study
-    comparisons: Mapping[str, Comparison]
     runs: Mapping[str, Runs]
-    against: str
-    confidence: float
+    ensembles: Mapping[str, Ensemble]
+    comparisons: Mapping[str, Comparison]
 
-    def of(self, metric: str, variant: str) -> Estimate:
-        row = _own(self.study, self.comparisons, self.against, metric).get(variant)
+    def own(self, against: str, metric: str) -> Mapping[str, Comparison]:
+        """The study's own comparisons, where they are the same difference: a number has one interval in a report."""
+        same = (metric, against) == (self.study.file.metric, self.study.baseline)
+        return self.comparisons if same else {}
+
+    def difference(self, metric: str, variant: str, against: str, confidence: float) -> Estimate:
+        """Mean difference of a variant to another one."""
+        row = self.own(against, metric).get(variant)
         if row is not None and row.se is not None:
-            return statistics.of_comparison(row, self.confidence, variant)
-        value = _value(metric)
-        return statistics.paired(self.runs[variant], self.runs[self.against], value, self.confidence, variant)
-
-
-def _own(study: Study, comparisons: Mapping[str, Comparison], against: str, metric: str) -> Mapping[str, Comparison]:
-    """The study's own comparisons, where they are the same difference: a number has one interval in a report."""
-    return comparisons if (metric, against) == (study.file.metric, study.baseline) else {}
+            return statistics.of_comparison(row, confidence, variant)
+        return statistics.paired(self.runs[variant], self.runs[against], _value(metric), confidence, variant)
 
 
 def measure(
@@ -75,77 +78,66 @@ def measure(
     absent = [name for name in test.names if not runs[name]]
     if absent:
         raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
-    confidence = study.file.confidence
     match test:
         case schema.RankingTest():
             return _ranking(test, study, runs)
         case schema.ChromaTest():
-            return _chroma(test, runs, confidence)
+            return _chroma(test, runs, study.file.confidence)
         case schema.Directed():
-            parts, notes = _numbers(test, study, runs, ensembles, comparisons or {})
+            given = _Given(study, runs, ensembles or {}, comparisons or {})
+            parts, notes = _numbers(test, given)
             if not any(part.n for part in parts):
                 raise NotMeasuredError("no pair of finished runs on the same images")
             region = statistics.region(test)
             judged = UNTIMED if isinstance(test, schema.TimeRatioTest) else judge(parts, region)
             if isinstance(test, schema.DifferenceTest) and judged.verdict != "inconclusive":
-                notes = [*_limits(test, study, parts, comparisons or {}), *notes]
+                notes = [*_limits(test, given, parts), *notes]
             return Found(judged, tuple(parts), weakest(parts, region), notes=tuple(notes))
     raise TypeError(f"{test.statistic}: no such statistic")
 
 
-def _numbers(
-    test: schema.Directed,
-    study: Study,
-    runs: Mapping[str, Runs],
-    ensembles: Mapping[str, Ensemble] | None,
-    comparisons: Mapping[str, Comparison],
-) -> tuple[list[Estimate], list[str]]:
+def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list[str]]:
     """A directed test's estimates, and notes."""
-    each = statistics.adjusted(study.file.confidence, len(test.variants))
+    runs, variants = given.runs, test.variants
+    each = statistics.adjusted(given.study.file.confidence, len(variants))
     match test:
         case schema.DifferenceTest():
-            metric = test.metric or study.file.metric
-            less = _Differences(study, comparisons, runs, test.against, each)
+            metric = test.metric or given.study.file.metric
             notes: list[str] = []
             if metric == "gap":
                 # A wider gap is no harm by itself: what the test error does stands beside it.
-                errors = [less.of("test_top1", v) for v in test.variants]
+                errors = [given.difference("test_top1", v, test.against, each) for v in variants]
                 notes += _listed([replace(e, name=f"test error of {e.name} less {test.against}") for e in errors])
-            beside = [less.of(metric, v) for v in test.beside if runs.get(v)]
-            return [less.of(metric, v) for v in test.variants], notes + _listed(beside)
+            beside = [given.difference(metric, v, test.against, each) for v in test.beside if runs.get(v)]
+            return [given.difference(metric, v, test.against, each) for v in variants], notes + _listed(beside)
         case schema.SameRunTest():
             first, second = test.metrics
-            parts = [statistics.same_run(runs[v], first, second, each, v) for v in test.variants]
+            parts = [statistics.same_run(runs[v], first, second, each, v) for v in variants]
             beside = [
                 statistics.same_run(runs[v], other, second, each, f"{other} less {second} of {v}")
-                for v in test.variants
+                for v in variants
                 for other in test.beside
             ]
             return parts, _listed(beside)
         case schema.LevelTest():
-            return [replace(statistics.level(runs[v], test.metric, each), name=v) for v in test.variants], []
+            return [replace(statistics.level(runs[v], test.metric, each), name=v) for v in variants], []
         case schema.EnsembleTest():
-            return [_ensemble(test, runs, ensembles, study.file.confidence)], []
+            return [_ensemble(test, given)], []
         case schema.EarlyLossTest():
             value = _early(test.epochs)
-            parts = [statistics.paired(runs[v], runs[test.against], value, each, v, "nats") for v in test.variants]
-            return parts, []
+            return [statistics.paired(runs[v], runs[test.against], value, each, v, "nats") for v in variants], []
         case schema.LevelRatioTest():
             arms, chosen = _arms(test, runs)
             against = arms[test.against]
-            parts = [statistics.level_ratio(arms[v], against, test.curve, test.level, each, v) for v in test.variants]
+            parts = [statistics.level_ratio(arms[v], against, test.curve, test.level, each, v) for v in variants]
             return parts, [*chosen, *_epochs_notes(test, arms)]
         case schema.TimeRatioTest():
-            return [statistics.time_ratio(runs[v], runs[test.against], v) for v in test.variants], []
+            return [statistics.time_ratio(runs[v], runs[test.against], v) for v in variants], []
         case schema.DropsTest():
-            fell = {v: [statistics.drops(run) for run in runs[v].values()] for v in test.variants}
-            parts = [
-                Estimate(
-                    v, _mean([len(f) for f in found]), min(map(len, found)), max(map(len, found)), len(found), "drops"
-                )
-                for v, found in fell.items()
-            ]
-            return parts, [f"{v} at epochs {'; '.join(str(f) for f in found)}" for v, found in fell.items()]
+            fell = {v: [statistics.drops(run) for run in runs[v].values()] for v in variants}
+            counts = {v: [len(epochs) for epochs in found] for v, found in fell.items()}
+            parts = [Estimate(v, _mean(n), min(n), max(n), len(n), "drops") for v, n in counts.items()]
+            return parts, [f"{v} at epochs {'; '.join(map(str, found))}" for v, found in fell.items()]
     raise TypeError(f"{test.statistic}: no such statistic")
 
 
@@ -157,23 +149,18 @@ def _early(epochs: int) -> Callable[[Run], float]:
     return lambda run: statistics.early_loss(run, epochs)
 
 
-def _limits(
-    test: schema.DifferenceTest, study: Study, parts: Sequence[Estimate], comparisons: Mapping[str, Comparison]
-) -> list[str]:
+def _limits(test: schema.DifferenceTest, given: _Given, parts: Sequence[Estimate]) -> list[str]:
     """What a verdict does not say: the table of variants, where a row is one of many, may leave the same open."""
-    notes = []
     few = min(part.n for part in parts)
-    if few < PROMISED:
-        notes.append(f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised")
-    own = _own(study, comparisons, test.against, test.metric or study.file.metric)
-    for name in test.variants:
-        row = own.get(name)
-        if row and row.in_family and row.adjusted is not None and row.verdict == "inconclusive":
-            notes.append(
-                f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
-                f"(adjusted p {row.adjusted:.2g})"
-            )
-    return notes
+    notes = [f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"] if few < PROMISED else []
+    own = given.own(test.against, test.metric or given.study.file.metric)
+    rows = {name: own[name] for name in test.variants if name in own}
+    return notes + [
+        f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
+        f"(adjusted p {row.adjusted:.2g})"
+        for name, row in rows.items()
+        if row.in_family and row.adjusted is not None and row.verdict == "inconclusive"
+    ]
 
 
 def _listed(estimates: Sequence[Estimate], what: str = "Beside it") -> list[str]:
@@ -223,14 +210,12 @@ def _epochs_notes(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> list
     return [f"{test.curve} of {test.level:g}: {'; '.join(notes)}"]
 
 
-def _ensemble(
-    test: schema.EnsembleTest, runs: Mapping[str, Runs], ensembles: Mapping[str, Ensemble] | None, confidence: float
-) -> Estimate:
+def _ensemble(test: schema.EnsembleTest, given: _Given) -> Estimate:
     name = "+".join(test.variants)
-    found = (ensembles or {}).get(name)
+    found = given.ensembles.get(name)
     if found is None:
         raise NotMeasuredError(f"no ensemble of {name} was evaluated")
-    members = runs[test.variants[0]]
+    members = given.runs[test.variants[0]]
     if len(test.variants) == 1 and sorted(found.seeds) != sorted(members):
         raise NotMeasuredError(
             f"the ensemble of {name} is of seeds {', '.join(map(str, sorted(found.seeds)))}, but those that finished "
@@ -239,7 +224,7 @@ def _ensemble(
     error = found.test_top1 if test.metric == "test_top1" else found.test_top1_10crop
     if error is None:
         raise NotMeasuredError(f"the ensemble of {name} has no {test.metric}")
-    return statistics.ensemble(error, members, test.metric, confidence)
+    return statistics.ensemble(error, members, test.metric, given.study.file.confidence)
 
 
 def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -> Found:
@@ -270,6 +255,36 @@ def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float
     mean = _mean([statistics.chroma_difference(run) for run in runs[name].values()])
     note = f"Mean difference of the columns' share of colour: {mean:.3f}"
     return Found(judged, (estimate,), estimate, f"{held} of {n} runs, p at most {test.alpha:g}", (note,))
+
+
+# ---- a claim on overfitting is judged where a net overfits, and nowhere else
+
+
+def in_regime(found: Found, test: schema.Test, runs: Mapping[str, Runs]) -> Found:
+    """A verdict on overfitting, and whether the net does: it fits its training images far better than the test's."""
+    name, fitted = test.variants[0], FITTED
+    against = None
+    if isinstance(test, schema.DifferenceTest):  # only a difference is a statement on the other net too
+        against, fitted = test.against, test.fitted
+    training, error = _fit(runs[name])
+    words = f"Regime: {name} has {training:.1f} % training and {error:.1f} % test error"
+    if training > fitted * error:
+        limit = f"{words}; overfitting is taken to begin where the first is at most {fitted:g} times the second"
+        judged = Judged("not testable here", "the net does not overfit here")
+        return replace(found, judged=judged, notes=(limit, *found.notes))
+    words += ": it overfits"
+    if against:
+        training, error = _fit(runs[against])
+        errors = f"({training:.1f} % and {error:.1f} %)"
+        too = f", and so does {against} {errors}: the claim is on by how much"
+        words += too if training <= fitted * error else f", and {against} does not {errors}"
+    return replace(found, notes=(words, *found.notes))
+
+
+def _fit(runs: Runs) -> tuple[float, float]:
+    """Mean training and test error of a variant, in percent."""
+    one, other = ([statistics.metric(run, name) for run in runs.values()] for name in ("train_top1", "test_top1"))
+    return _mean(one), _mean(other)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -18,7 +18,7 @@ from harness.claims.verdict import Estimate, Region
 from harness.record import Run
 from harness.statistics.comparison import Comparison
 from harness.statistics.effects import log_ratio
-from harness.statistics.paired import Difference, compare
+from harness.statistics.paired import compare
 
 UNITS = {"fc7_precision6": "of 1", "pixels_precision6": "of 1", "wall_days": "days"}
 """Units of metrics that are not errors."""
@@ -88,39 +88,34 @@ def paired(
 ) -> Estimate:
     """Mean difference of a number of two variants' runs, one less other."""
     seeds = record.paired(one, other)
-    difference = compare({s: value(one[s]) for s in seeds}, {s: value(other[s]) for s in seeds}, confidence)
-    return _estimate(difference, name, unit)
+    return _mean({s: value(one[s]) for s in seeds}, {s: value(other[s]) for s in seeds}, confidence, name, unit)
 
 
 def of_comparison(comparison: Comparison, confidence: float, name: str) -> Estimate:
     """The mean difference of a study's own comparison, with an interval of its model at another confidence."""
-    mean = comparison.difference.mean
-    if mean is None or comparison.se is None or comparison.df is None:
-        return _estimate(comparison.difference, name, "points")
+    d = comparison.difference
+    if d.mean is None or comparison.se is None or comparison.df is None:
+        return Estimate(name, d.mean, d.low, d.high, d.n)
     half = float(stats.t.ppf((1 + confidence) / 2, comparison.df)) * comparison.se
-    return Estimate(name, mean, mean - half, mean + half, comparison.difference.n)
+    return Estimate(name, d.mean, d.mean - half, d.mean + half, d.n)
 
 
 def same_run(runs: Runs, first: str, second: str, confidence: float, name: str) -> Estimate:
     """Mean difference of two numbers of the same runs, first less second."""
-    difference = compare(
-        {seed: metric(run, first) for seed, run in runs.items()},
-        {seed: metric(run, second) for seed, run in runs.items()},
-        confidence,
-    )
-    return _estimate(difference, name, UNITS.get(first, "points"))
+    one, other = ({seed: metric(run, which) for seed, run in runs.items()} for which in (first, second))
+    return _mean(one, other, confidence, name, UNITS.get(first, "points"))
 
 
 def level(runs: Runs, name: str, confidence: float) -> Estimate:
     """Mean of a number over the seeds, with its interval."""
-    values = compare({s: metric(run, name) for s, run in runs.items()}, dict.fromkeys(runs, 0.0), confidence)
-    return _estimate(values, name, UNITS.get(name, "%"))
+    values = {seed: metric(run, name) for seed, run in runs.items()}
+    return _mean(values, dict.fromkeys(runs, 0.0), confidence, name, UNITS.get(name, "%"))
 
 
 def ensemble(error: float, runs: Runs, name: str, confidence: float) -> Estimate:
     """Error of averaged predictions less that of each net in turn: this ensemble, against a net of its kind."""
-    values = compare(dict.fromkeys(runs, error), {s: metric(run, name) for s, run in runs.items()}, confidence)
-    return _estimate(values, "ensemble", "points")
+    values = {seed: metric(run, name) for seed, run in runs.items()}
+    return _mean(dict.fromkeys(runs, error), values, confidence, "ensemble", "points")
 
 
 def crossing(history: Sequence[Mapping[str, float]], curve: str, threshold: float) -> Crossing:
@@ -224,8 +219,10 @@ def share(held: int, n: int, confidence: float, name: str) -> Estimate:
     return Estimate(name, held / n, low, high, n, "of the runs")
 
 
-def _estimate(difference: Difference, name: str, unit: str) -> Estimate:
-    return Estimate(name, difference.mean, difference.low, difference.high, difference.n, unit)
+def _mean(one: Mapping[int, float], other: Mapping[int, float], confidence: float, name: str, unit: str) -> Estimate:
+    """The mean difference of two numbers by seed, one less other."""
+    d = compare(one, other, confidence)
+    return Estimate(name, d.mean, d.low, d.high, d.n, unit)
 
 
 def _ratio(one: Sequence[float], other: Sequence[float], confidence: float, name: str) -> Estimate:

@@ -10,9 +10,13 @@ from harness.report.conditions import apart
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences
 
-INPUTS = ("data", "initial", "batch_order", "augmentation")
-"""What goes into a run, as far as it is hashed: where outcomes differ, these say why. The code is the same: a run of
-another numerics identity does not count."""
+INPUTS = {
+    "data": "data", "initial": "initial weights", "batch_order": "batch order", "augmentation": "augmentation",
+}  # fmt: skip
+"""What goes into a run, as far as it is hashed, in words: where outcomes differ, these say why.
+
+The code is the same: a run of another numerics identity does not count.
+"""
 
 OUTCOMES = ("losses", "weights", "predictions")
 """What must come out equal to the bit when settings, seed, data and code are."""
@@ -34,6 +38,15 @@ class Twin:
     def differing(self) -> list[str]:
         return [name for name, same in self.equal.items() if not same]
 
+    @property
+    def causes(self) -> list[str]:
+        """Of what differs, what went into the runs, in words."""
+        return [INPUTS[name] for name in self.differing if name in INPUTS]
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [name for name in self.differing if name not in INPUTS]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -45,6 +58,11 @@ class Candidate:
     difference: float | None
     why_not: str
     twin: Twin | None
+
+    @property
+    def run(self) -> Run | None:
+        """Its run, where it has finished."""
+        return self.result.run if self.result.status == "finished" else None
 
 
 def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:

@@ -33,6 +33,11 @@ class Result:
     def key(self) -> str:
         return CANDIDATE if self.variant == CANDIDATE else f"{self.variant}-{self.seed}"
 
+    @property
+    def ended(self) -> Run | None:
+        """The run, where it is of what is declared now: finished or diverged."""
+        return self.run if self.status in ("finished", "diverged") else None
+
 
 @dataclass(frozen=True)
 class Results:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.record import Run
+from harness.record import Images, Run
 from harness.report.cells import Result, Results
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -25,17 +25,8 @@ class Held:
     paper: Any
 
 
-@dataclass(frozen=True)
-class HeldGroup:
-    """Shared settings of one group and one section of the paper ('' where it has none)."""
-
-    group: str
-    section: str
-    settings: list[Held]
-
-
-def held_fixed(study: Study) -> list[HeldGroup]:
-    """The settings that all variants share, by group and section, in the order of the schema."""
+def held_fixed(study: Study) -> dict[tuple[str, str], list[Held]]:
+    """The settings that all variants share, by group and section of the paper ('': none), in the schema's order."""
     values = [settings.model_dump() for settings in study.variants.values()]
     defaults = Settings().model_dump()
     groups: dict[tuple[str, str], list[Held]] = {}
@@ -48,12 +39,12 @@ def held_fixed(study: Study) -> list[HeldGroup]:
         own = values[0][name]
         other = defaults[name] if group in PAPER_GROUPS and own != defaults[name] else None
         groups.setdefault((group, section), []).append(Held(name, own, other))
-    return [HeldGroup(group, section, held) for (group, section), held in groups.items()]
+    return groups
 
 
 def varied(study: Study) -> list[str]:
     """The settings in which some variant differs from another."""
-    held = {setting.name for group in held_fixed(study) for setting in group.settings}
+    held = {setting.name for group in held_fixed(study).values() for setting in group}
     return [name for name in Settings.model_fields if name not in held]
 
 
@@ -123,12 +114,12 @@ def apart(one: Run, other: Run) -> dict[str, tuple[str, str]]:
 
 def conditions(results: Results) -> list[Condition]:
     """What the runs have in common, over the cells that finished or diverged, and the candidate where it did."""
+    ended = [(cell, cell.ended) for cell in results.all if cell.ended]
     found = []
     for name, matters, tell in CONDITIONS:
         groups: dict[str, list[Result]] = {}
-        for cell in results.all:
-            if cell.run and cell.status in ("finished", "diverged"):
-                groups.setdefault(tell(cell.run), []).append(cell)
+        for cell, run in ended:
+            groups.setdefault(tell(run), []).append(cell)
         found.append(Condition(name, matters, groups))
     return found
 
@@ -137,24 +128,17 @@ def uncommitted(results: Results) -> dict[str, list[Result]]:
     """Variant -> its runs that were made with changes which their commit does not hold, by those that count."""
     found: dict[str, list[Result]] = {}
     for cell in results.all:
-        if cell.run and cell.status in ("finished", "diverged") and cell.run.provenance.dirty:
+        if cell.ended and cell.ended.provenance.dirty:
             found.setdefault(cell.variant, []).append(cell)
     return found
 
 
 def other_weights(results: Results) -> list[Result]:
     """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
-    return [
-        cell
-        for cell in results.all
-        if cell.status in ("finished", "diverged") and cell.run and cell.run.measured and cell.run.measured.weights
-    ]
+    return [cell for cell in results.all if cell.ended and cell.ended.measured and cell.ended.measured.weights]
 
 
-def images(results: Results) -> list[Run]:
-    """One run for each set of images that was used, in the order of the cells."""
-    seen: dict[str, Run] = {}
-    for cell in results.cells:
-        if cell.run and cell.status in ("finished", "diverged"):
-            seen.setdefault(cell.run.images.hash, cell.run)
-    return list(seen.values())
+def images(results: Results) -> list[Images]:
+    """The sets of images that were used, in the order of the cells."""
+    used = [cell.ended.images for cell in results.cells if cell.ended]
+    return list({images.hash: images for images in reversed(used)}.values())[::-1]

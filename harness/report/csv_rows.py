@@ -1,6 +1,7 @@
 """A report's CSV files: their columns, and their rows with every digit."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from harness.record import CURVE
@@ -9,9 +10,6 @@ from harness.report.cells import CANDIDATE, Results
 from harness.report.looks import Standing
 from harness.report.numbers import value
 from harness.report.tables import ERRORS, VariantRow, errors_of
-from harness.statistics.comparison import Comparison
-
-UNFINISHED = ("diverged", "missing", "stale")
 
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
@@ -22,89 +20,77 @@ VARIANT_COLUMNS = [
 ]  # fmt: skip
 
 
+COMPARISON = {
+    "adjusted_p": "adjusted", "adjusted_p_equivalent": "adjusted_equivalent", "unpaired_runs": "unpaired",
+    "diverged_pairs": "diverged", "sign_flip_adjusted_p": "flip_adjusted",
+} | {
+    name: name
+    for name in ("test", "alpha", "p", "margin", "detectable", "se", "df", "standardised", "correlation")
+}  # fmt: skip
+"""Columns that are a comparison's, and its attribute."""
+
+
 def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Standing) -> list[dict[str, Any]]:
     """A row a variant, and the candidate's: means over finished seeds, errors in percent, differences in points."""
-    table = []
-    for row in rows:
-        states: Counter[str] = Counter(cell.status for cell in row.unfinished)
-        table.append(
-            {
-                "variant": row.variant,
-                "changes": _changes(row.changes),
-                "declared": row.declared,
-                "finished": row.finished,
-                **dict.fromkeys(UNFINISHED, 0),
-                **states,
-                "metric": row.metric,
-                "look": now.look,
-                "interim": str(now.interim).lower(),
-                "mean": row.error.mean,
-                "sd": row.error.sd,
-                "parameters": row.parameters,
-                "wall_seconds": row.seconds,
-                **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
-            }
-        )
-        if row.published and row.paper is not None:
-            table[-1] |= {"paper_difference": row.paper, "paper_where": row.published.where}
-        if not row.is_baseline:
-            d = row.difference
-            table[-1] |= {
-                "pairs": d.n,
-                "seeds": " ".join(map(str, d.seeds)),
-                "difference": d.mean,
-                "low": d.low,
-                "high": d.high,
-                "confidence": d.confidence,
-            }
-        if row.comparison:
-            table[-1] |= _comparison_csv(row.comparison)
-    return [*table, *([_candidate_csv(candidate, rows[0].metric)] if candidate else [])]
+    table = [_variant(row, now) for row in rows]
+    return [*table, *([_candidate(candidate, rows[0].metric)] if candidate else [])]
 
 
-def _comparison_csv(c: Comparison) -> dict[str, Any]:
-    return {
-        "test": c.test,
-        "alpha": c.alpha,
-        "p": c.p,
-        "adjusted_p": c.adjusted,
-        "margin": c.margin,
-        "adjusted_p_equivalent": c.adjusted_equivalent,
-        "verdict": c.verdict if c.in_family else None,
-        "detectable": c.detectable,
-        "se": c.se,
-        "df": c.df,
-        "pooled": str(c.pooled).lower(),
-        "standardised": c.standardised,
-        "correlation": c.correlation,
-        "unpaired_runs": c.unpaired,
-        "diverged_pairs": c.diverged,
-        "sign_flip_p": c.flip.p,
-        "sign_flip_least_p": c.flip.least,
-        "sign_flip_adjusted_p": c.flip_adjusted,
+def _variant(row: VariantRow, now: Standing) -> dict[str, Any]:
+    d, c = row.difference, row.comparison
+    values: dict[str, Any] = {
+        "variant": row.variant,
+        "changes": _changes(row.changes),
+        "declared": row.declared,
+        "finished": row.finished,
+        **_statuses(cell.status for cell in row.unfinished),
+        "metric": row.metric,
+        "look": now.look,
+        "interim": str(now.interim).lower(),
+        "mean": row.error.mean,
+        "sd": row.error.sd,
+        "parameters": row.parameters,
+        "wall_seconds": row.seconds,
+        **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
     }
+    if row.published and row.paper is not None:
+        values |= {"paper_difference": row.paper, "paper_where": row.published.where}
+    if not row.is_baseline:
+        values |= {"pairs": d.n, "seeds": " ".join(map(str, d.seeds)), "difference": d.mean}
+        values |= {"low": d.low, "high": d.high, "confidence": d.confidence}
+    if c:
+        values |= {name: getattr(c, attribute) for name, attribute in COMPARISON.items()}
+        values |= {"verdict": c.verdict if c.in_family else None, "pooled": str(c.pooled).lower()}
+        values |= {"sign_flip_p": c.flip.p, "sign_flip_least_p": c.flip.least}
+    return values
 
 
-def _candidate_csv(candidate: Candidate, metric: str) -> dict[str, Any]:
-    result = candidate.result
-    row: dict[str, Any] = {
+def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
+    run, status = candidate.run, candidate.result.status
+    values: dict[str, Any] = {
         "variant": CANDIDATE,
         "changes": _changes(candidate.changes),
         "declared": 1,
-        "finished": int(result.status == "finished"),
+        "finished": int(run is not None),
         "metric": metric,
-        **{status: int(result.status == status) for status in UNFINISHED},
+        **_statuses([status]),
     }
-    if result.run and result.status == "finished":
-        row |= {
+    if run:
+        values |= {
             "mean": candidate.error,
             "pairs": int(candidate.difference is not None),
             "difference": candidate.difference,
-            "parameters": result.run.provenance.parameters,
-            "wall_seconds": result.run.provenance.wall_seconds,
-            **{name: summary.mean for name, summary in errors_of([result.run]).items()},
+            "parameters": run.provenance.parameters,
+            "wall_seconds": run.provenance.wall_seconds,
+            **{name: summary.mean for name, summary in errors_of([run]).items()},
         }
-    return row
+    return values
+
+
+def _statuses(found: Iterable[str]) -> dict[str, int]:
+    """How many runs there are of each way not to have finished."""
+    counts = Counter(found)
+    return {status: counts[status] for status in ("diverged", "missing", "stale")}
 
 
 def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
@@ -152,6 +138,6 @@ def curves_csv(results: Results) -> list[dict[str, Any]]:
         {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "epoch": int(row["epoch"])}
         | {column: float(f"{row[column]:.6g}") for column in CURVE}
         for cell in results.all
-        if cell.run and cell.status in ("finished", "diverged")
-        for row in cell.run.history
+        if cell.ended
+        for row in cell.ended.history
     ]

@@ -44,17 +44,12 @@ def factorials(study: Study) -> list[FactorialDesign]:
         names = _names(study, plan)
         if len(names) < 2:
             continue
-        cells = {
-            levels: "_".join(name for name, level in zip(names, levels, strict=True) if level) or study.baseline
-            for levels in itertools.product((0, 1), repeat=len(names))
-        }
-        clean = all(
-            _adds_up(study, [name for name, level in zip(names, levels, strict=True) if level], variant)
-            for levels, variant in cells.items()
-        )
-        clash = (
-            "" if clean else "its cells do not differ from the baseline in what their factors alone change, added up"
-        )
+        cells, clash = {}, ""
+        for levels in itertools.product((0, 1), repeat=len(names)):
+            switched = [name for name, level in zip(names, levels, strict=True) if level]
+            cells[levels] = "_".join(switched) or study.baseline
+            if not _adds_up(study, switched, cells[levels]):
+                clash = "its cells do not differ from the baseline in what their factors alone change, added up"
         found.append(FactorialDesign(tuple(names), cells, clash))
     return found
 

@@ -6,6 +6,7 @@ Each is there where the study's own design gives it. Nothing here is a verdict.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 
 from harness.errors import UserError
 from harness.record import Run
@@ -34,6 +35,7 @@ LEVEL_CURVES = ("validation_top1", "clean_top1")
 """Curves whose level is timed, where runs have them: both are taken in test mode, so dropout does not move them."""
 
 Runs = Mapping[int, Run]
+Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class TimeToLevel:
 
     epochs: tuple[float, ...]
     ratio: LevelRatio | None
+
+    @property
+    def never(self) -> int:
+        """Runs that never get there."""
+        return sum(map(math.isinf, self.epochs))
+
+    @property
+    def median(self) -> float | None:
+        """Over the runs; None where there are none, or too many never get there."""
+        middle = median(self.epochs) if self.epochs else math.inf
+        return None if math.isinf(middle) else middle
 
 
 @dataclass(frozen=True)
@@ -103,38 +116,29 @@ def effects_of(study: Study, results: Results) -> Effects:
     levels = _levels(finished[study.baseline])
     errors = {variant: _values(own, study.file.metric) for variant, own in finished.items()}
     confidence = study.file.confidence
+
+    def told(variant: str) -> VariantEffects:
+        own, base = finished[variant], finished[study.baseline]
+        gaps, base_gaps = _gaps(own), _gaps(base)
+        place = ranking.ranks.get(variant, math.nan)
+        is_baseline = variant == study.baseline
+        against = None if is_baseline else runs[study.baseline]
+        return VariantEffects(
+            variant,
+            None if math.isnan(place) else place,
+            summarise(gaps.values()),
+            None if is_baseline else compare(gaps, base_gaps, confidence),
+            None if is_baseline else fieller(gaps, base_gaps, confidence),
+            None if is_baseline else _time_ratio(own, base),
+            {level.curve: _time_to(level, runs[variant], against, confidence) for level in levels},
+        )
+
     return Effects(
         ranking,
         levels,
-        [_variant(study, variant, ranking, levels, runs, finished) for variant in study.variants],
+        [told(variant) for variant in study.variants],
         [_factorial(design, errors, confidence) for design in factorials(study)],
         [(one, _two_ways(one, errors, confidence)) for one in components(study)],
-    )
-
-
-def _variant(
-    study: Study,
-    variant: str,
-    ranking: Ranking,
-    levels: list[Level],
-    runs: Mapping[str, Runs],
-    finished: Mapping[str, Runs],
-) -> VariantEffects:
-    confidence, is_baseline = study.file.confidence, variant == study.baseline
-    own, base = finished[variant], finished[study.baseline]
-    gaps, base_gaps = _gaps(own), _gaps(base)
-    place = ranking.ranks.get(variant, math.nan)
-    return VariantEffects(
-        variant,
-        None if math.isnan(place) else place,
-        summarise(gaps.values()),
-        None if is_baseline else compare(gaps, base_gaps, confidence),
-        None if is_baseline else fieller(gaps, base_gaps, confidence),
-        None if is_baseline else _time_ratio(own, base),
-        {
-            level.curve: _time_to(level, runs[variant], None if is_baseline else runs[study.baseline], confidence)
-            for level in levels
-        },
     )
 
 
@@ -212,15 +216,13 @@ def _reached(level: Level, runs: Runs) -> dict[int, Reached]:
 # ---- designs
 
 
-def _factorial(
-    design: FactorialDesign, errors: Mapping[str, Mapping[int, float]], confidence: float
-) -> FactorialEffects:
+def _factorial(design: FactorialDesign, errors: Mapping[str, Values], confidence: float) -> FactorialEffects:
     cells = {levels: errors[variant] for levels, variant in design.cells.items()}
     if design.clash or not set.intersection(*(set(own) for own in cells.values())):
         return FactorialEffects(design, {})
     return FactorialEffects(design, factorial(cells, design.factors, confidence))
 
 
-def _two_ways(component: Component, errors: Mapping[str, Mapping[int, float]], confidence: float) -> TwoWays:
+def _two_ways(component: Component, errors: Mapping[str, Values], confidence: float) -> TwoWays:
     bare, bare_with, full, full_without = (errors[variant] for variant in component.variants)
     return add_one_in(bare, bare_with, full, full_without, confidence)

@@ -1,12 +1,10 @@
 """The other effects as text: the tables of their section, and a CSV of all."""
 
-import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from harness.grammar import counted
-from harness.report.effects import Effects, FactorialEffects, TimeToLevel, VariantEffects
+from harness.report.effects import Effects, TimeToLevel, VariantEffects
 from harness.report.markdown import code, joined, unbroken
 from harness.report.numbers import NOTHING, estimate, mean_sd, number, p_value, ratio
 from harness.report.rerun import rerun
@@ -30,107 +28,83 @@ def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
     """The section's rows and sentences, ready for the template; empty without a run to compare."""
     if not found.compared:
         return {}
+
+    def again(variants: Sequence[str]) -> str:
+        return code(rerun(study, variants, root))
+
     return {
-        "ranks": _ranks(found),
-        "gaps": [_gap_row(one, study, root) for one in found.variants],
+        "ranking": found.ranking,
+        "gaps": [[*_gap_row(one), again(_with_baseline(one.variant, study))] for one in found.variants],
         "levels": [f"{number(level.error)} % {CURVES[level.curve]}" for level in found.levels],
-        "times": [_time_row(one, found, study, root) for one in found.variants],
-        "factorials": [row for one in found.factorials for row in _contrasts(one, study, root)],
-        "no_factorial": _no_factorial(found),
+        "times": [[*_time_row(one, found), again(_with_baseline(one.variant, study))] for one in found.variants],
+        "factorials": [
+            [
+                " × ".join(map(code, which)),
+                _kind(which),
+                unbroken(estimate(d)),
+                str(d.n),
+                again([*one.design.cells.values()]),
+            ]
+            for one in found.factorials
+            for which, d in one.effects.items()
+            if len(which) <= MOST_TOGETHER
+        ],
+        "no_factorial": [
+            f"The factorial of {joined(list(map(code, one.design.factors)))} has no effects here: "
+            f"{one.design.clash or 'no seed has finished in all of its cells'}."
+            for one in found.factorials
+            if not one.effects
+        ],
         "components": [
             [
                 code(one.factor),
                 *(unbroken(estimate(d)) for d in (two.added, two.removed, two.interaction)),
                 str(two.interaction.n),
-                code(rerun(study, one.variants, root)),
+                again(one.variants),
             ]
             for one, two in found.components
         ],
     }
 
 
-def _ranks(found: Effects) -> str:
-    seeds, arms = len(found.ranking.seeds), len(found.ranking.ranks)
-    if not seeds:
-        return "No seed has a run of every variant, hence no ranks."
-    over = f"over {counted(seeds, 'seed')} that all {arms} variants have"
-    if found.ranking.p is None:
-        return f"Ranks are {over}; Friedman's test needs three variants, two seeds and some difference."
-    return f"Ranks are {over}; Friedman's test that the variants rank alike: p {p_value(found.ranking.p)}."
-
-
-def _gap_row(one: VariantEffects, study: Study, root: Path) -> list[str]:
+def _gap_row(one: VariantEffects) -> list[str]:
     d, r = one.gap_difference, one.gap_ratio
+    bounds = " (no bounds)" if r and r.n > 1 and r.ratio is not None and r.low is None else ""
     return [
         code(one.variant),
         number(one.rank, 1),
         unbroken(mean_sd(one.gap)),
         unbroken(estimate(d)) if d else NOTHING,
-        unbroken(_fieller(r)) if r else NOTHING,
+        unbroken(ratio(r) + bounds) if r else NOTHING,
         str(d.n) if d else NOTHING,
-        code(rerun(study, _with_baseline(one.variant, study), root)),
     ]
 
 
-def _fieller(found: Ratio) -> str:
-    return (
-        f"{ratio(found)} (no bounds)" if found.n > 1 and found.ratio is not None and found.low is None else ratio(found)
-    )
-
-
-def _time_row(one: VariantEffects, found: Effects, study: Study, root: Path) -> list[str]:
+def _time_row(one: VariantEffects, found: Effects) -> list[str]:
     cells = [code(one.variant), unbroken(ratio(one.time_ratio)) if one.time_ratio else NOTHING]
-    for level in found.levels:
-        time = one.levels[level.curve]
-        cells += [unbroken(_epochs(time))]
-        cells += [unbroken(_level_ratio(time.ratio)), unbroken(p_value(time.ratio.p))] if time.ratio else [NOTHING] * 2
-    n = max(
-        (time.ratio.n for time in one.levels.values() if time.ratio), default=one.time_ratio.n if one.time_ratio else 0
-    )
-    return [
-        *cells,
-        str(n) if one.time_ratio else NOTHING,
-        code(rerun(study, _with_baseline(one.variant, study), root)),
-    ]
+    times = [one.levels[level.curve] for level in found.levels]
+    for time in times:
+        r = time.ratio
+        bound = f"{r.bound} " if r and r.bound and r.ratio is not None else ""
+        cells += [
+            unbroken(_epochs(time)),
+            *([unbroken(bound + ratio(r)), unbroken(p_value(r.p))] if r else [NOTHING] * 2),
+        ]
+    pairs = [time.ratio.n for time in times if time.ratio] or [one.time_ratio.n if one.time_ratio else 0]
+    return [*cells, str(max(pairs)) if one.time_ratio else NOTHING]
 
 
 def _epochs(time: TimeToLevel) -> str:
     """`11`, the median over the runs, and how many never get there."""
-    if not time.epochs:
-        return NOTHING
-    never = sum(map(math.isinf, time.epochs))
-    middle = median(time.epochs)
-    if math.isinf(middle):
-        return f"never in {never} of {len(time.epochs)}"
-    text = number(middle, 0 if middle == int(middle) else 1)
-    return f"{text} (never in {never} of {len(time.epochs)})" if never else text
-
-
-def _level_ratio(found: LevelRatio) -> str:
-    text = ratio(Ratio(found.n, found.ratio, found.low, found.high))
-    return f"{found.bound} {text}" if found.bound and found.ratio is not None else text
-
-
-def _contrasts(one: FactorialEffects, study: Study, root: Path) -> list[list[str]]:
-    command = rerun(study, list(one.design.cells.values()), root)
-    return [
-        [" × ".join(map(code, which)), _kind(which), unbroken(estimate(d)), str(d.n), code(command)]
-        for which, d in one.effects.items()
-        if len(which) <= MOST_TOGETHER
-    ]
+    never = f"never in {time.never} of {len(time.epochs)}"
+    if time.median is None:
+        return never if time.epochs else NOTHING
+    text = number(time.median, 0 if time.median == int(time.median) else 1)
+    return f"{text} ({never})" if time.never else text
 
 
 def _kind(which: tuple[str, ...]) -> str:
     return "main effect" if len(which) == 1 else "interaction"
-
-
-def _no_factorial(found: Effects) -> list[str]:
-    return [
-        f"The factorial of {joined(list(map(code, one.design.factors)))} has no effects here: "
-        f"{one.design.clash or 'no seed has finished in all of its cells'}."
-        for one in found.factorials
-        if not one.effects
-    ]
 
 
 def _with_baseline(variant: str, study: Study) -> list[str]:
@@ -145,59 +119,44 @@ def effects_csv(found: Effects, study: Study, root: Path) -> list[dict[str, Any]
     if not found.compared:
         return []
     rows = [_row("ranks alike (Friedman)", "", "", len(found.ranking.seeds), p=found.ranking.p)]
+
+    def add(variants: Sequence[str], made: Iterable[dict[str, Any]]) -> None:
+        command = rerun(study, variants, root)
+        rows.extend(row | {"command": command} for row in made)
+
     for one in found.variants:
-        command = rerun(study, _with_baseline(one.variant, study), root)
-        rows += [row | {"command": command} for row in _variant_csv(one, found)]
+        add(_with_baseline(one.variant, study), _variant_csv(one, found))
     for design in found.factorials:
-        command = rerun(study, list(design.design.cells.values()), root)
-        rows += [
-            _difference(_kind(which), " x ".join(which), d) | {"command": command}
-            for which, d in design.effects.items()
-        ]
+        contrasts = design.effects.items()
+        add([*design.design.cells.values()], [_difference(_kind(of), " x ".join(of), d) for of, d in contrasts])
     for component, two in found.components:
-        command = rerun(study, component.variants, root)
-        for name, d in (("added", two.added), ("removed", two.removed), ("removed less added", two.interaction)):
-            rows.append(_difference(name, component.factor, d) | {"command": command})
+        ways = {"added": two.added, "removed": two.removed, "removed less added": two.interaction}
+        add(component.variants, [_difference(name, component.factor, d) for name, d in ways.items()])
     return rows
 
 
-def _variant_csv(one: VariantEffects, found: Effects) -> list[dict[str, Any]]:
-    rows = [
-        _row("mean rank", one.variant, "rank", len(found.ranking.seeds), one.rank),
-        _row("gap", one.variant, "points", one.gap.n, one.gap.mean, sd=one.gap.sd),
-    ]
-    if one.gap_difference and one.gap_ratio and one.time_ratio:
-        confidence = one.gap_difference.confidence
-        rows += [
-            _difference("gap, difference", one.variant, one.gap_difference),
-            _ratio("gap, ratio of means", one.variant, one.gap_ratio, confidence),
-            _ratio("training time, ratio", one.variant, one.time_ratio, confidence),
-        ]
+def _variant_csv(one: VariantEffects, found: Effects) -> Iterator[dict[str, Any]]:
+    of, d = one.variant, one.gap_difference
+    yield _row("mean rank", of, "rank", len(found.ranking.seeds), one.rank)
+    yield _row("gap", of, "points", one.gap.n, one.gap.mean, sd=one.gap.sd)
+    if d and one.gap_ratio and one.time_ratio:
+        yield _difference("gap, difference", of, d)
+        yield _ratio("gap, ratio of means", of, one.gap_ratio, d.confidence)
+        yield _ratio("training time, ratio", of, one.time_ratio, d.confidence)
     for level in found.levels:
-        time = one.levels[level.curve]
-        middle = median(time.epochs) if time.epochs else None
-        reached = None if middle is None or math.isinf(middle) else middle
-        never = sum(map(math.isinf, time.epochs))
-        rows.append(
-            _row(f"epochs to {level.curve}", one.variant, "epochs", len(time.epochs), reached, level=level.error,
-                 variant_never=never)
-        )  # fmt: skip
-        r = time.ratio
-        if r and one.gap_difference:
-            rows.append(
-                _ratio(f"epochs to {level.curve}, ratio", one.variant, Ratio(r.n, r.ratio, r.low, r.high),
-                       one.gap_difference.confidence)
-                | {"bound": r.bound, "p": r.p, "level": level.error, "variant_never": r.variant_never,
-                   "baseline_never": r.baseline_never, "neither": r.neither}
-            )  # fmt: skip
-    return rows
+        time, name = one.levels[level.curve], f"epochs to {level.curve}"
+        own = {"level": level.error, "variant_never": time.never}
+        yield _row(name, of, "epochs", len(time.epochs), time.median, **own)
+        if d and (r := time.ratio):
+            counts = {key: getattr(r, key) for key in ("bound", "p", "variant_never", "baseline_never", "neither")}
+            yield _ratio(f"{name}, ratio", of, r, d.confidence) | own | counts
 
 
 def _difference(effect: str, of: str, d: Difference) -> dict[str, Any]:
     return _row(effect, of, "points", d.n, d.mean, sd=d.sd, low=d.low, high=d.high, confidence=d.confidence)
 
 
-def _ratio(effect: str, of: str, r: Ratio, confidence: float) -> dict[str, Any]:
+def _ratio(effect: str, of: str, r: Ratio | LevelRatio, confidence: float) -> dict[str, Any]:
     return _row(effect, of, "times", r.n, r.ratio, low=r.low, high=r.high, confidence=confidence)
 
 

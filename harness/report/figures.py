@@ -153,10 +153,7 @@ def power(rows: list[VariantRow]) -> bytes:
                 axes.plot(n, c.detectable, "o", color=colour, markersize=4.5)
         axes.set_xlabel("seeds")
         axes.set_ylabel("detectable difference, points")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _log_scale(axes, 1, 2, 5)
         axes.set_xticks(counts)
         if lines:
             figure.legend(loc="outside right center", frameon=False, fontsize=8)
@@ -193,7 +190,7 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
                 axes.text(0.5, 0.5, "no run", transform=axes.transAxes, ha="center", color=GREY)
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
-        _log_scale(grid.flat[0])
+        _log_scale(grid.flat[0], 1, 2, 3, 5, 7)
         grid.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("epoch", fontsize=9, y=0.08 / height, va="bottom")
         figure.supylabel(label, fontsize=9, x=0.08 / width, ha="left")
@@ -221,9 +218,9 @@ def _curve_legend(baseline: str, candidate: bool, diverged: bool) -> list[Line2D
     return entries
 
 
-def _log_scale(axes: Axes) -> None:
+def _log_scale(axes: Axes, *subs: float) -> None:
     axes.set_yscale("log", nonpositive="clip")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7), numticks=12))
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(which="minor", visible=False)

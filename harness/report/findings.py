@@ -11,6 +11,7 @@ from harness.report.cells import Results
 from harness.settings import declared
 from harness.settings.schema import Settings
 from harness.settings.study import Study
+from harness.statistics.images import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Findings:
         return candidate_row(self.study, self.given, self.results)
 
     @cached_property
-    def evidence(self) -> list[evidence.EvidenceRow]:
+    def evidence(self) -> dict[str, ImageEvidence | None]:
         """The answers image by image."""
         return evidence.evidence_rows(self.study, self.results)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import UserError
 from harness.files import read_json
 from harness.report.cells import Results
-from harness.report.markdown import code, plain
+from harness.report.template import paragraphs
 from harness.settings.parse import parse
 from harness.settings.study import Study
 
@@ -45,51 +45,19 @@ class _Index(Stored):
     left_out: list[_LeftOut]
 
 
-def _read(study: Study, root: Path) -> tuple[Path, _Index] | None:
-    """The gallery's folder and index; None where no gallery was made. Raises `UserError` when it is broken."""
-    folder = root / study.folder / "gallery"
-    path = folder / "gallery.json"
-    return (folder, parse(_Index, read_json(path), str(path))) if path.exists() else None
-
-
-def gallery(study: Study, results: Results, root: Path) -> dict[str, Any] | None:
-    """What the section on pictures says: its lines and pictures, as Markdown. None where no gallery was made.
+def gallery(study: Study, results: Results, root: Path) -> dict[str, Any]:
+    """What the section on pictures says: its lines, as Markdown, and its pictures. Empty where no gallery was made.
 
     Raises `UserError` when the gallery is broken, or a picture is missing.
     """
-    found = _read(study, root)
-    if found is None:
-        return None
-    folder, index = found
+    folder = root / study.folder / "gallery"
+    path = folder / "gallery.json"
+    if not path.exists():
+        return {}
+    index = parse(_Index, read_json(path), str(path))
     for picture in index.pictures:
         if not (folder / picture.file).exists():
             raise UserError(f"{folder / picture.file}: missing, though gallery.json names it; run: harness gallery")
-    run = index.run
-    lines = [
-        f"All of the run {code(run.key)} on {plain(run.images)} (fingerprint {code(run.fingerprint[:12])}). Its seed, "
-        f"{run.seed}, drew which images are shown. `harness gallery` makes the pictures of another run."
-        if index.pictures
-        else f"None: of the run {code(run.key)}, {plain(index.note)}."
-    ]
-    if _outdated(run, results):
-        lines.append(f"**Careful: these are of an earlier run {code(run.key)}, not of the one in the tables.**")
-    lines += [f"Left out ({plain(one.name)}): {plain(one.why)}." for one in index.left_out]
-    return {
-        "lines": lines,
-        "pictures": [
-            {
-                "title": plain(picture.title),
-                "caption": plain(picture.caption),
-                "path": f"{study.name}/gallery/{picture.file}",
-            }
-            for picture in index.pictures
-        ],
-    }
-
-
-def _outdated(run: _Run, results: Results) -> bool:
-    """Whether the tables hold another run under this name."""
-    return any(
-        cell.run is not None and cell.key == run.key and cell.run.fingerprint != run.fingerprint
-        for cell in results.cells
-    )
+    there = {cell.run.fingerprint for cell in results.cells if cell.run and cell.key == index.run.key}
+    outdated = bool(there - {index.run.fingerprint})
+    return {"lines": paragraphs("gallery", index=index, outdated=outdated), "pictures": index.pictures}

@@ -11,7 +11,7 @@ from harness.claims.ledger import Row, ledger, read_ensembles
 from harness.claims.schema import Claim, Number, claims_of
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.cells import Results
-from harness.report.markdown import code, joined, plain
+from harness.report.markdown import code, plain
 from harness.report.numbers import DECIMALS, NOTHING, decimals, number
 from harness.report.rerun import rerun
 from harness.report.tables import comparisons
@@ -67,57 +67,19 @@ def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: 
 
 
 def section(rows: Sequence[Row]) -> dict[str, Any]:
-    """The section's summary and its tables, ready for the template; empty without rows."""
+    """What the section shows: the rows of its tables, and how many there are of each verdict; empty without rows."""
     if not rows:
         return {}
-    return {
-        "summary": _summary(rows),
-        "tested": [_tested(row) for row in rows if row.verdict != "not testable here"],
-        "untested": [_untested(row) for row in rows if row.verdict == "not testable here"],
-    }
-
-
-def _summary(rows: Sequence[Row]) -> str:
     verdicts = Counter(row.verdict for row in rows)
-    final = sum(1 for row in rows if row.claim.entry.type == "arithmetic")
-    counts = joined([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS])
-    return (
-        f"{len(rows)} claims: {counts}. {final} of the verdicts are computed and final; the others rest on these runs."
-    )
-
-
-def _head(row: Row) -> list[str]:
-    """The cells with which the rows of both tables begin."""
-    entry = row.claim.entry
-    return [
-        row.claim.id,
-        plain(entry.section),
-        plain(entry.claim),
-        plain(_published(row.claim)) or NOTHING,
-        _ours(row),
-    ]
-
-
-def _tested(row: Row) -> list[str]:
-    entry = row.claim.entry
-    scale = "" if entry.scale.startswith("none") else f" Scale: {plain(entry.scale)}."
-    bold = "" if row.verdict == "inconclusive" else "**"
-    return [
-        *_head(row),
-        str(row.n) if row.n is not None else NOTHING,
-        f"{bold}{row.verdict}{bold}",
-        f"{plain(row.reason)}.{scale} {plain(entry.caveat)}",
-        code(row.command) if row.command else NOTHING,
-    ]
-
-
-def _untested(row: Row) -> list[str]:
-    entry = row.claim.entry
-    return [
-        *_head(row),
-        f"{plain(row.reason)}.",
-        f"{plain(entry.scale[:1].upper() + entry.scale[1:])}. {plain(entry.caveat)}",
-    ]
+    return {
+        "total": len(rows),
+        "counts": [f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS],
+        "final": sum(row.claim.entry.type == "arithmetic" for row in rows),
+        "tested": [row for row in rows if row.verdict != "not testable here"],
+        "untested": [row for row in rows if row.verdict == "not testable here"],
+        "published": _published,
+        "ours": _ours,
+    }
 
 
 def _published(claim: Claim) -> str:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from harness.statistics.comparison import Comparison
-from harness.statistics.effects import Ratio
+from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.paired import Difference, Summary
 
 DECIMALS = 2
@@ -90,7 +90,7 @@ def estimate(difference: Difference) -> str:
     return mean if difference.low is None else f"{mean} ({interval(difference)})"
 
 
-def ratio(found: Ratio, most: int = 3) -> str:
+def ratio(found: Ratio | LevelRatio, most: int = 3) -> str:
     """`1.34 (1.02 to 1.77)`, or the ratio alone; an end that is not 1 does not read as 1."""
     if found.low is None or found.high is None:
         return number(found.ratio)

@@ -85,9 +85,9 @@ def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Res
     nets = (study.variants[study.baseline], study.variants[variant])
     pairs, alone = [], []
     for cell in results.of(variant):
-        base = baseline[cell.seed]
-        if base.run and cell.run and {base.status, cell.status} <= {"finished", "diverged"}:
-            pairs.append(compare(variant, declared, nets, base.run, cell.run))
+        base, run = baseline[cell.seed].ended, cell.ended
+        if base and run:
+            pairs.append(compare(variant, declared, nets, base, run))
         else:
             alone.append(cell.seed)
     return Proof(variant, list(declared), pairs, alone)
@@ -217,12 +217,9 @@ def _union(lists: Iterable[list[str]]) -> list[str]:
 def proof_warnings(found: Iterable[Proof]) -> list[str]:
     """A line where a variant's proof fails: what its difference says is then not about its switch alone."""
     failing = [code(proof.variant) for proof in found if proof.verdict == "fails"]
-    if not failing:
-        return []
-    return [
-        f"More than the declared switch differs between the baseline and {joined(failing)}: see "
-        "[only the switch changed](#only-the-switch-changed)."
-    ]
+    see = "see [only the switch changed](#only-the-switch-changed)"
+    more = "More than the declared switch differs between the baseline and"
+    return [f"{more} {joined(failing)}: {see}."] if failing else []
 
 
 PROOF_COLUMNS = [
@@ -233,25 +230,19 @@ PROOF_COLUMNS = [
 
 def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run beside the baseline's; lists are joined by `; `."""
-    runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}
     table: list[dict[str, Any]] = []
+    runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}
     for proof in found:
-        changes = {key: f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in study.differences(proof.variant).items()}
-        declared = "; ".join(changes.values())
-        table += [
-            {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs", "declared": declared}
-            for seed in proof.alone
-        ]
-        for pair in proof.pairs:
-            base, run = runs[study.baseline, pair.seed], runs[proof.variant, pair.seed]
-            assert base is not None and run is not None  # noqa: S101, PT018 - a pair has both
-            table.append(
-                {
-                    "variant": proof.variant,
-                    "seed": pair.seed,
+        changes = study.differences(proof.variant)
+        declared = "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items())
+        pairs = {pair.seed: pair for pair in proof.pairs}
+        for seed in study.seeds:
+            row: dict[str, Any] = {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs"}
+            pair, base, run = pairs.get(seed), runs[study.baseline, seed], runs[proof.variant, seed]
+            if pair and base and run:
+                row |= {
                     "verdict": pair.verdict,
                     "why": "; ".join(pair.failures),
-                    "declared": declared,
                     "changed": "; ".join(pair.changed),
                     "moved": "; ".join(pair.moved),
                     "initial_equal": "; ".join(pair.equal_layers),
@@ -262,6 +253,5 @@ def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[di
                     "data": run.hashes.data,
                     "code": run.hashes.code,
                 }
-            )
-    order = {variant: n for n, variant in enumerate(study.variants)}
-    return sorted(table, key=lambda row: (order[row["variant"]], study.seeds.index(row["seed"])))
+            table.append(row | {"declared": declared})
+    return table

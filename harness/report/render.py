@@ -1,22 +1,17 @@
 """From a study to its report on the disk: the one place of the report that writes."""
 
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_bytes, write_csv, write_text
 from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections
 from harness.report.cells import read_results
 from harness.report.findings import Findings
 from harness.report.looks import check_early
-from harness.report.markdown import code, plain
 from harness.report.rerun import MADE_BY, carried
+from harness.report.template import to_markdown
 from harness.report.words import METRICS
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Path:
@@ -56,16 +51,3 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     path = root / study.report
     write_text(path, to_markdown(sections.context(found)))
     return path
-
-
-def to_markdown(context: dict[str, Any]) -> str:
-    """The report's text."""
-    environment = Environment(  # noqa: S701 - Markdown, where each text passes `plain` or `code`
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"plain": plain, "code": code}
-    return environment.get_template("report.md.j2").render(context)

@@ -1,12 +1,9 @@
 """How far a study is from the paper's scale: its net, its images, its training."""
 
-from harness.grammar import counted
 from harness.net.layout import layout
+from harness.report.template import paragraph
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-
-PAPER = Settings()
-"""The paper's net and recipe: the defaults of the settings."""
 
 
 def scale(study: Study, images: str) -> str:
@@ -14,22 +11,11 @@ def scale(study: Study, images: str) -> str:
 
     `images` names the images, as in `which_images`.
     """
-    base = study.variants[study.baseline]
-    if at_scale(study):
-        return ""
-    return (
-        f"**Scale.** The baseline here: {_net(base)}, {counted(base.epochs, 'epoch')} over {images}. The "
-        f"paper's: {_net(PAPER)}, about {PAPER.epochs} epochs over 1.2 million images of 1,000 classes. What a "
-        "component does at this scale is no verdict on what it does at the paper's; the paper's differences stand "
-        "beside ours for comparison."
-    )
-
-
-def at_scale(study: Study) -> bool:
-    """Whether the baseline has the paper's net, and as many epochs over ImageNet."""
-    base = study.variants[study.baseline]
+    base, paper = study.variants[study.baseline], Settings()
     imagenet = study.data.source == "imagenet" or study.data.release
-    return bool(imagenet and _net(base) == _net(PAPER) and base.epochs >= PAPER.epochs)
+    if imagenet and _net(base) == _net(paper) and base.epochs >= paper.epochs:
+        return ""
+    return paragraph("scale", base=base, paper=paper, net=_net, images=images)
 
 
 def _net(settings: Settings) -> str:

@@ -15,15 +15,9 @@ from harness.statistics.paired import Difference, Summary, compare, summarise
 from harness.statistics.verdict import Verdict
 
 ERRORS = (
-    "test_top1",
-    "test_top1_10crop",
-    "test_top5",
-    "test_top5_10crop",
-    "train_top1",
-    "train_top5",
-    "validation_top1",
+    "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
     "validation_top5",
-)
+)  # fmt: skip
 """Errors of a run, in percent, where its data has them."""
 
 
@@ -92,11 +86,7 @@ def variant_rows(study: Study, results: Results) -> list[VariantRow]:
 def rules(study: Study) -> Rules:
     """What the study declares of its test. Raises `UserError` for a value that no test can take."""
     try:
-        return Rules(
-            alpha=study.alpha,
-            margin=study.file.margin,
-            test=study.file.test,
-        )
+        return Rules(alpha=study.alpha, margin=study.file.margin, test=study.file.test)
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
 
@@ -130,11 +120,7 @@ def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
     """
     seeds = standing(study, results).seeds
     ended = {
-        variant: {
-            c.seed: c.run
-            for c in results.of(variant)
-            if c.run and c.seed in seeds and c.status in ("finished", "diverged")
-        }
+        variant: {cell.seed: cell.ended for cell in results.of(variant) if cell.ended and cell.seed in seeds}
         for variant in study.variants
     }
     base = ended[study.baseline]

@@ -6,10 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
 from harness.files import hash_json, read_json
-from harness.grammar import counted
 from harness.record import Hashes
 from harness.report.cells import Result
-from harness.report.markdown import code, joined, plain
+from harness.report.template import paragraphs
 from harness.settings.parse import parse
 from harness.settings.study import Study
 
@@ -49,6 +48,12 @@ class Verification(BaseModel):
         """Whether the whole run was made again, not its first epochs alone."""
         return self.epochs == self.of
 
+    @property
+    def place(self) -> str:
+        """Where and when it ran."""
+        where = self.machine.get("device_name") or self.machine.get("cpu")
+        return f"{where}, torch {self.versions.get('torch')}, {self.when[:10]}"
+
 
 def identity(fingerprint: str, hashes: Hashes) -> str:
     """Hash of a run's fingerprint and of all that its record says to have gone in and come out.
@@ -71,43 +76,16 @@ def read_verified(path: Path) -> dict[str, Verification]:
 def verified_text(study: Study, cells: list[Result], root: Path) -> str:
     """How many of a row's runs were verified, where and when, as Markdown for a table."""
     found = read_verified(root / study.folder / FILE)
-    held = {}
-    for cell in cells:
-        one = found.get(cell.key)
-        if one and cell.run and one.record == identity(cell.run.fingerprint, cell.run.hashes):
-            held[cell.key] = one
-    if not held:
-        return "not yet"
+    records = {cell.key: identity(cell.run.fingerprint, cell.run.hashes) for cell in cells if cell.run}
+    held = {key: found[key] for key, record in records.items() if key in found and found[key].record == record}
     sound = [one for one in held.values() if one.verified]
-    whole = [one for one in sound if one.whole]
-    parts = []
-    if whole:
-        where = sorted({f"{_place(one)}, torch {one.versions.get('torch')}, {one.when[:10]}" for one in whole})
-        parts.append(f"{len(whole)} of {len(cells)} to the bit ({plain('; '.join(where))})")
-    if first := [one for one in sound if not one.whole]:
-        parts.append(f"{len(first)} of {len(cells)} over the first {_least(first)}")
-    if lost := [(key, one) for key, one in held.items() if not one.verified]:
-        parts.append(
-            "**differs**: " + joined([f"{code(key)} ({_parting(one)}{plain(one.cause)})" for key, one in lost])
-        )
-    return "; ".join(parts)
-
-
-def _least(some: list[Verification]) -> str:
-    """How far the shortest of several verifications went."""
-    least = min(some, key=lambda one: (one.epochs, one.steps))
-    return counted(least.steps, "step") if least.steps else counted(least.epochs, "epoch")
-
-
-def _parting(one: Verification) -> str:
-    if one.first_epoch is None:
-        return ""
-    if one.first_step is None:
-        return f"from epoch {one.first_epoch} on: "
-    loss = "epoch {}, step {}".format(*one.first_step)
-    early = "" if one.first_step[0] == one.first_epoch else f"epoch {one.first_epoch}, the losses from "
-    return f"from {early}{loss} on: "
-
-
-def _place(one: Verification) -> str:
-    return str(one.machine.get("device_name") or one.machine.get("cpu"))
+    first = [one for one in sound if not one.whole]
+    parts = paragraphs(
+        "verified",
+        of=len(cells),
+        whole=[one for one in sound if one.whole],
+        first=first,
+        least=min(first, key=lambda one: (one.epochs, one.steps), default=None),
+        lost={key: one for key, one in held.items() if not one.verified},
+    )
+    return "; ".join(parts) or "not yet"

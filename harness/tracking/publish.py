@@ -25,6 +25,7 @@ from harness.report.markdown import code
 from harness.report.numbers import NOTHING, interval, mean_sd, number, places_of
 from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
+from harness.report.template import paragraph
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri
@@ -324,7 +325,7 @@ def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
     # MLflow takes 8,000 characters of a tag.
     kept = table[: 2 + 40]
     more = [] if len(kept) == len(table) else ["", f"{len(table) - len(kept)} more variants: see the report."]
-    said = now.text(study)
+    said = paragraph("standing", now=now, study=study)
     return "\n".join([study.file.purpose[:1000], "", *([said, ""] if said else []), *kept, *more])
 
 

@@ -1,0 +1,67 @@
+"""The report's templates: they hold its sentences and tables, and Python hands them the values."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from harness.grammar import counted, verb
+from harness.progress import clock
+from harness.report import markdown, numbers, words
+from harness.report.tables import other_crop
+
+CALLED = {
+    function.__name__: function
+    for function in (
+        markdown.code, markdown.joined, markdown.plain, markdown.unbroken,
+        numbers.adjusted_p, numbers.decimals, numbers.estimate, numbers.interval, numbers.mean_sd, numbers.number,
+        numbers.p_value, numbers.places_of, numbers.ratio, numbers.value,
+        words.cells_text, words.changes_text, words.confidence, words.difference_text, words.error_text,
+        clock, counted, other_crop, verb,
+    )
+}  # fmt: skip
+"""What a template may call, also as a filter."""
+
+
+def between(loop: Any) -> str:
+    """What stands before an item of `a, b and c`, in a loop of a template."""
+    return "" if loop.first else " and " if loop.last else ", "
+
+
+def _environment(blocks: bool) -> Environment:
+    """`blocks`: a line that holds nothing but a block leaves nothing behind."""
+    environment = Environment(  # noqa: S701 - Markdown, where each text passes `plain` or `code`
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=blocks,
+        lstrip_blocks=blocks,
+    )
+    environment.filters |= CALLED
+    environment.globals |= CALLED | {"between": between, "nothing": numbers.NOTHING, "METRICS": words.METRICS}
+    return environment
+
+
+PAGES = _environment(blocks=True)
+SENTENCES = _environment(blocks=False)
+
+
+def to_markdown(context: dict[str, Any]) -> str:
+    """The report's text."""
+    return PAGES.get_template("report.md.j2").render(context, paragraph=paragraph)
+
+
+def paragraph(name: str, **values: Any) -> str:
+    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
+    return " ".join(_words(SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)))
+
+
+def paragraphs(name: str, **values: Any) -> list[str]:
+    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
+    text = SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)
+    return [" ".join(_words(part)) for part in re.split(r"(?m)^---$", text) if part.strip()]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^ \n]+", text)  # not at spaces that do not break
