@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +33,7 @@ class Ensemble(BaseModel):
     seeds: list[int]
     test_top1: float
     test_top1_10crop: float | None = None
+    made_of: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,9 @@ def _ensemble(test: schema.EnsembleTest, given: _Given) -> Estimate:
             f"the ensemble of {name} is of seeds {', '.join(map(str, sorted(found.seeds)))}, but those that finished "
             f"are {', '.join(map(str, sorted(members)))}"
         )
+    weights = {f"{v}-{seed}": run.hashes.weights for v in test.variants for seed, run in given.runs[v].items()}
+    if found.made_of and found.made_of.get("weights") != weights:
+        raise NotMeasuredError(f"the ensemble of {name} is of other weights than the runs; run: harness ensemble")
     error = found.test_top1 if test.metric == "test_top1" else found.test_top1_10crop
     if error is None:
         raise NotMeasuredError(f"the ensemble of {name} has no {test.metric}")
