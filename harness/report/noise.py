@@ -43,10 +43,6 @@ FLOOR_COLUMNS = [
     "source", "runs", "declared", "images", "error", "sd", "low", "high", "confidence", "binomial", "flips", "common",
     "disagree",
 ]  # fmt: skip
-AA_COLUMNS = [
-    "source", "design", "test", "seeds", "comparisons", "cuts", "p", "share", "low", "high", "worth", "distance_p",
-    "family_error", "family_low", "family_high",
-]  # fmt: skip
 
 ALL = "all rows"
 """Stands for the mean over the sources in tables and figures: no variant's name has a space."""
@@ -105,7 +101,8 @@ def section(root: Path, out: Path) -> list[str]:
     write_csv(out / "noise.csv", floor_rows(sources, confidence), FLOOR_COLUMNS)
     write_bytes(out / "noise.svg", noise_figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
     if rows:
-        write_csv(out / "aa.csv", aa_rows(rows), AA_COLUMNS)
+        table = aa_rows(rows)
+        write_csv(out / "aa.csv", table, list(table[0]))
         write_bytes(out / "aa.svg", noise_figures.distributions(rows, study.baseline, ALL))
     single = [source.floor for source in sources if source.floor and source.name != study.baseline]
     scatter = len(single) > 1 and whole.sd > 0 and any(one.sd for one in single)

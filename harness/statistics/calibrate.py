@@ -11,14 +11,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.statistics import block as models
-from harness.statistics.block import Estimates
-from harness.statistics.judging import DEFAULT, PROMISED, Test, bounds, estimates, judge, judge_by_signs
+from harness.statistics.block import Estimates, shared_variance
+from harness.statistics.judging import DEFAULT, PROMISED, bounds, estimates, judge, judge_by_signs
 from harness.statistics.sequential import nominal
 from harness.statistics.signflip import DRAWS, EXACT
 from harness.statistics.verdict import VERDICTS
@@ -204,7 +202,7 @@ def _from_runs(rng: np.random.Generator, shape: tuple[int, int, int], residuals:
 def scales(table: Floats) -> tuple[float, float]:
     """How alike the arms of residuals (seeds, arms) scatter: `shared_variance` of their variances (ddof 1)."""
     variance = table.var(0, ddof=1)
-    df, prior = models.shared_variance(variance, len(table) - 1, variance > 0)
+    df, prior = shared_variance(variance, len(table) - 1, variance > 0)
     return float(df[0]), float(prior[0])
 
 
@@ -224,7 +222,7 @@ def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
         # An interval holds the truth when the test of that difference does not reject it.
         covered = judge_by_signs(differences, ALPHA, None).p > ALPHA
     else:
-        found = models.plain_block(values) if method == "plain_block" else estimates(values, cast(Test, method))
+        found = estimates(values, method)
         differences, covered = found.mean, _holds_zero(found, ALPHA)
     for effect in effects:
         moved = _with_effect(differences, effect)

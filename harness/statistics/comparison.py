@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from harness.statistics import block as models
 from harness.statistics import family
 from harness.statistics.block import Estimates
-from harness.statistics.judging import DEFAULT, TESTS, Floats, Test, adjust, bounds, estimates, judged
+from harness.statistics.judging import DEFAULT, MODELS, TESTS, Floats, Test, adjust, bounds, estimates, judged
 from harness.statistics.paired import Difference, spread
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
 from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, signed_ranks
@@ -132,13 +133,10 @@ def _estimates_of(
         if seeds:
             own = models.paired(_table(values, [baseline, arm], seeds))
             mean[number], se[number], df[number] = own.mean[0], own.se[0], own.df[0]
-    if rules.test in ("paired_t", "sign_flip"):
-        return Estimates(mean, se, df, pooled), 0.5
-    chosen, seeds = _largest_pool(pairs)
+    chosen, seeds = _largest_pool(pairs) if rules.test in MODELS else ([], [])
     if not chosen:
         return Estimates(mean, se, df, pooled), 0.5
     joint = estimates(_table(values, [baseline, *(arms[c] for c in chosen)], seeds), rules.test)
-    overlap = 1.0
     for number, c in enumerate(chosen):
         size = math.sqrt(len(seeds) / len(pairs[c]))
         if joint.pooled[number]:
@@ -146,9 +144,8 @@ def _estimates_of(
         elif rules.test == "moderated" and joint.se[number] > 0:
             se[c], df[c] = joint.se[number] * size, joint.df[number]
     shared = [set(pairs[c]) for c in range(k) if pooled[c]]
-    for one in shared:
-        for other in shared:
-            overlap = min(overlap, len(one & other) / math.sqrt(len(one) * len(other)))
+    overlaps = (len(one & other) / math.sqrt(len(one) * len(other)) for one, other in product(shared, shared))
+    overlap = min(overlaps, default=1.0)
     return Estimates(mean, se, df, pooled), 0.5 * overlap
 
 
@@ -221,9 +218,7 @@ def _with_family(
         p = family.two_sided(found.mean, found.se, found.df)
         inside = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
         adjusted = adjust(p[own], inside, correlation)
-        equal = np.full(p.shape, np.nan)
-        if rules.margin is not None:
-            equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
+        equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
     mean = np.array([row.difference.mean for row in rows], dtype=np.float64)
     lost = np.array([row.diverged > 0 for row in rows], dtype=bool)
     mean = np.where(lost & (np.sign(mean) != [row.lean for row in rows]), 0.0, mean)

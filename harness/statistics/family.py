@@ -112,9 +112,12 @@ def two_sided(mean: ArrayLike, se: ArrayLike, df: ArrayLike) -> Floats:
     return np.where((s > 0) & (d > 0), p, np.nan)
 
 
-def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float) -> Floats:
-    """p of two one-sided tests (Schuirmann 1987): the larger of those of `below -margin` and `above margin`."""
+def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float | None) -> Floats:
+    """p of two one-sided tests (Schuirmann 1987): the larger of those of `below -margin` and `above margin`.
+
+    nan where se is not above zero, and without a margin.
+    """
     m, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, df)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = special.stdtr(d, (np.abs(m) - margin) / s)
+        p = special.stdtr(d, (np.abs(m) - (np.nan if margin is None else margin)) / s)
     return np.where((s > 0) & (d > 0), p, np.nan)

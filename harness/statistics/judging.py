@@ -3,6 +3,7 @@
 The report judges one study by these functions, the calibration thousands.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,11 @@ DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
 
+MODELS: dict[str, Callable[[Floats], Estimates]] = {
+    "block": models.block, "moderated": models.moderated, "plain_block": models.plain_block,
+}  # fmt: skip
+"""Of the tests that do not take each comparison by itself, and of the block design that is simulated beside them."""
+
 PROMISED = 5
 """Seeds from which on the tests keep their error rates, by simulation (calibration)."""
 
@@ -38,13 +44,9 @@ class Judged:
     codes: NDArray[np.int64]
 
 
-def estimates(values: Floats, test: Test) -> Estimates:
+def estimates(values: Floats, test: str) -> Estimates:
     """The model of a test, over values (..., seeds, arms) with the baseline first."""
-    if test == "block":
-        return models.block(values)
-    if test == "moderated":
-        return models.moderated(values)
-    return models.paired(values)
+    return MODELS.get(test, models.paired)(values)
 
 
 def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -> tuple[Floats, Floats]:
@@ -53,12 +55,11 @@ def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -
     return mean - half, mean + half
 
 
-def judge(found: Estimates, alpha: float, margin: float | None, correlation: float = 0.5) -> Judged:
+def judge(found: Estimates, alpha: float, margin: float | None) -> Judged:
     """Tests and verdicts of a family from its estimates; every comparison given is a member."""
     p = family.two_sided(found.mean, found.se, found.df)
-    adjusted = adjust(p, found, correlation)
-    equal = np.full(p.shape, np.nan) if margin is None else family.equivalence(found.mean, found.se, found.df, margin)
-    return judged(found.mean, p, adjusted, equal, alpha)
+    equal = family.equivalence(found.mean, found.se, found.df, margin)
+    return judged(found.mean, p, adjust(p, found), equal, alpha)
 
 
 def judge_by_signs(differences: Floats, alpha: float, margin: float | None) -> Judged:
