@@ -66,7 +66,13 @@ def ledger(
     the named variants of the study; `comparisons`: of the study's variants with its baseline, whose intervals the rows
     on the same differences have.
     """
-    return [_row(claim, study, finished, ensembles, command, comparisons or {}) for claim in claims.values()]
+    runs = {name: finished(name) for name in study.variants}
+
+    def measured(claim: Claim, test: schema.Test) -> Found:
+        found = measure(test, study, runs, ensembles, comparisons)
+        return in_regime(found, test, runs) if "overfitting" in claim.needs else found
+
+    return [_row(claim, study, measured, command) for claim in claims.values()]
 
 
 def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
@@ -99,10 +105,8 @@ def provided(study: Study) -> set[Need]:
 def _row(
     claim: Claim,
     study: Study,
-    finished: Callable[[str], Runs],
-    ensembles: Mapping[str, Ensemble] | None,
+    measured: Callable[[Claim, schema.Test], Found],
     command: Callable[[Sequence[str]], str],
-    comparisons: Mapping[str, Comparison],
 ) -> Row:
     test = claim.test
     if isinstance(test, schema.ArithmeticTest):
@@ -110,17 +114,14 @@ def _row(
     if test is None:
         return _untestable(claim, "nothing to run: these are numbers of others")
     unmet = _unmet(claim, study)
-    lacking = schema.missing(claim, study.variants)
-    if lacking:
+    also = f"; {unmet}" if unmet else ""
+    if lacking := schema.missing(claim, study.variants):
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
-        return _untestable(claim, f"needs {_variants(lacking)}{where}" + (f"; {unmet}" if unmet else ""))
-    runs = {name: finished(name) for name in study.variants}
+        return _untestable(claim, f"needs {_variants(lacking)}{where}{also}")
     try:
-        found = measure(test, study, runs, ensembles, comparisons)
-        if "overfitting" in claim.needs:
-            found = in_regime(found, test, runs)
+        found = measured(claim, test)
     except NotMeasuredError as error:
-        return _untestable(claim, f"{error}; {unmet}" if unmet else str(error), command(test.names))
+        return _untestable(claim, f"{error}{also}", command(test.names))
     judged, notes = found.judged, list(found.notes)
     n = min((estimate.n for estimate in found.estimates), default=None)
     if n is not None and n < len(study.seeds):

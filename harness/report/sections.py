@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.data.packed import read_manifest
+from harness.net.layout import layout
+from harness.record import Images
 from harness.report import conditions, declared, ledger, proof, robust, words
 from harness.report.answer import answer
 from harness.report.cells import Results
@@ -15,10 +18,9 @@ from harness.report.identity_text import identity_text
 from harness.report.looks import Standing
 from harness.report.markdown import code, joined, plain
 from harness.report.rerun import inside, rerun
-from harness.report.scale import scale
 from harness.report.tables import VariantRow, errors_of, rules
 from harness.report.template import paragraph, paragraphs
-from harness.report.unreadable import unreadable
+from harness.settings.schema import Settings
 from harness.settings.study import Study, top_of
 
 ERROR_NAMES = {
@@ -50,7 +52,7 @@ def context(found: Findings) -> dict[str, Any]:
         "interim": now.interim,
         "standing": paragraph("standing", now=now, study=study),
         "answer": answer(study, rows, which) if now.judged else "",
-        "scale": scale(study, which),
+        "scale": _scale(study, which),
         "warnings": paragraphs(
             "warnings",
             chance=chance,
@@ -90,7 +92,7 @@ def context(found: Findings) -> dict[str, Any]:
         "held": conditions.held_fixed(study),
         "study_link": _link(study, root),
         "images": used,
-        "unreadable": unreadable(study, used, root),
+        "unreadable": _unreadable(study, used, root),
         "identity": identity_text(results),
         "conditions": [one for one in found.conditions if one.groups.keys() - {conditions.NONE}],
         "proofs": proof.proof_rows(found.proofs, study, results, root),
@@ -126,13 +128,39 @@ def _method(study: Study, rows: list[VariantRow], results: Results, now: Standin
         "method",
         judged=now.judged,
         rules=rules(study),
-        TESTS=words.TEST_NAMES,
         rows=rows,
         mute=[c.flip.least or 1 for c in mute],
         agreeing=sum(c.flip_adjusted is not None and c.flip_adjusted <= c.alpha for c in decided),
         robust=robust.text(study, results) if now.judged else "",
         pages=[f"[{what}]({name}.md)" for name, what in pages.items() if (root / "reports" / f"{name}.md").exists()],
     )
+
+
+def _scale(study: Study, images: str) -> str:
+    """The baseline's net, images and epochs beside the paper's; empty where they are the paper's."""
+    base, paper = study.variants[study.baseline], Settings()
+    imagenet = study.data.source == "imagenet" or study.data.release
+    if imagenet and _net(base) == _net(paper) and base.epochs >= paper.epochs:
+        return ""
+    return paragraph("scale", base=base, paper=paper, net=_net, images=images)
+
+
+def _net(settings: Settings) -> str:
+    """`crops of 224 pixels, 96-256-384-384-256 kernels and 4096-4096 units`."""
+    rows = layout(settings)
+    kernels = "-".join(str(row.outputs) for row in rows if row.kind != "fc")
+    hidden = "-".join(str(row.outputs) for row in rows[:-1] if row.kind == "fc")
+    units = f" and {hidden} fully connected units" if hidden else ""
+    return f"crops of {settings.crop} pixels, {kernels} kernels{units}"
+
+
+def _unreadable(study: Study, used: list[Images], root: Path) -> list[tuple[Images, list[tuple[str, str]]]]:
+    """Each set of images that lacks some, with these files and why, where the study's manifest is of this set."""
+    path = root / study.manifest
+    manifest = read_manifest(path) if path.exists() and any(images.left_out for images in used) else None
+    files = [(one["path"], one["why"]) for one in manifest.left_out] if manifest else []
+    own = manifest.hash if manifest else ""
+    return [(images, files if images.hash == own else []) for images in used if images.left_out]
 
 
 def _link(study: Study, root: Path) -> str:

@@ -134,6 +134,7 @@ def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
 def _row(study: Study, results: Results, variant: str, comparison: Comparison | None) -> VariantRow:
     runs = results.finished(variant)
     cells = results.of(variant)
+    errors = {seed: run.metrics[study.file.metric] for seed, run in runs.items()}
     first = next(iter(runs.values()), None)
     return VariantRow(
         variant,
@@ -144,22 +145,12 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
         [cell for cell in cells if cell.status != "finished"],
         study.file.metric,
         errors_of(list(runs.values()), study.file.metric),
-        comparison.difference if comparison else pair(runs, runs, study.file.metric, study.file.confidence),
+        comparison.difference if comparison else compare(errors, errors, study.file.confidence),
         comparison,
         study.published.get(variant),
         first.provenance.parameters if first else None,
         tuple(run.provenance.wall_seconds for run in runs.values()),
         first.images.counts.get("test") if first else None,
-    )
-
-
-def pair(runs: dict[int, Run], baseline: dict[int, Run], metric: str, confidence: float) -> Difference:
-    """Compare runs by seed. A pair is complete when both have finished, on the same images."""
-    seeds = paired(runs, baseline)
-    return compare(
-        {seed: runs[seed].metrics[metric] for seed in seeds},
-        {seed: baseline[seed].metrics[metric] for seed in seeds},
-        confidence,
     )
 
 

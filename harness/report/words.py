@@ -22,15 +22,6 @@ METRICS = {
 """The study's metric in words."""
 
 
-TEST_NAMES = {
-    "paired_t": "Student's paired t",
-    "block": "seeds as blocks, one residual for the arms of like scale",
-    "moderated": "moderated t: each difference's variance, shrunk towards the common one",
-    "sign_flip": "the exact sign-flip test",
-}
-"""The tests that a study can declare, in words."""
-
-
 def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
     """`95 %`: the study's, or that of the intervals of its comparisons, which a look at it makes longer."""
     alpha = next((row.comparison.alpha for row in rows if row.comparison), 1 - study.file.confidence)
