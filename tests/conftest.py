@@ -10,9 +10,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 
 from harness.data.pack import pack
-from harness.probes.factors import TINY
 from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
+from tests.probes.factors import TINY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,11 +14,11 @@ from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
 from harness.numerics import configure
-from harness.probes.factors import FACTORS, factor_name
 from harness.settings.schema import MACHINE, Settings
 from harness.train.loop import Interrupted, hash_tensors
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
 from harness.train.run import train
+from tests.probes.factors import FACTORS, factor_name
 
 EPOCHS = 8
 

@@ -18,7 +18,9 @@ from harness.files import read_json
 from harness.identity.code import PACKAGE, PROVEN, digest
 from harness.verify.rerun import git
 
-ADAPTER = "harness/probes/run.py"
+ADAPTERS = ("tests/probes", "harness/probes")
+"""Where a tree may have its adapter: the second is the place of older commits."""
+
 POLL = 0.5
 """Seconds between two looks at how far the sides are."""
 
@@ -50,6 +52,8 @@ def read_commit(root: Path, name: str, folder: Path) -> Commit | None:
     full = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if full is None:
         raise UserError(f"--against: got {name!r}; a commit of this repository is allowed")
+    if all(git(root, "cat-file", "-e", f"{full.strip()}:./{place}/__main__.py") is None for place in ADAPTERS):
+        return None
     place = folder / f"read-{full.strip()[:12]}"
     content = _archive(root, full.strip())
     if content is None:
@@ -57,8 +61,6 @@ def read_commit(root: Path, name: str, folder: Path) -> Commit | None:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it from 3.11.4 on
         tar.extractall(place)  # noqa: S202 - git's own archive of this repository
-    if not (place / ADAPTER).is_file():
-        return None
     try:
         return Commit(full.strip(), {scope: digest(scope, place) for scope in PROVEN})
     except UserError:
@@ -160,11 +162,12 @@ def _start(side: Side, table: Path) -> "subprocess.Popen[str]":
     side.out.mkdir(parents=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
     env = kept | {"PYTHONPATH": str(side.root.resolve()), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    adapter = next((place for place in ADAPTERS if (side.root / place / "__main__.py").is_file()), ADAPTERS[0])
     with (side.out / ".errors").open("w") as errors:
         # Not in the tree's own folder: outside a repository no commit is recorded, and nothing is left there.
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.probes", str(table), str(side.out)], cwd=side.out, env=env, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            [sys.executable, "-P", "-m", adapter.replace("/", "."), str(table), str(side.out)], cwd=side.out, env=env,
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
 
 
