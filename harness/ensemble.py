@@ -44,18 +44,23 @@ def ensembles(study: Study, root: Path, known: dict[str, Any]) -> dict[str, Any]
         if (known.get(name) or {}).get("made_of") == made_of:
             found[name] = known[name]
         else:
-            found[name] = _ensemble(nets, images_of(study, root)) | {"made_of": made_of}
+            found[name], made_of["weights"] = _ensemble(nets, images_of(study, root))
+            found[name]["made_of"] = made_of
         say(f"ensemble: {name}: {len(nets)} nets, test error {found[name]['test_top1']:.2f} %")
     return found
 
 
-def _ensemble(nets: dict[str, Run], packed: Packed) -> dict[str, Any]:
+def _ensemble(nets: dict[str, Run], packed: Packed) -> tuple[dict[str, Any], dict[str, str]]:
+    """Errors of the mean of several nets, and the hashes of the weights that they had: others than recorded, where
+    this machine cannot make the recorded ones.
+    """
+    hashes: dict[str, str] = {}
     probabilities_of: list[tuple[Tensor, Tensor, Tensor]] = []
     labels: dict[str, Tensor] = {}
     for key, run in nets.items():
         settings = run.config.resolved
         numerics = configure(settings)
-        weights, _ = ensure(run, key, packed)
+        weights, hashes[key] = ensure(run, key, packed)
         net = trained(settings, run.images.channels, run.images.classes, weights).to(numerics.device)
         test, validation = (Images(packed, part, settings, numerics.device) for part in ("test", "validation"))
         labels = {"test": test.labels.cpu(), "validation": validation.labels.cpu()}
@@ -64,7 +69,7 @@ def _ensemble(nets: dict[str, Run], packed: Packed) -> dict[str, Any]:
         probabilities_of.append((seen.centre, seen.ten, probabilities(net, validation, numerics)))
     centres, tens, validations = (torch.stack(part) for part in zip(*probabilities_of, strict=True))
     weight = tuned(validations, labels["validation"])
-    return {
+    errors = {
         "seeds": sorted({run.seed for run in nets.values()}),
         "nets": list(nets),
         "test_top1": top_errors(centres.mean(0), labels["test"]),
@@ -72,6 +77,7 @@ def _ensemble(nets: dict[str, Run], packed: Packed) -> dict[str, Any]:
         "weights": [round(float(w), 2) for w in weight],
         "test_top1_tuned": top_errors(mixed(centres, weight), labels["test"]),
     }
+    return errors, hashes
 
 
 def mixed(said: Tensor, weights: Tensor) -> Tensor:

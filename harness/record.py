@@ -46,9 +46,9 @@ CHANGED = "was it changed by hand, or made by another version? Restore it from g
 
 
 class Record(BaseModel):
-    """A part of a record: every key is known, and there."""
+    """A part of a record: every key is known, there, and of its type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Images(Record):
@@ -335,7 +335,10 @@ def parse_metrics(values: Any, where: str) -> Metrics:
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
             raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
-    metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, where)
+    try:
+        metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, where)
+    except UserError as error:
+        raise UserError(f"{error}; evaluate the run again") from error
     if metrics.status == "diverged" and metrics.diverged_epoch is None:
         raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
     return metrics
@@ -351,7 +354,10 @@ def _finite(value: float) -> bool:
 def read_history(path: Path) -> list[dict[str, float]]:
     """Rows of a history.csv, an epoch each, from 1. Raises `UserError`."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        rows = list(reader)
+        if unknown := {*(reader.fieldnames or ()), *(key for row in rows for key in row)} - {*HISTORY}:
+            raise ValueError(f"{unknown.pop() or 'a value'} belongs to no column")
         found = [
             {"epoch": int(row["epoch"])}
             | {key: float(row[key]) for key in (*CURVE, *TIMES)}
@@ -374,7 +380,7 @@ def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
         losses = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # numpy raises several kinds, those of Python's own parser among them
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not the losses of a run: {said}; {CHANGED}") from error
     if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:

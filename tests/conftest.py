@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 # A worker a core, and a thread a worker: torch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,8 +11,13 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 
 from harness.data.pack import pack
+from harness.data.packed import Packed
+from harness.evaluate import evaluate
+from harness.record import Run, RunFolder, caches, read_run
 from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
+from harness.train.run import train
+from harness.weights import FILE, name_of
 from tests.probes.factors import TINY
 
 
@@ -31,3 +37,27 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "synthetic"
     pack(DataSettings(source="synthetic", train_limit=300, test_limit=100), folder)
     return folder
+
+
+def trained(settings: Settings, packed: Path, out: Path, seed: int = 0, **more: Any) -> Run:
+    """Train on the packed images in the folder `packed`, leave the records at `out`, and read them.
+
+    `more`: `start` and `reuse`, as `harness.train.run.train` takes them. Its evaluation belongs at `out` plus `-eval`.
+    """
+    train(settings, seed, Packed.open(packed), out, 1e9, "test", **more)
+    return recorded(out)
+
+
+def recorded(out: Path) -> Run:
+    """The run whose training left its records at `out`."""
+    return read_run(RunFolder(out, out.with_name(f"{out.name}-eval")))
+
+
+def evaluated(run: Run, packed: Path, out: Path | None = None) -> dict[str, Any]:
+    """Evaluate a run, by default beside its training, and return the content of metrics.json."""
+    return evaluate(run, "test", Packed.open(packed), out or run.folder.evaluation).as_json()
+
+
+def weights_file(run: Run) -> Path:
+    """The file of a run's weights, in the cache of this folder."""
+    return caches() / "runs" / name_of(run.fingerprint, run.hashes.weights) / FILE

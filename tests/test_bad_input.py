@@ -112,8 +112,8 @@ def variant(**settings: Any) -> dict[str, Any]:
         ),
         ({"extends": "../params.yaml"}, ["study.yaml: extends: dvc.yaml at", "allowed: in a study's folder"]),
         ({"factors": {"a": {}}, "plan": [{"kind": "one_factor"}]}, ["study.yaml: plan: dvc.yaml at the root does not"]),
-        ({"ensembles": ["base"]}, ["study.yaml: ensembles: dvc.yaml at", "as experiments/NAME/study.yaml"]),
-        ({"claims": "experiments/claims.yaml"}, ["study.yaml: claims: dvc.yaml at the root does not read it"]),
+        ({"ensembles": ["base+no-lnr"]}, ["study.yaml: ensembles: got 'base+no-lnr'", "allowed: base, no-lrn"]),
+        ({"claims": "experiments/none.yaml"}, ["experiments/none.yaml: no such file"]),
     ],
 )  # fmt: skip
 def test_a_study_that_cannot_run_is_refused_by_check(tmp_path: Path, study: dict[str, Any], parts: list[str]) -> None:
@@ -140,7 +140,9 @@ def test_a_candidate_that_cannot_run_is_refused_by_check(
     ("command", "parts"),
     [
         (["run", "--nope"], ["No such option: --nope", "see: harness run --help"]),
-        (["train", "params.yaml", "--out", "x"], ["Missing option '--seed'", "see: harness train --help"]),
+        (["train", "tiny:base"], ["tiny:base: --seed: missing; the run's seed is allowed"]),
+        (["train", "params.yaml", "--seed", "x"], ["Invalid value for '--seed'", "see: harness train --help"]),
+        (["eval", "."], ["eval: . is a folder: name the folder of the results, and --data"]),
         (["run", "-j", "0"], ["'--jobs'", "greater than or equal to 1"]),
         (["rum"], ["No such command 'rum'"]),
         (["doctor", "nothing"], ["nothing: no study of that name"]),
@@ -198,19 +200,20 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
 
 
 def train(folder: Path, packed: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    words = ["train", "experiments/study.yaml:variants.base", "--seed", "0", "--out", "runs/x", "--data", packed]
+    words = ["train", "experiments/study.yaml:base", "--seed", "0", "--out", "made/x", "--data", packed]
     return harness(*words, cwd=folder, **options)
 
 
 def test_training_refuses_what_its_images_do_not_fit(tmp_path: Path, packed: Path) -> None:
     refused(train(project(tmp_path, variant(batch=500)), packed), "batch: got 500, but there are 270 training images")
     refused(train(project(tmp_path, variant(classes=7)), packed), "classes: got 7, but the data has 10")
-    refused(train(project(tmp_path), tmp_path / "nothing"), "nothing: not packed yet; run: dvc repro data")
+    refused(train(project(tmp_path), tmp_path / "nothing"), "nothing: no packed images; run: harness data")
     refused(
-        harness("train", "experiments/study.yaml:variants.bse", "--seed", 0, "--out", "x", cwd=tmp_path),
-        "study.yaml: variants.bse: no such variant; allowed: variants.base",
+        harness("train", "experiments/study.yaml:bse", "--seed", 0, "--out", "x", cwd=tmp_path),
+        "study.yaml: got 'bse'; allowed: a variant, or a variant and a seed: base",
     )
-    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "made").exists() or not list((tmp_path / "made").iterdir())
 
 
 def test_a_device_that_is_not_there_is_refused_and_nothing_else_is_taken(tmp_path: Path, packed: Path) -> None:
@@ -224,30 +227,32 @@ def test_a_device_that_is_not_there_is_refused_and_nothing_else_is_taken(tmp_pat
 def test_a_full_disk_is_said_and_leaves_no_half_written_run(tmp_path: Path, packed: Path) -> None:
     project(tmp_path, variant(epochs=1))
     refused(train(tmp_path, packed, limit=20_000), "cannot be written: File too large")
-    assert list((tmp_path / "runs").rglob("*")) == []
+    assert [path for name in ("made", "runs") for path in (tmp_path / name).rglob("*")] == []
     assert train(tmp_path, packed).returncode == 0
-    assert (tmp_path / "runs/x/model.safetensors").exists()
+    assert len(list((tmp_path / "runs").glob("*/model.safetensors"))) == 1
+    assert (tmp_path / "made/x/provenance.json").exists()
 
 
 def test_a_full_disk_while_packing_leaves_the_old_images(tmp_path: Path) -> None:
     project(tmp_path, {"data": {"source": "synthetic", "train_limit": 100, "test_limit": 50}})
     assert harness("data", cwd=tmp_path).returncode == 0
-    before = {p.name: p.read_bytes() for p in (tmp_path / "data/tiny").iterdir()}
-    refused(harness("data", cwd=tmp_path, limit=100_000), "data/tiny: cannot be written: File too large")
-    assert before == {p.name: p.read_bytes() for p in (tmp_path / "data/tiny").iterdir()}
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["tiny"]
+    (folder,) = (path for path in (tmp_path / "data").iterdir() if path.is_dir())
+    before = {p.name: p.read_bytes() for p in (*folder.iterdir(), tmp_path / "reports/tiny/data.json")}
+    refused(harness("data", cwd=tmp_path, limit=100_000), "cannot be written: File too large")
+    assert before == {p.name: p.read_bytes() for p in (*folder.iterdir(), tmp_path / "reports/tiny/data.json")}
+    assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == [folder]
 
 
-def test_evaluation_refuses_other_images_and_broken_weights(tmp_path: Path, packed: Path) -> None:
+def test_evaluation_refuses_other_images_and_broken_records(tmp_path: Path, packed: Path) -> None:
     project(tmp_path, variant(epochs=1) | {"data": {"source": "synthetic", "train_limit": 100, "test_limit": 50}})
     assert train(tmp_path, packed).returncode == 0
     assert harness("data", cwd=tmp_path).returncode == 0
-    refused(harness("eval", "runs/x", "out", cwd=tmp_path), "data/tiny: holds other images")
-    model = tmp_path / "runs/x/model.safetensors"
-    model.write_bytes(model.read_bytes()[:100])
-    refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "model.safetensors: not the weights")
-    (tmp_path / "runs/x/config.json").write_text("{}")
-    refused(harness("eval", "runs/x", "out", "--data", packed, cwd=tmp_path), "config.json: not a run's config.json")
+    (other,) = (path for path in (tmp_path / "data").iterdir() if path.is_dir())
+    words = ("eval", "made/x", "out", "--data")
+    refused(harness(*words, other, cwd=tmp_path), "made/x: was trained on other images")
+    refused(harness("eval", "made/x", "out", cwd=tmp_path), "made/x is a folder: name the folder of the results, and")
+    (tmp_path / "made/x/config.json").write_text("{}")
+    refused(harness(*words, packed, cwd=tmp_path), "made/x/config.json: fingerprint: missing", "Restore it from git")
     assert not (tmp_path / "out").exists()
 
 
@@ -256,19 +261,17 @@ def test_a_run_without_data_sees_the_images_of_its_own_study(tmp_path: Path) -> 
     grey = {"name": "other", "data": {"source": "fashion-mnist-8k"}}
     write(folder / "experiments/other/study.yaml", STUDY | grey | variant(colour=0))
     settings = load_study(folder / "experiments/other/study.yaml").variants["base"].model_dump()
-    for place in ("experiments/other/resolved/base", "experiments/resolved/candidate", "elsewhere/base"):
-        write_json(folder / f"{place}.json", settings)
+    write_json(folder / "elsewhere/base.json", settings)
 
     def said(spec: str) -> str:
         done = harness("train", spec, "--seed", 0, "--out", "x", cwd=folder)
         refused(done)
         return done.stderr
 
-    for spec in ("experiments/other/resolved/base.json", "experiments/other/study.yaml:variants.base"):
-        assert "data/other: not packed yet" in said(spec)
-    assert "data/other: not packed yet" in said("other:variants.base")
-    for spec in ("params.yaml", "experiments/resolved/candidate.json", "experiments/study.yaml:variants.base"):
-        assert "data/tiny: not packed yet" in said(spec)
+    for spec in ("experiments/other/study.yaml:base", "other:base", "other:base-0"):
+        assert "reports/other/data.json: no such file; run: harness data other" in said(spec)
+    for spec in ("params.yaml", "experiments/study.yaml:base", "base-0"):
+        assert "reports/tiny/data.json: no such file; run: harness data tiny" in said(spec)
     assert "elsewhere/base.json: --data: missing, and it belongs to no study" in said("elsewhere/base.json")
     assert not (folder / "x").exists()
 
@@ -276,9 +279,9 @@ def test_a_run_without_data_sees_the_images_of_its_own_study(tmp_path: Path) -> 
         total: int = json.loads(harness("describe", *words, "--json", cwd=folder).stdout)["total"]["parameters"]
         return total
 
-    for spec in ("experiments/other/resolved/base.json", "other:variants.base"):
+    for spec in ("other:base", "experiments/other/study.yaml:base"):
         assert parameters(spec) == parameters(spec, "--channels", 1, "--classes", 10)
-    for spec, classes in (("experiments/resolved/candidate.json", 10), ("elsewhere/base.json", 1000)):
+    for spec, classes in (("params.yaml", 10), ("elsewhere/base.json", 1000)):
         assert parameters(spec) == parameters(spec, "--channels", 3, "--classes", classes)
 
 
@@ -296,14 +299,14 @@ def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-j", "8", "--gpus", "0,1"], "run: -j: got 8, but --gpus names 2; allowed: at most one cell a GPU"),
+        (["-j", "8", "--gpus", "0,1"], "run: -j: got 8, but --gpus names 2; allowed: at most one"),
         (["--gpus", "0,,1"], "run: --gpus: got '0,,1'; allowed: GPUs with commas between them, as 0,1"),
     ],
 )
 def test_gpus_that_cannot_be_shared_out_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
     folder = project(tmp_path)
     refused(harness("run", *words, cwd=folder), said)
-    assert not (folder / "experiments/resolved").exists()
+    assert not (folder / "experiments/checked.json").exists()
 
 
 def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:
@@ -311,13 +314,13 @@ def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:
     own, given, paper = (
         json.loads(harness("describe", *words, "--json", cwd=folder).stdout)["total"]["parameters"]
         for words in (
-            ("experiments/study.yaml:variants.base",),
-            ("experiments/study.yaml:variants.base", "--channels", 1, "--classes", 10),
-            ("experiments/study.yaml:variants.base", "--channels", 3, "--classes", 1000),
+            ("experiments/study.yaml:base",),
+            ("experiments/study.yaml:base", "--channels", 1, "--classes", 10),
+            ("experiments/study.yaml:base", "--channels", 3, "--classes", 1000),
         )
     )
     assert own == given < paper
-    refused(harness("describe", "experiments/study.yaml", cwd=folder), "got a study", "study.yaml:variants.NAME")
+    refused(harness("describe", "experiments/study.yaml", cwd=folder), "got a study", "study.yaml:VARIANT")
 
 
 def test_describe_refuses_what_is_not_a_net(tmp_path: Path) -> None:

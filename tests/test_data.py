@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
 
 
 def test_a_damaged_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not packed yet; run: dvc repro data"):
+    with pytest.raises(UserError, match="no packed images; run: harness data"):
         Packed.open(tmp_path)
     pack(settings(tree(tmp_path / "images", ["a", "b"], 4)), tmp_path / "packed")
     file = tmp_path / "packed/train.images.u8"
@@ -208,7 +208,7 @@ def test_a_damaged_folder_is_said(tmp_path: Path) -> None:
         Packed.open(tmp_path / "packed").part("train")
     manifest = tmp_path / "packed/manifest.json"
     manifest.write_text(json.dumps({"name": "images"}))
-    with pytest.raises(UserError, match=r"manifest\.json: not a packed folder's: .*run: dvc repro -f data"):
+    with pytest.raises(UserError, match=r"manifest\.json: not a manifest of images: .*remove the folder and run again"):
         Packed.open(tmp_path / "packed")
 
 

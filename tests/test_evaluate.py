@@ -1,43 +1,46 @@
 """Evaluation counts what it saw, averages probabilities over crops, and leaves out what says nothing."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from conftest import evaluated, tiny, trained
 from torch import Tensor
 
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.evaluate import evaluate, predictions
+from harness.evaluate import predictions
 from harness.features import see
 from harness.net.alexnet import AlexNet, Masks
+from harness.net.alexnet import trained as net_of
 from harness.net.predict import mean_loss, probabilities, top_errors
 from harness.numerics import configure
-from harness.record import RunFolder, read_config
+from harness.record import Run
 from harness.settings.schema import DataSettings
-from harness.train.run import load_net, train
+from harness.weights import load
 
 
 @pytest.fixture(scope="module")
-def trained(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A trained run, whose weights lie in the cache of these tests."""
     out = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(out.parent)
-        train(tiny(), 0, packed, out, 1e9, "test")
-    return out
+        patch.setenv("DVC_ROOT", str(out.parent))
+        yield trained(tiny(), packed, out)
 
 
-def test_ten_crops_average_probabilities_not_logits(trained: Path, packed: Path) -> None:
+def test_ten_crops_average_probabilities_not_logits(run: Run, packed: Path) -> None:
     from harness.data.batches import Images
 
-    config = read_config(RunFolder(trained).config)
-    numerics = configure(config.settings)
-    net = load_net(RunFolder(trained), config)
-    images = Images(Packed.open(packed), "test", config.settings, numerics.device)
+    settings, weights = run.config.resolved, load(run)
+    assert weights is not None
+    numerics = configure(settings)
+    net = net_of(settings, 3, 10, weights)
+    images = Images(Packed.open(packed), "test", settings, numerics.device)
     seen = see(net, images, numerics, ten=True)
     said = seen.ten
     assert said is not None
@@ -63,16 +66,16 @@ def test_errors_and_loss_by_hand() -> None:
     assert "top4" not in table
 
 
-def test_the_same_weights_give_the_same_results_to_the_byte(trained: Path, packed: Path, tmp_path: Path) -> None:
+def test_the_same_weights_give_the_same_results_to_the_byte(run: Run, packed: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        evaluate(trained, packed, tmp_path / name)
+        evaluated(run, packed, tmp_path / name)
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
     assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
 
 
-def test_every_part_has_its_errors_and_counts(trained: Path, packed: Path, tmp_path: Path) -> None:
-    evaluate(trained, packed, tmp_path / "results")
+def test_every_part_has_its_errors_and_counts(run: Run, packed: Path, tmp_path: Path) -> None:
+    evaluated(run, packed, tmp_path / "results")
     metrics = json.loads((tmp_path / "results/metrics.json").read_text())
     for part, count in (("train", 270), ("validation", 30), ("test", 100)):
         assert metrics[f"{part}_images"] == count
@@ -83,7 +86,7 @@ def test_every_part_has_its_errors_and_counts(trained: Path, packed: Path, tmp_p
 
 
 def test_every_batch_is_shown_once_and_counted(
-    trained: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[int] = []
     whole = AlexNet.forward
@@ -96,7 +99,7 @@ def test_every_batch_is_shown_once_and_counted(
         return whole(self, x, masks, start, stop)
 
     monkeypatch.setattr(AlexNet, "forward", forward)
-    evaluate(trained, packed, tmp_path / "results")
+    evaluated(run, packed, tmp_path / "results")
     # Ten crops of the 100 test images; the 270 training and 30 validation images once, batches of 128.
     assert shown == [*[100] * 10, 128, 128, 14, 30]
     lines = capsys.readouterr().out.splitlines()
@@ -105,7 +108,7 @@ def test_every_batch_is_shown_once_and_counted(
 
 
 def test_images_that_were_not_seen_are_noticed(
-    trained: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness.data.batches import Images
 
@@ -113,7 +116,7 @@ def test_images_that_were_not_seen_are_noticed(
     monkeypatch.setattr(Images, "test_views", lambda self, *given: list(whole(self, *given))[1:])
     monkeypatch.setattr("harness.net.predict.BATCH", 32)
     with pytest.raises(UserError, match=r"142 images of the train part were seen, it has 270"):
-        evaluate(trained, packed, tmp_path / "results")
+        evaluated(run, packed, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
@@ -123,7 +126,6 @@ def test_top5_is_left_out_with_fewer_than_ten_classes(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     root = tree(tmp_path / "images", ["a", "b", "c"], 8)
     pack(DataSettings(source="folder", root=str(root), size=28, validation=0.25), tmp_path / "packed")
-    train(tiny(batch=8, epochs=1), 0, tmp_path / "packed", tmp_path / "run", 1e9, "test")
-    metrics = evaluate(tmp_path / "run", tmp_path / "packed", tmp_path / "results")
+    metrics = evaluated(trained(tiny(batch=8, epochs=1), tmp_path / "packed", tmp_path / "run"), tmp_path / "packed")
     assert metrics["test_images"] == 24
     assert not [name for name in metrics if "top5" in name]

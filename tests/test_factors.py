@@ -1,23 +1,21 @@
 """Every setting that may change a run changes what it should, and nothing else; each trains, resumes and evaluates."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import evaluated, tiny, trained
 
 from harness.data.batches import TrainingBatches
 from harness.data.packed import Packed
-from harness.evaluate import evaluate
 from harness.net.alexnet import AlexNet
 from harness.numerics import configure
 from harness.settings.schema import MACHINE, Settings
-from harness.train.loop import Interrupted, hash_tensors
+from harness.train.loop import Interrupted
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
-from harness.train.run import train
+from harness.weights import hash_tensors
 from tests.probes.factors import FACTORS, factor_name
 
 EPOCHS = 8
@@ -142,17 +140,15 @@ def test_a_factor_trains_resumes_and_evaluates(
     settings = tiny(**({"epochs": 1, "batch": 128} | others | {name: value}))
     if name == "epochs":
         settings = tiny(epochs=1, batch=128)
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    train(settings, 0, packed, straight, 1e9, "test")
+    straight = trained(settings, packed, tmp_path / "straight")
     with monkeypatch.context() as patch:
         # Told to stop after the first step.
         patch.setattr(running._Watch, "between_steps", lambda self: True)
         with pytest.raises(Interrupted):
-            train(settings, 0, packed, resumed, 1e9, "test")
-    train(settings, 0, packed, resumed, 1e9, "test")
-    records = [json.loads((run / "provenance.json").read_text()) for run in (straight, resumed)]
-    assert records[0]["hashes"] == records[1]["hashes"]
-    assert records[1]["resumed"]
-    if records[0]["status"] == "finished":
-        metrics = evaluate(straight, packed, tmp_path / "results")
+            trained(settings, packed, tmp_path / "resumed")
+    resumed = trained(settings, packed, tmp_path / "resumed")
+    assert straight.hashes == resumed.hashes
+    assert resumed.provenance.resumed
+    if straight.diverged_epoch is None:
+        metrics = evaluated(straight, packed)
         assert 0 <= metrics["test_top1"] <= 100

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -9,19 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from conftest import TINY, evaluated, tiny, trained
 from torch import Tensor
 
 from harness import features
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.ensemble import ensembles, mixed, tuned
-from harness.evaluate import evaluate
+from harness.errors import UserError
+from harness.files import write_text
 from harness.net.alexnet import AlexNet
+from harness.net.alexnet import trained as net_of
 from harness.net.predict import probabilities, top_errors
 from harness.numerics import configure
+from harness.record import RunFolder
 from harness.settings.load import load_study, resolve
-from harness.train.run import train
+from harness.weights import load
 
 
 def net_and_images(packed: Path, part: str = "test", **settings: object) -> tuple[AlexNet, Images]:
@@ -238,8 +242,7 @@ def test_columns_are_told_apart_in_the_first_layer_of_every_net_whatever_its_nam
 
 def test_evaluation_records_what_it_found(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    train(tiny(), 0, packed, tmp_path / "run", 1e9, "test")
-    metrics = evaluate(tmp_path / "run", packed, tmp_path / "results")
+    metrics = evaluated(trained(tiny(), packed, tmp_path / "run"), packed, tmp_path / "results")
     stored = json.loads((tmp_path / "results" / "metrics.json").read_text())
     for name in ("test_top1_mc_geometric", "fc7_precision6", "pixels_precision6", "conv1_chroma_p"):
         assert stored[name] == metrics[name]
@@ -260,44 +263,41 @@ def test_weights_are_tuned_on_validation_and_never_do_worse_there() -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from conftest import TINY
-
-    from harness.errors import UserError
-    from harness.files import read_json, write_text
-    from harness.record import RunFolder, read_config
-    from harness.train.run import load_net
-
     monkeypatch.chdir(tmp_path)
     values = {"name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0, 1],
               "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
               "ensembles": ["base", "base+no-lrn"]}  # fmt: skip
     write_text(tmp_path / "study.yaml", json.dumps(values))
     study = load_study(tmp_path / "study.yaml")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s").symlink_to(packed)
-    with pytest.raises(UserError, match=r"runs/s/base-0: no run is there"):
-        ensembles(study, tmp_path)
-    for cell in study.cells:
-        out = tmp_path / "runs" / "s" / cell.key
-        train(study.variants[cell.variant], cell.seed, packed, out, 1e9, "test")
-    found = ensembles(study, tmp_path)
-    assert found["base"]["seeds"] == [0, 1]
-    assert found["base+no-lrn"]["nets"] == ["base-0", "base-1", "no-lrn-0", "no-lrn-1"]
+    images = Packed.open(packed)
+    monkeypatch.setattr("harness.ensemble.images_of", lambda study, root: images)
+    with pytest.raises(UserError, match=r"reports/s/runs/base-0/train/config\.json: no such file"):
+        ensembles(study, tmp_path, {})
     said = []
     for cell in study.cells:
-        folder = RunFolder(tmp_path / "runs" / "s" / cell.key)
-        config = read_config(folder.config)
-        numerics = configure(config.settings)
-        images = Images(Packed.open(packed), "test", config.settings, numerics.device)
-        said.append(probabilities(load_net(folder, config), images, numerics))
-        assert read_json(folder.provenance)["status"] == "finished"
-    assert found["base"]["test_top1"] == top_errors(torch.stack(said[:2]).mean(0), images.labels)
-    assert found["base+no-lrn"]["test_top1"] == top_errors(torch.stack(said).mean(0), images.labels)
+        run = trained(study.variants[cell.variant], packed, RunFolder.of(tmp_path / cell.results).training, cell.seed)
+        weights, settings = load(run), run.config.resolved
+        assert weights is not None
+        assert run.provenance.status == "finished"
+        numerics = configure(settings)
+        net = net_of(settings, 3, 10, weights).to(numerics.device)
+        test = Images(images, "test", settings, numerics.device)
+        said.append(probabilities(net, test, numerics))
+    found = ensembles(study, tmp_path, {})
+    assert found["base"]["seeds"] == [0, 1]
+    assert found["base+no-lrn"]["nets"] == ["base-0", "base-1", "no-lrn-0", "no-lrn-1"]
+    assert found["base"]["test_top1"] == top_errors(torch.stack(said[:2]).mean(0), test.labels)
+    assert found["base+no-lrn"]["test_top1"] == top_errors(torch.stack(said).mean(0), test.labels)
+    # One of the same nets by the same code is kept, though the nets may be gone; one of others is not.
+    shutil.rmtree(tmp_path / "runs")
+    assert ensembles(study, tmp_path, found) == found
+    kept = {"base": {"made_of": found["base"]["made_of"], "test_top1": 1.0}, "base+no-lrn": found["base+no-lrn"]}
+    assert ensembles(study, tmp_path, kept) == kept
     # Runs that diverged are left out; of a variant that has no other, there is no ensemble.
     diverging = tiny(lr=1e30)
     values["variants"], values["ensembles"] = {"base": TINY | {"lr": 1e30}}, ["base"]
     write_text(tmp_path / "study.yaml", json.dumps(values | {"name": "d"}))
-    (tmp_path / "data" / "d").symlink_to(packed)
-    for seed in study.seeds:
-        train(diverging, seed, packed, tmp_path / "runs" / "d" / f"base-{seed}", 1e9, "test")
-    assert ensembles(load_study(tmp_path / "study.yaml"), tmp_path) == {}
+    study = load_study(tmp_path / "study.yaml")
+    for cell in study.cells:
+        trained(diverging, packed, RunFolder.of(tmp_path / cell.results).training, cell.seed)
+    assert ensembles(study, tmp_path, {}) == {}

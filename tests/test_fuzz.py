@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args, get_origin
 
 import numpy as np
 import pytest
-from conftest import TINY, tiny
-from harness.verify.records import read_record
+from conftest import TINY, evaluated, tiny, trained, weights_file
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pictures import settings as picture_settings
@@ -30,11 +30,11 @@ from harness.claims.schema import load_claims
 from harness.data.pack import pack
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
-from harness.evaluate import evaluate
-from harness.files import write_json
+from harness.files import read_json, write_json
+from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.numerics import configure
-from harness.record import Config, DataRecord, RunFolder, read_config
+from harness.record import Config, Images, RunFolder, fingerprint, read_config, read_run
 from harness.report.candidate import candidate_row
 from harness.report.cells import read_results
 from harness.report.verified import read_verified
@@ -43,8 +43,8 @@ from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import Interrupted, Trainer
-from harness.train.run import load_net, train
 from harness.verify.environment import read_environment
+from harness.weights import hash_tensors, load
 
 ROOT = Path(__file__).parent.parent
 SCALE = int(os.environ.get("HARNESS_FUZZ", "1"))
@@ -132,7 +132,10 @@ NAMES = [name for name in Settings.model_fields if name not in FIXED]
 changes = st.lists(st.sampled_from(NAMES), max_size=8, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: valid(name) for name in names})
 )
-DATA = DataRecord("synthetic", "0" * 64, 32, 10, 3, [f"c{i}" for i in range(10)], dict.fromkeys(PARTS, 10), 0)
+DATA = Images(
+    name="synthetic", hash="0" * 64, size=32, classes=10, channels=3, class_names=[f"c{i}" for i in range(10)],
+    counts=dict.fromkeys(PARTS, 10), left_out=0,
+)  # fmt: skip
 
 
 @fuzz(60)
@@ -143,11 +146,12 @@ def test_valid_settings_resolve_lay_out_and_come_back_from_their_file(
     def go() -> None:
         resolved = resolve(SMALL | changes, "fuzz")
         layout(resolved, 3, 10)
-        config = Config(resolved, seed, DATA)
+        config = Config.of(resolved, seed, DATA)
         path = tmp_path_factory.mktemp("config") / "config.json"
-        write_json(path, config.as_json())
+        write_json(path, config.model_dump())
         assert read_config(path) == config
-        assert read_config(path).fingerprint == config.fingerprint
+        assert read_config(path).resolved == resolved
+        assert fingerprint(read_config(path).resolved, seed, DATA.hash) == config.fingerprint
 
     if one_line("settings: valid", go):
         reject()  # a combination that is refused, in one line
@@ -221,7 +225,7 @@ PLANNED: dict[str, Any] = {
         {"kind": "grid", "values": {"lr": [0.01, 0.02], "momentum": [0.5, 0.9]}},
     ],
 }  # fmt: skip
-CELL = "reports/tiny/cells/base-0"
+CELL = "reports/tiny/runs/base-0"
 
 
 def results(root: Path) -> None:
@@ -240,6 +244,40 @@ def parts(root: Path) -> None:
         packed.part(part)
 
 
+def losses(root: Path) -> None:
+    found = read_run(RunFolder.of(root / CELL)).losses
+    assert found is not None or not (root / CELL / "train/losses.npy").exists()
+
+
+def settings_of(root: Path) -> None:
+    resolved = read_config(root / CELL / "train/config.json").resolved
+    assert isinstance(resolved, Settings)
+
+
+def weights(root: Path) -> None:
+    """Weights are whole, or count as missing."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setenv("DVC_ROOT", folder)
+        run = read_run(RunFolder.of(root / CELL))
+        place = weights_file(run)
+        place.parent.mkdir(parents=True)
+        place.symlink_to(root / "model.safetensors")
+        found = load(run)
+        assert found is None or hash_tensors(found) == run.hashes.weights
+
+
+def evaluation(root: Path) -> None:
+    """Of a run whose record may be damaged, so that its weights are not found; it is not trained again here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root / "cache"))
+        patch.setattr("harness.weights._again", lambda run, name, packed: read_failure(name))
+        evaluated(read_run(RunFolder.of(root / CELL)), root / "packed", root / "evaluated")
+
+
+def read_failure(name: str) -> RunFolder:
+    raise UserError(f"{name}: its weights are not here")
+
+
 READERS = {
     "study.yaml": Reader("study.yaml", "yaml", lambda root: check_study(load_study(root / "study.yaml"))),
     "planned.yaml": Reader("planned.yaml", "yaml", lambda root: check_study(load_study(root / "planned.yaml"))),
@@ -249,28 +287,21 @@ READERS = {
     ),
     "claims.yaml": Reader("claims.yaml", "yaml", lambda root: load_claims(root / "claims.yaml")),
     "ensembles.json": Reader("ensembles.json", "json", lambda root: read_ensembles(root / "ensembles.json")),
-    "config.json of a run": Reader("run/config.json", "json", lambda root: read_config(root / "run/config.json")),
-    "fingerprint of a run": Reader("run/provenance.json", "json", lambda root: RunFolder(root / "run").fingerprint()),
-    "config.json": Reader(f"{CELL}/config.json", "json", results),
-    "provenance.json": Reader(f"{CELL}/provenance.json", "json", results),
-    "metrics.json": Reader(f"{CELL}/metrics.json", "json", results),
-    "history.csv": Reader(f"{CELL}/history.csv", "csv", results),
-    "predictions.parquet": Reader(f"{CELL}/predictions.parquet", "binary", results),
-    "config.json to verify": Reader(f"{CELL}/config.json", "json", lambda root: read_record(root / CELL)),
-    "provenance.json to verify": Reader(f"{CELL}/provenance.json", "json", lambda root: read_record(root / CELL)),
-    "metrics.json to verify": Reader(f"{CELL}/metrics.json", "json", lambda root: read_record(root / CELL)),
-    "history.csv to verify": Reader(f"{CELL}/history.csv", "csv", lambda root: read_record(root / CELL)),
+    "config.json": Reader(f"{CELL}/train/config.json", "json", results),
+    "provenance.json": Reader(f"{CELL}/train/provenance.json", "json", results),
+    "metrics.json": Reader(f"{CELL}/eval/metrics.json", "json", results),
+    "history.csv": Reader(f"{CELL}/train/history.csv", "csv", results),
+    "predictions.parquet": Reader(f"{CELL}/eval/predictions.parquet", "binary", results),
+    "losses.npy": Reader(f"{CELL}/train/losses.npy", "binary", losses),
+    "settings of a run": Reader(f"{CELL}/train/config.json", "json", settings_of),
+    "data.json": Reader("reports/tiny/data.json", "json", results),
+    "known.json": Reader("harness/identity/known.json", "json", lambda root: read_known(root)),
     "verified.json": Reader("verified.json", "json", lambda root: read_verified(root / "verified.json")),
     "environment.json": Reader(
-        f"{CELL}/provenance.json", "json", lambda root: read_environment(root / CELL / "provenance.json")
+        f"{CELL}/train/provenance.json", "json", lambda root: read_environment(root / CELL / "train/provenance.json")
     ),
-    "model.safetensors": Reader(
-        "run/model.safetensors", "binary",
-        lambda root: load_net(RunFolder(root / "run"), read_config(root / "run/config.json")),
-    ),
-    "run to evaluate: provenance.json": Reader(
-        "run/provenance.json", "json", lambda root: evaluate(root / "run", root / "packed", root / "evaluated")
-    ),
+    "model.safetensors": Reader("model.safetensors", "binary", weights),
+    "run to evaluate: provenance.json": Reader(f"{CELL}/train/provenance.json", "json", evaluation),
     "manifest.json": Reader("packed/manifest.json", "json", parts),
     "mean.f32": Reader("packed/mean.f32", "binary", parts),
     "labels": Reader("packed/train.labels.i32", "binary", parts),
@@ -304,11 +335,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     pack(DataSettings(source="synthetic", train_limit=120, test_limit=20), root / "packed")
     tree(root / "pictures", ["a", "b"], 4)
+    (root / "harness/identity").mkdir(parents=True)
+    shutil.copy(ROOT / "harness/identity/known.json", root / "harness/identity")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(root))
-        train(tiny(epochs=1), 0, root / "packed", root / "run", 1e9, "test")
-    evaluate(root / "run", root / "packed", root / CELL)
+        patch.setenv("DVC_ROOT", str(root / "cache"))
+        folder = RunFolder.of(root / CELL)
+        run = trained(tiny(epochs=1), root / "packed", folder.training)
+        evaluated(run, root / "packed", folder.evaluation)
+        shutil.copy(weights_file(run), root)
     shutil.copytree(root / CELL, root / "reports/tiny/candidate")
+    write_json(root / "reports/tiny/data.json", read_json(root / "packed/manifest.json") | {"id": "0", "code": "0"})
     for reader in READERS.values():
         reader.read(root)
     return root

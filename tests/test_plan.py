@@ -1,29 +1,32 @@
-"""A plan expands to declared runs, is checked before anything runs, and cells that studies share are trained once."""
+"""A plan expands to declared runs, is checked before anything runs, and runs that studies share are trained once."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, tiny
+from conftest import TINY, recorded, tiny, trained, weights_file
 from hypothesis import given
 from hypothesis import strategies as st
+from own_studies import OWN
 
+from harness.checked import write_checked
 from harness.cost import cost, totals
 from harness.errors import UserError
-from harness.files import read_yaml
-from harness.pipeline import cells_text, check_pipeline, pipeline_text, write_pipeline
+from harness.files import read_json, read_yaml, write_bytes
+from harness.identity.code import SCOPES
+from harness.pipeline import STAGES, cells_text, check_pipeline, path_of, write_pipeline
 from harness.pool import seed_by_seed, workers
-from harness.record import NUMERIC_CODE, RunFolder
-from harness.settings.check import write_resolved
-from harness.settings.load import find_study, load_run, load_study, resolve, study_of
+from harness.record import Run
+from harness.settings.load import Named, find_study, lineage, load_run, load_study, resolve
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
 from harness.settings.study import DEFAULT
-from harness.train.run import train
+from harness.stages import _reuse
 
 ROOT = Path(__file__).parent.parent
-STUDIES = sorted(path.relative_to(ROOT) for path in (ROOT / "experiments").glob("*/study.yaml"))
+STUDIES = [Path("experiments") / name / "study.yaml" for name in OWN]
 FACTORS = {"a": {"lrn": False}, "b": {"dropout": 0}, "c": {"gpus": 1}, "d": {"weight_decay": 0}}
 
 
@@ -175,28 +178,50 @@ def test_the_differences_are_settings_of_their_own_and_together_the_run() -> Non
 def test_each_study_s_pipeline_is_what_it_declares(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load_study(path)
-    check_pipeline(study)
     assert study.name == path.parent.name
-    for name, settings in study.variants.items():
-        stored = study.resolved / f"{name}.json"
-        assert not stored.exists() or load_run(str(stored)) == settings
+    if not (path.parent / "cells.yaml").exists():
+        pytest.skip("it was never run")
+    check_pipeline(study)
 
 
-def test_a_study_s_stages_depend_on_what_those_of_the_root_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    study = load_study(STUDIES[0])
-    own = read_text(pipeline_text(study))["stages"]
-    root = read_yaml(ROOT / "dvc.yaml")["stages"]
-    for stage in ("train", "eval", "data", "gallery"):
-        code = {d for d in own[stage]["deps"] if d.startswith("harness/")}
-        assert code == {d for d in root[stage]["deps"] if d.startswith("harness/")}, stage
-    assert {f"harness/{path}" for path in NUMERIC_CODE} < set(own["train"]["deps"])
+def test_a_study_s_stages_depend_on_what_those_of_the_root_do() -> None:
+    own, root = (read_yaml(ROOT / path)["stages"] for path in (STAGES, "dvc.yaml"))
+    where = {"experiments/checked.json": "${folder}/checked.json"}
+    for stage in SCOPES:
+        keys = {where.get(file, file): keys for params in root[stage]["params"] for file, keys in params.items()}
+        assert {file: keys for params in own[stage]["params"] for file, keys in params.items()} == keys, stage
+        assert f"code.{stage}" in keys["${folder}/checked.json"]
+        assert made(own[stage]) == made(root[stage]), stage
+        assert own[stage].get("matrix") == root[stage].get("matrix")
+    assert set(own) | {"train-candidate", "eval-candidate"} == set(root)
+    # A run depends on its own settings, on the images and on the code that trains: on nothing else.
+    assert own["train"].get("deps") is None
+    assert own["train"]["params"] == [
+        {"${folder}/checked.json": ["code.train", "settings.${item.variant}"]}, {"reports/${name}/data.json": ["id"]}
+    ]  # fmt: skip
 
-    def made(stage: dict[str, Any]) -> set[str]:
-        return {Path(next(iter(out))).name for out in stage["outs"]} - {f"{study.name}.md", "${name}.md", "ledger.csv"}
 
-    assert made(own["report"]) == made(root["report"])
-    assert f"name: {study.name}" in cells_text(study)
+def made(stage: dict[str, Any]) -> set[str]:
+    """What a stage makes."""
+    return {next(iter(out)) for out in stage.get("outs", [])}
+
+
+def test_cells_name_the_study_its_runs_and_the_study_that_it_extends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study_file(Path("experiments/s"), seeds=[3, 4])
+    child = Path("experiments/child/study.yaml")
+    child.parent.mkdir()
+    child.write_text(json.dumps({"extends": "../s/study.yaml", "name": "c", "title": "t", "purpose": "p"}
+                                | {"plan": [{"kind": "one_factor", "factors": ["b"]}]}))  # fmt: skip
+    found = read_text(cells_text(load_study(child)))
+    assert found == {
+        "name": "c", "folder": "experiments/child", "parent": "experiments/s/study.yaml", "first": "base-3",
+        "seeds": [3, 4], "variants": ["base", "b"],
+    }  # fmt: skip
+    assert lineage(child) == [child, Path("experiments/s/study.yaml")]
+    assert read_text(cells_text(load_study(Path("experiments/s/study.yaml"))))["parent"] == "experiments/s/study.yaml"
 
 
 def read_text(text: str) -> Any:
@@ -208,50 +233,83 @@ def read_text(text: str) -> Any:
 def test_check_refuses_a_pipeline_that_is_not_the_study_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = study_file(Path("experiments/s"))
+    write_bytes(STAGES, (ROOT / STAGES).read_bytes())
     study = load_study(path)
-    with pytest.raises(UserError, match=r"cells.yaml: is missing; run: harness plan experiments/s/study.yaml --write"):
+    with pytest.raises(UserError, match=r"s/cells.yaml: is not what .*study.yaml declares; run: harness run s"):
         check_pipeline(study)
     write_pipeline(study)
     check_pipeline(study)
+    assert path_of(study).read_bytes() == STAGES.read_bytes()
     study_file(Path("experiments/s"), seeds=[0, 1])
-    with pytest.raises(UserError, match=r"cells.yaml: is not what the study declares"):
+    with pytest.raises(UserError, match=r"cells.yaml: is not what .*study.yaml declares"):
         check_pipeline(load_study(path))
+    write_pipeline(load_study(path))
+    check_pipeline(load_study(path))
+    path_of(study).write_text(path_of(study).read_text().replace("harness train", "harness trian"))
+    with pytest.raises(UserError, match=r"s/dvc\.yaml: differs from .*pipeline\.yaml, of which it is a copy; run: cp"):
+        check_pipeline(load_study(path))
+    edited = path_of(study).read_bytes()
+    write_pipeline(load_study(path))
+    assert path_of(study).read_bytes() == edited, "what a user wrote stays"
 
 
-def test_resolved_settings_are_written_in_full_and_old_ones_removed(tmp_path: Path) -> None:
-    study = load_study(study_file(tmp_path))
-    write_resolved(study, None)
-    assert {path.stem for path in study.resolved.iterdir()} == {*study.variants, "_data"}
-    assert load_run(str(study.resolved / "a.json")) == study.variants["a"]
-    before = (study.resolved / "a.json").read_bytes()
-    other = load_study(study_file(tmp_path, plan=[{"kind": "one_factor", "factors": ["a"]}]))
-    write_resolved(other, None)
-    assert {path.stem for path in study.resolved.iterdir()} == {"base", "a", "_data"}
-    assert (study.resolved / "a.json").read_bytes() == before
+def test_what_the_stages_depend_on_has_one_key_a_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def checked(**keys: Any) -> dict[str, Any]:
+        study = load_study(study_file(Path("experiments/s"), **keys))
+        write_checked(study, None, Path("."))
+        found: dict[str, Any] = read_json(study.checked)
+        return found
+
+    first = checked()
+    assert first["settings"].keys() == {"base", "a", "b", "c", "d"}
+    assert len(set(first["settings"].values())) == 5
+    assert first["code"].keys() == SCOPES.keys()
+    assert checked(title="another") | {"study": ""} == first | {"study": ""}
+    other = checked(factors=FACTORS | {"a": {"lrn_k": 1.0}})
+    assert {name for name in first["settings"] if other["settings"][name] != first["settings"][name]} == {"a"}
+    assert (other["data"], other["code"]) == (first["data"], first["code"])
+    assert other["study"] != first["study"]
+    fewer = checked(plan=[{"kind": "one_factor", "factors": ["a"]}])
+    assert fewer["settings"] == {name: first["settings"][name] for name in ("base", "a")}
+    assert checked(data={"source": "synthetic", "train_limit": 100})["data"] != first["data"]
 
 
-def test_a_cell_that_another_study_has_is_copied_to_the_bit(
+def test_a_run_that_another_study_has_is_copied_to_the_bit(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    runs = tmp_path / "runs"
-    train(tiny(epochs=1), 0, packed, runs / "one" / "base-0", 1e9, "test", runs)
-    train(tiny(epochs=1), 0, packed, runs / "two" / "base-0", 1e9, "test", runs)
-    assert "is the run of" in capsys.readouterr().out
-    one, two = RunFolder(runs / "one" / "base-0"), RunFolder(runs / "two" / "base-0")
-    assert one.model.read_bytes() == two.model.read_bytes()
-    record = json.loads(two.provenance.read_text())
-    assert record["reused_from"].endswith("one/base-0")
-    assert record["hashes"] == json.loads(one.provenance.read_text())["hashes"]
+
+    def go(place: str, seed: int = 0) -> Run:
+        monkeypatch.setenv("DVC_STAGE", f"train@{place}")
+        out = tmp_path / place / "train"
+        return trained(tiny(epochs=1), packed, out, seed, reuse=lambda config, machine: _reuse(config, machine, out))
+
+    one, two = go("one"), go("two")
+    assert (
+        "is a run that was made before (train@one): the same settings, seed, images and code" in capsys.readouterr().out
+    )
+    assert two.provenance.reused_from == "train@one"
+    assert two.hashes == one.hashes
+    assert two.provenance.model_copy(update={"reused_from": None}) == one.provenance
+    for name in ("config.json", "history.csv", "losses.npy"):
+        assert (tmp_path / "one/train" / name).read_bytes() == (tmp_path / "two/train" / name).read_bytes()
+    # The weights are those of both, once.
+    assert weights_file(one) == weights_file(two)
+    assert len(list((tmp_path / "runs").iterdir())) == 1
     # Another seed, or weights that are not those of the record, are trained.
-    train(tiny(epochs=1), 1, packed, runs / "two" / "base-1", 1e9, "test", runs)
-    assert "reused_from" not in json.loads(RunFolder(runs / "two" / "base-1").provenance.read_text())
-    for run in (one, two):
-        damaged = bytearray(run.model.read_bytes())
-        damaged[-1] ^= 1
-        run.model.write_bytes(bytes(damaged))
-    train(tiny(epochs=1), 0, packed, runs / "three" / "base-0", 1e9, "test", runs)
-    assert "reused_from" not in json.loads(RunFolder(runs / "three" / "base-0").provenance.read_text())
+    assert go("three", seed=1).provenance.reused_from is None
+    damaged = bytearray(weights_file(one).read_bytes())
+    damaged[-1] ^= 1
+    weights_file(one).write_bytes(bytes(damaged))
+    four = go("four")
+    assert four.provenance.reused_from is None
+    assert four.hashes == one.hashes
+    # So is a run whose records were taken to the same place: they name no other.
+    shutil.rmtree(tmp_path / "four")
+    assert go("four").provenance == recorded(tmp_path / "four/train").provenance
+    assert go("four").provenance.reused_from is None
 
 
 def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
@@ -280,7 +338,8 @@ def test_a_study_is_named_by_its_name_folder_file_or_report(
     monkeypatch.chdir(ROOT)
     for name in names:
         assert find_study(Path(name)) == Path("experiments") / file
-        assert study_of(f"{name}:variants.x") == Path("experiments") / file
+        study = load_study(Path("experiments") / file)
+        assert load_run(f"{name}:{study.baseline}") == Named(study.variants[study.baseline], study, study.baseline)
 
 
 def test_a_file_comes_before_a_name_and_a_name_of_two_studies_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cells in parallel: told to stop, DVC keeps its record; a damaged record is not the end; a clone runs what is new."""
+"""Cells in parallel: told to stop, DVC keeps its record; a damaged record is not the end; what is new is run."""
 
 import os
 import signal
@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from harness import pool
 from harness.errors import UserError
+from harness.pipeline import keep_lock
 
 LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"
 
@@ -28,6 +30,12 @@ sys.exit(done.returncode != 0)
 """Starts a trainer, waits for it, and then writes its record bit by bit; a signal of its own would end it."""
 
 
+def log_file(cell: str, pipeline: Path) -> TextIO:
+    place = pool.log_of(cell, pipeline)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place.open("w")
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -37,7 +45,7 @@ def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
-        log = pool.log_of(cell, pipeline).open("w")
+        log = log_file(cell, pipeline)
         process = subprocess.Popen([sys.executable, "-c", LIKE_DVC], stdout=log, start_new_session=True)
         return pool._Running(cell, gpu, process, log, time.monotonic())
 
@@ -58,7 +66,7 @@ def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
-        log = pool.log_of(cell, pipeline).open("w")
+        log = log_file(cell, pipeline)
         words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
         process = subprocess.Popen([sys.executable, "-c", words], stdout=log, start_new_session=True)
         return pool._Running(cell, gpu, process, log, time.monotonic())
@@ -72,36 +80,43 @@ def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
 def test_half_a_record_is_replaced_by_its_last_sound_copy(left: str, capsys: pytest.CaptureFixture[str]) -> None:
     lock = Path("dvc.lock")
     lock.write_text(LOCK)
-    pool.keep_lock()
+    keep_lock(pool.ROOT)
     assert lock.read_text() == LOCK
     lock.write_text(left)
-    pool.keep_lock()
+    keep_lock(pool.ROOT)
     assert lock.read_text() == LOCK
     assert "dvc.lock: damaged" in capsys.readouterr().out
 
 
 def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None:
     pipeline = Path("experiments/mine/dvc.yaml")
-    pool.keep_lock(pipeline)  # none is there yet
+    keep_lock(pipeline)  # none is there yet
     pipeline.parent.mkdir(parents=True)
     pipeline.with_suffix(".lock").write_text("")
     with pytest.raises(UserError, match=r"mine/dvc\.lock: damaged.*git checkout -- experiments/mine/dvc\.lock"):
-        pool.keep_lock(pipeline)
+        keep_lock(pipeline)
 
 
-def test_what_is_recorded_and_not_here_is_left_out_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
+def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    said = (
+        "Stage 'train@base-0' didn't change, skipping\n"
+        "Running stage 'train@edited-0':\n> python -m harness train edited-0\n\n"
+        "Running stage 'eval@base-0':\n> python -m harness eval base-0\n"
+        "Running stage 'eval@edited-0':\n> python -m harness eval edited-0\n"
+        "Running stage 'train-candidate':\n> python -m harness train params.yaml\n"
+        "Running stage 'report':\n"
+    )
 
-    status = {
-        "train@base-0": [{"changed outs": {"runs/x/base-0": "not in cache"}}],
-        "eval@base-0": [{"changed deps": {"runs/x/base-0": "deleted", "data/x": "deleted"}}],
-        "train@edited-0": [
-            {"changed deps": {"experiments/resolved/edited.json": "modified"}},
-            {"changed outs": {"runs/x/edited-0": "deleted"}},
-        ],
-        "train@new-0": [{"changed deps": {"data/x": "new"}}, {"changed outs": {"runs/x/new-0": "deleted"}}],
-        "train@other-0": ["changed command"],
-    }
-    monkeypatch.setattr(pool, "dvc", lambda *words: json.dumps(status))
-    assert pool.waiting() == {"base-0", "edited-0", "new-0", "other-0"}
-    assert pool.waiting(allow_missing=True) == {"edited-0", "new-0", "other-0"}
+    def dvc(*words: str, show: bool = False) -> str:
+        asked.append(words)
+        return said
+
+    monkeypatch.setattr(pool, "dvc", dvc)
+    assert pool.waiting() == {"base-0", "edited-0", "candidate"}
+    assert asked == [("repro", "-s", "--dry", "train", "eval", "train-candidate", "eval-candidate")]
+    said = "Running stage 'experiments/mine/dvc.yaml:train@no-lrn-1':\n> python -m harness train mine:no-lrn-1\n"
+    assert pool.waiting(Path("experiments/mine/dvc.yaml")) == {"no-lrn-1"}
+    assert asked[1][3:] == ("experiments/mine/dvc.yaml:train", "experiments/mine/dvc.yaml:eval")
+    said = "Data and pipelines are up to date.\n"
+    assert pool.waiting() == set()

@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.cli.app import STUDY
+from harness.estimate import outlook
 from harness.progress import clock, progress
+from harness.settings.load import load_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,14 +77,20 @@ def test_times_in_words(seconds: float, words: str) -> None:
     assert clock(seconds) == words
 
 
-def test_a_long_command_says_first_what_it_will_do() -> None:
+def test_a_long_command_says_first_what_it_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_bad_input import project, variant
+
+    project(tmp_path, variant(colour=0) | {"data": {"source": "fashion-mnist-8k"}})
+    monkeypatch.chdir(tmp_path)
     lines = CliRunner().invoke(app, ["doctor", "-j", "2"]).stdout.splitlines()
-    assert lines[0].startswith(
-        "components: 8 variants x 5 seeds = 40 cells, and the candidate; images: fashion-mnist-8k"
-    )
+    assert lines[0] == "tiny: 1 variant x 2 seeds = 2 runs, and the candidate; images: fashion-mnist-8k"
     assert lines[1].startswith("device ")
     assert "2 at once" in lines[1]
     assert lines[2].startswith("time: at least ")
+    assert "for 3 runs, at " in lines[2]
+    assert lines[-1] == "done: 0 of 3 runs"
+    # Without a run to do nothing is measured.
+    assert outlook(load_study(STUDY), 2, 0)[2] == "time: none, every run is done"
 
 
 def test_a_folders_time_is_estimated_once_its_images_are_packed(

@@ -30,7 +30,8 @@ def test_a_command_that_is_named_exists(command: str) -> None:
 def test_every_study_that_is_named_is_declared() -> None:
     named = re.findall(r"`([a-z0-9-]+)`", README.partition("| study |")[2].partition("\n\n")[0])
     declared = {path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")}
-    assert set(named) - {"components"} == declared
+    assert named
+    assert set(named) - {"components"} <= declared
 
 
 def test_the_study_that_it_writes_out_is_one_beside_the_default_study(tmp_path: Path) -> None:

@@ -4,26 +4,31 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 from typer.testing import CliRunner
 
 from harness import evaluate
 from harness.cli import app
 from harness.data.crops import positions
 from harness.errors import UserError
-from harness.record import Config, DataRecord
+from harness.files import read_json
+from harness.identity.code import digest
+from harness.identity.known import founding, identity, read_known
+from harness.provenance import git
+from harness.record import Config, Images, fingerprint
 from harness.report.words import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
 from harness.settings.listing import EVALUATIONS
-from harness.settings.load import load_candidate, load_study, resolve
+from harness.settings.load import find_study, load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
-from harness.settings.schema import MACHINE, DataSettings, Settings
-from harness.settings.study import TOP5_CLASSES, Published, StudyFile, differences
+from harness.settings.schema import FOUNDING, MACHINE, DataSettings, Settings, sparse
+from harness.settings.study import TOP5_CLASSES, Published, StudyFile, differences, unequal
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "experiments/study.yaml"
@@ -93,8 +98,10 @@ def test_a_value_is_taken_as_it_is_or_refused_in_one_line(name: str, value: obje
 
 
 def record(**changes: object) -> Config:
-    data = DataRecord("x", "hash", 32, 10, 3, ["a"] * 10, {"train": 1}, 0)
-    return Config(resolve(changes, "t"), 0, data)
+    data = Images(
+        name="x", hash="hash", size=32, classes=10, channels=3, class_names=["a"] * 10, counts={"train": 1}, left_out=0
+    )
+    return Config.of(resolve(changes, "t"), 0, data)
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
@@ -135,10 +142,95 @@ def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers(name: s
     assert (record(**(around | values)).fingerprint == base.fingerprint) is (name in MACHINE)
 
 
+class Later(Settings):
+    """The settings of a later version, which has one more."""
+
+    cutout: int = Field(0, description="side in pixels of a square that is left out of each training image")
+
+
+class Faster(Settings):
+    """The settings of a version with another default of an old setting."""
+
+    lr: float = Field(0.02, description="first learning rate")
+
+
+OWN = ("as-run", "claims-small", "components", "noise", "overfitting")
+"""Studies of this repository whose runs are committed."""
+
+
+def committed() -> list[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Folder, config.json and provenance.json of every committed run of this repository's studies."""
+    places = [
+        place
+        for study in OWN
+        for pattern in ("runs/*/train", "candidate/train", "cells/*", "candidate")
+        for place in sorted((ROOT / "reports" / study).glob(pattern))
+        if (place / "config.json").exists()
+    ]
+    return [(place, read_json(place / "config.json"), read_json(place / "provenance.json")) for place in places]
+
+
+def test_a_later_setting_at_its_default_changes_no_run() -> None:
+    assert len(FOUNDING) == 73
+    assert set(Settings.model_fields) >= FOUNDING
+    small = {"geometry": "small", "crop": 24}
+    for values in ({}, small):
+        old, new = Settings(**values), Later(**values)
+        assert sparse(new) == sparse(old)
+        assert fingerprint(new, 0, "images") == fingerprint(old, 0, "images")
+        other = Later(**values, cutout=8)
+        assert sparse(other) == sparse(old) | {"cutout": 8}
+        assert fingerprint(other, 0, "images") != fingerprint(old, 0, "images")
+    _, config, _ = committed()[0]
+    stored = config["settings"]
+    assert unequal(Settings(**stored), stored) == unequal(Later(**stored), stored) == []
+    assert unequal(Later(**stored, cutout=8), stored) == ["cutout"]
+    assert unequal(Later(**stored), stored | {"cutout": 8}) == ["cutout"]
+
+
+def test_another_default_of_an_old_setting_changes_the_fingerprint() -> None:
+    assert sparse(Faster())["lr"] == 0.02
+    assert fingerprint(Faster(), 0, "images") != fingerprint(Settings(), 0, "images")
+    assert fingerprint(Faster(lr=0.01), 0, "images") == fingerprint(Settings(lr=0.01), 0, "images")
+
+
+def test_the_fingerprint_of_a_run_depends_on_its_seed_images_start_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        fingerprint(Settings(), 0, "images"),
+        fingerprint(Settings(), 1, "images"),
+        fingerprint(Settings(), 0, "others"),
+        fingerprint(Settings(), 0, "images", "first"),
+    ]
+    for scope in ("train", "data"):
+        with monkeypatch.context() as patch:
+            patch.setattr("harness.record.identity", lambda one, scope=scope: "new" if one == scope else identity(one))
+            found.append(fingerprint(Settings(), 0, "images"))
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.record.identity", lambda one: "new" if one == "eval" else identity(one))
+        assert fingerprint(Settings(), 0, "images") == found[0]
+    assert len(set(found)) == len(found)
+
+
+def test_the_fingerprints_of_the_committed_runs_are_what_their_settings_come_to_now() -> None:
+    assert len(committed()) > 150
+    known = read_known().identity("train", digest("train")) is not None and identity("data") == founding("data")
+    clean = git("status", "--porcelain", "--", str(ROOT / "harness")) == ""
+    others = []
+    for place, config, provenance in committed():
+        if identity("train") != provenance["hashes"]["code"] or identity("data") != founding("data"):
+            others.append(place)
+            continue
+        settings = parse(Settings, config["settings"], str(place))
+        again = fingerprint(settings, config["seed"], config["data"]["hash"], config.get("start"))
+        assert config["fingerprint"] == provenance["fingerprint"] == again, place
+    if known and clean:
+        assert others == []
+
+
 def test_the_default_study_and_its_candidate_are_sound() -> None:
     study = load_study(STUDY)
     assert check_study(study) == []
-    assert check_candidate(ROOT / "params.yaml", study) == study.variants["base"]
+    assert check_candidate(ROOT / "params.yaml", study) == (study.variants["base"], study.seeds[0])
     assert len(study.cells) == 40
     settings, seed = load_candidate(ROOT / "params.yaml")
     assert differences(settings, study.variants[study.baseline]) == {}
@@ -179,9 +271,10 @@ def test_the_papers_difference_is_that_of_the_error_that_is_compared() -> None:
     assert Published(top5=1.2, where="section 3.3").of("test_top1") is None
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("study.declared.json")), ids=str)
-def test_what_was_declared_is_still_what_the_studies_declare(path: Path) -> None:
-    study = load_study(path.with_name("study.yaml"))
+@pytest.mark.parametrize("name", OWN)
+def test_what_was_declared_is_still_what_the_studies_declare(name: str) -> None:
+    study = load_study(find_study(Path(name), ROOT))
+    path = study.path.with_name("study.declared.json")
     assert json.loads(path.read_text())["declarations"][-1]["declaration"] == study.declaration
 
 

@@ -35,13 +35,16 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
     check_images(run, name, packed)
     config, settings = run.config, run.config.resolved
     numerics = configure(settings)
-    net = trained(settings, run.images.channels, run.images.classes, ensure(run, name, packed)[0])
+    weights, found = ensure(run, name, packed)
+    net = trained(settings, run.images.channels, run.images.classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     test = Images(packed, "test", settings, numerics.device)
     said = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
     response = normalised(net, test, numerics, config.seed)
     left_out = {}
+    if found != run.hashes.weights:
+        left_out["the recorded weights"] = f"this machine does not give them; the pictures are of others, {found[:12]}"
     if augmented is None:
         left_out["augmentations"] = "it was trained on the same view of each image in every epoch"
     if response is None:

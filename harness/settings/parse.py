@@ -38,12 +38,26 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     if not error["loc"]:
         # The words of the model's own checks; pydantic's of what it refuses before them, as a key that is no Unicode.
         return str(error.get("ctx", {}).get("error", error["msg"]))
-    key = str(error["loc"][0])
+    above, rest = "", list(error["loc"])
+    while len(rest) > 1 and (inner := _inner(model, rest[0])):
+        above, model, rest = f"{above}{rest[0]}.", inner, rest[1:]
+    key = str(rest[0])
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}{_nearest(key, list(model.model_fields))}"
+        return f"unknown setting {above + key!r}{_nearest(key, list(model.model_fields))}"
     if error["type"] == "missing":
-        return f"{key}: missing; allowed: {allowed(model, key)}"
-    return f"{key}: got {_show(error['input'])}; allowed: {allowed(model, key)}"
+        return f"{above}{key}: missing; allowed: {allowed(model, key)}"
+    return f"{above}{key}: got {_show(error['input'])}; allowed: {allowed(model, key)}"
+
+
+def _inner(model: type[BaseModel], key: Any) -> type[BaseModel] | None:
+    """The model that a field holds, alone or as an alternative to nothing."""
+    field = model.model_fields.get(key)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return next((kind for kind in kinds if _is_model(kind)), None)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -77,6 +91,8 @@ def _kind(annotation: Any, metadata: list[Any]) -> str:
         return " or ".join([*parts, "nothing"])
     if annotation is Any:
         return "anything"
+    if _is_model(annotation):
+        return "a mapping"
     if get_origin(annotation) is dict:
         values = get_args(annotation)[1]
         return "a mapping" if values is Any else f"a mapping, each value {_kind(values, [])}"

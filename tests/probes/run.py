@@ -192,7 +192,7 @@ class Runner:
             **{key: record[key] for key in ("status", "diverged_epoch", "resumed", "parameters")},
             "steps": record["steps"] // len(rows),
             "hashes": {key: record["hashes"][key] for key in STREAMS},
-            "losses": np.load(run.folder.losses).astype("<f4").tobytes().hex(),
+            "losses": np.load(run.folder.losses, allow_pickle=False).astype("<f4").tobytes().hex(),
             "history": rows,
             "weights": {key: _tensor(value) for key, value in (kept or {}).items()},
         }

@@ -26,14 +26,14 @@ def _strict() -> None:
 
     import harness.train.run
 
-    write = harness.train.run.write_run
+    write = harness.train.run.write_training
 
     def checked(*arguments: Any) -> None:
         if not torch.are_deterministic_algorithms_enabled() or torch.is_deterministic_algorithms_warn_only_enabled():
             raise AssertionError("the run was not made under deterministic algorithms")
         write(*arguments)
 
-    harness.train.run.write_run = checked
+    harness.train.run.write_training = checked
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     for stage in (0, 1):
 
         def start(name: str, settings: str, stage: int = stage) -> int:
-            run = f"runs/{name}"
+            run = f"made/{name}"
             words = (training(settings, images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
             return fork(words, out, out / f"{name.replace('/', '-')}.log", *before)
 

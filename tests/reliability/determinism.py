@@ -65,7 +65,7 @@ def make_runs(
 def proof(out: Path, name: str) -> dict[str, str]:
     """What a run and its results are; empty where they are not there."""
     try:
-        return run_proof(out / "runs" / name) | results_proof(out / "results" / name)
+        return run_proof(out / "made" / name) | results_proof(out / "results" / name)
     except (OSError, KeyError, ValueError):
         return {}
 

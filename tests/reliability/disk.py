@@ -135,18 +135,22 @@ def full_disk(
                     tally.add(KIND, f"while {WRITTEN[space.place]} written", not why, f"{name}: {why}", note=INJECTED)
 
 
-WRITTEN = {forks.CHECKPOINT: "a checkpoint is", forks.OUTPUT: "the run's folder is", forks.EVALUATION: "results are"}
+WRITTEN = {
+    forks.CHECKPOINT: "a checkpoint is",
+    forks.OUTPUT: "weights or records are",
+    forks.EVALUATION: "results are",
+}
 
 
 def _after(place: Path, stage: str, words: list[str], first: dict[str, str]) -> str:
     """What is wrong after a full disk: nothing half written may be there, and with space again all is as it was."""
-    made = place / ("results/x" if stage == "eval" else "runs/x")
+    made = place / ("results/x" if stage == "eval" else "made/x")
     if made.exists() or list(place.rglob("*.tmp")):
         return "something half written is there"
     status = wait(fork(words, place, place / f"{stage} again"))
     if status:
         return f"with space again: exit status {status}"
-    run = run_proof(place / "runs/x")
+    run = run_proof(place / "made/x")
     if stage == "eval":
         return ", ".join(differing(first, run | results_proof(made)))
     return ", ".join(differing(training_part(first), run))

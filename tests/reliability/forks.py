@@ -93,6 +93,7 @@ class Board:
         """In a child: have training and evaluation say where they are."""
         import harness.evaluate
         import harness.train.run
+        import harness.weights
         from harness.train.checkpoint import Checkpoints
         from harness.train.loop import Trainer
 
@@ -100,19 +101,23 @@ class Board:
             (Trainer, "_step", STEP),
             (Trainer, "_validate", VALIDATION),
             (Checkpoints, "save", CHECKPOINT),
-            (harness.train.run, "write_run", OUTPUT),
+            (harness.weights, "save", OUTPUT),
+            (harness.train.run, "write_training", OUTPUT),
             (harness.evaluate, "evaluate", EVALUATION),
         ):
             setattr(owner, name, self.inside(place, getattr(owner, name)))
 
 
-def training(settings: Path, images: Path, run: str = "runs/x", seconds: float = 0) -> list[str]:
-    """Words of the command that trains a run, in its working folder; `seconds` between two checkpoints."""
+def training(settings: Path, images: Path, run: str = "made/x", seconds: float = 0) -> list[str]:
+    """Words of the command that trains a run, in its working folder; `seconds` between two checkpoints.
+
+    Its records are left in the folder `run`, its weights in the cache runs/.
+    """
     place = ["--seed", "0", "--out", run, "--data", str(images)]
     return ["train", str(settings), *place, "--checkpoint-seconds", str(seconds)]
 
 
-def evaluation(images: Path, run: str = "runs/x", results: str = "results/x") -> list[str]:
+def evaluation(images: Path, run: str = "made/x", results: str = "results/x") -> list[str]:
     """Words of the command that evaluates it."""
     return ["eval", run, results, "--data", str(images)]
 

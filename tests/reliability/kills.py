@@ -60,8 +60,8 @@ SEAMS: dict[str, Callable[[], None]] = {
     "between a checkpoint's weights and its state": _die_in(
         os, "replace", lambda source, path: re.search(r"\d{8}\.safetensors$", str(path)), after=True
     ),
-    "just before the last rename": _die_in(os, "rename", lambda source, path: "runs" in str(path)),
-    "just after the last rename": _die_in(os, "rename", lambda source, path: "runs" in str(path), after=True),
+    "just before the last rename": _die_in(os, "rename", lambda source, path: str(path).endswith("made/x")),
+    "just after the last rename": _die_in(os, "rename", lambda source, path: str(path).endswith("made/x"), after=True),
 }
 """Moments too short to be met by chance: the child kills itself there, by the same signal."""
 
@@ -73,7 +73,7 @@ DEATHS = (
     "in the middle of a step",
     "in the middle of a checkpoint",
     "in the middle of a validation",
-    "while the run's folder is written",
+    "while the weights and records are written",
     "in the middle of an evaluation",
 )
 """Where a child was when it died, as it had said itself, by the places of `forks`."""
@@ -97,7 +97,7 @@ class _Run:
 
     @property
     def run(self) -> Path:
-        return self.folder / "runs/x"
+        return self.folder / "made/x"
 
     @property
     def results(self) -> Path:

@@ -69,13 +69,13 @@ def distances(
 
     def start(number: int, changes: dict[str, Any], name: str) -> int:
         file = write_settings(folder, f"{number}", variants[name].model_copy(update=changes))
-        return fork(training(file, images, f"runs/{number}", 1e9), folder, folder / f"{number}.log")
+        return fork(training(file, images, f"made/{number}", 1e9), folder, folder / f"{number}.log")
 
     statuses = abreast((partial(start, n, changes, name) for n, (_, changes, name) in enumerate(plan)), jobs)
     for number, ((what, _, name), status) in enumerate(zip(plan, statuses, strict=True)):
         try:
             found.append(
-                distance(what, name, first / "runs" / name / "losses.npy", folder / f"runs/{number}/losses.npy")
+                distance(what, name, first / "made" / name / "losses.npy", folder / f"made/{number}/losses.npy")
             )
             why = ""
         except (OSError, ValueError) as error:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.pack import pack
+from harness.data.packed import Packed
+from harness.record import RunFolder, read_run
 from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
+from tests.own_studies import OWN
 from tests.reliability.forks import abreast, fork_call
 from tests.reliability.table import REASONS, reason
 from tests.reliability.tally import Tally
@@ -30,9 +33,9 @@ SMALL: dict[str, Any] = {
 
 
 def studies(device: str) -> dict[str, Settings]:
-    """One variant for each set of settings that any declared study has, when it is made short, on `device`."""
+    """One variant for each set of settings that any of the repository's studies has, made short, on `device`."""
     found: dict[str, Settings] = {}
-    for path in sorted(ROOT.glob("experiments/**/study.yaml")):
+    for path in (ROOT / "experiments" / name / "study.yaml" for name in (*OWN, "")):
         study = load_study(path)
         for name, settings in study.variants.items():
             values = settings.model_dump()
@@ -61,6 +64,7 @@ def record(settings: Settings, images: Path, folder: Path) -> list[str]:
     from harness.train.run import train
 
     seen: set[str] = set()
+    packed = Packed.open(images)
 
     class Recorder(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -68,9 +72,9 @@ def record(settings: Settings, images: Path, folder: Path) -> list[str]:
             return func(*args, **(kwargs or {}))
 
     with Recorder():
-        train(settings, 0, images, folder / "run", 1e9, "operators")
+        train(settings, 0, packed, folder / "run", 1e9, "operators")
         if settings.geometry == "small":  # it is the same for all, and ten crops of large images take long
-            evaluate(folder / "run", images, folder / "results")
+            evaluate(read_run(RunFolder(folder / "run", folder / "results")), "run", packed, folder / "results")
     return sorted(seen)
 
 

@@ -16,7 +16,7 @@ from tests.reliability.tally import Tally
 from tests.reliability.variants import ROOT, differing, run_proof
 
 KIND = "DVC killed alone"
-FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+FILES = ("dvc.yaml", "experiments/claims.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
 PATIENCE = 600.0
 
 SETTINGS: dict[str, Any] = {
@@ -32,7 +32,7 @@ def dvc_alone(tally: Tally, folder: Path, times: int) -> None:
     """Kill DVC `times` times while its trainer trains, and start it again beside the trainer that is left."""
     project = _project(folder / "project")
     done = _dvc(project, "repro", "train@base-0")
-    run = project / "runs/tiny/base-0"
+    run = project / "reports/tiny/runs/base-0/train"
     if done.returncode:
         tally.add(KIND, "the pipeline", False, done.stdout[-200:])
         return
@@ -40,7 +40,8 @@ def dvc_alone(tally: Tally, folder: Path, times: int) -> None:
     for _ in range(times):
         shutil.rmtree(run)
         (project / "dvc.lock").unlink()
-        shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
+        for cache in (".dvc/cache", "runs"):
+            shutil.rmtree(project / cache, ignore_errors=True)
         why = _kill_dvc(project, run, want)
         tally.add(KIND, "no second trainer, and the same end", not why, why, note=NOTE)
 
@@ -103,8 +104,9 @@ def _project(folder: Path) -> Path:
         shutil.copy(ROOT / file, folder / file)
     # Every checkpoint at once: the trainer is found by its first one.
     text = (folder / "dvc.yaml").read_text()
-    (folder / "dvc.yaml").write_text(re.sub(r"--reuse runs$", "--checkpoint-seconds 0", text, flags=re.MULTILINE))
-    (folder / "experiments").mkdir()
+    (folder / "dvc.yaml").write_text(
+        re.sub(r"(harness train .*)$", r"\1 --checkpoint-seconds 0", text, flags=re.MULTILINE)
+    )
     for name, content in (("experiments/study.yaml", STUDY), ("params.yaml", SETTINGS | {"seed": 0})):
         with (folder / name).open("w") as stream:
             YAML(typ="safe").dump(content, stream)

@@ -41,14 +41,14 @@ def signals(
         tally.add(KIND, "a second trainer of a live run refuses", not why, f"{name}: {why}", note=REFUSED)
         locks = list(place.glob(".checkpoints/*.lock"))
         status = wait(fork(words, place, place / "after"))
-        apart = [f"exit status {status}"] if status else differing(want, run_proof(place / "runs/x"))
+        apart = [f"exit status {status}"] if status else differing(want, run_proof(place / "made/x"))
         why = "" if locks else "no lock was left"
         tally.add(
             KIND, "a dead trainer's lock is taken over", not (apart or why), f"{name}: {why}, {apart}", note=TAKEN
         )
 
 
-TOLD = "exit status 130 and one line, nothing but the signal having saved; the same command goes on to the same bits"
+TOLD = "exit status 130 and one line, nothing but the signal having saved; run again, it ends in the same bits"
 REFUSED = "exit status 2 and one line, while the first one rests in the middle of a step (SIGSTOP)"
 TAKEN = "the first one was killed; its file was there; the end is the same to the bit"
 
@@ -69,9 +69,9 @@ def _told(words: list[str], place: Path, told: signal.Signals, rng: Random, want
     if len(list(place.glob(".checkpoints/*/*.json"))) != 1:
         return "no checkpoint was left"
     status = wait(fork(words, place, place / "again"))
-    if status or "goes on in epoch" not in (place / "again").read_text():
+    if status or "resuming in epoch" not in (place / "again").read_text():
         return f"then exit status {status}"
-    return ", ".join(differing(want, run_proof(place / "runs/x")))
+    return ", ".join(differing(want, run_proof(place / "made/x")))
 
 
 def _beside(words: list[str], place: Path) -> str:

@@ -49,7 +49,7 @@ def spoilt_checkpoints(
                 status = wait(fork(words, place, log))
                 apart = [f"exit status {status}"]
                 if not status:
-                    apart = differing(training_part(first[name]), run_proof(place / "runs/x"))
+                    apart = differing(training_part(first[name]), run_proof(place / "made/x"))
                 told = log.read_text().count("damaged checkpoint passed over")
                 # A bit of white space in the JSON may change and nothing with it.
                 if told != count and not (ending == "json" and how == "a bit flipped"):
@@ -84,7 +84,7 @@ def _both(place: Path) -> bool:
 
 
 def _clear(place: Path) -> None:
-    for name in ("runs", ".checkpoints"):
+    for name in ("made", "runs", ".checkpoints"):
         shutil.rmtree(place / name, ignore_errors=True)
 
 

@@ -50,10 +50,11 @@ def killed(words: list[str], place: Path, seconds: float) -> bool:
 
 def packing(tally: Tally, folder: Path, rng: Random, times: int) -> None:
     """Kill and starve the packing of images."""
-    settings = IMAGES.model_copy(update={"train_limit": 3000})
+    images = IMAGES.model_copy(update={"train_limit": 3000}).model_dump(exclude_defaults=True)
     folder.mkdir()
-    write_json(folder / "data.json", settings.model_dump())
-    words = ["data", "data.json", "--out", "packed"]
+    study = {"name": "images", "title": "Images", "purpose": "To be packed.", "data": images, "seeds": [0]}
+    write_json(folder / "images.json", study | {"variants": {"base": {"preset": ["paper", "small"], "colour": 0}}})
+    words = ["data", "images.json", "--out", "packed"]
     _repeat(tally, "packing of images", words, folder, "packed", rng, times)
 
 
@@ -102,11 +103,11 @@ SAME = "no file is half written; the same command then leaves the same bytes, an
 
 
 def _inputs(folder: Path, made: str) -> Path:
-    """What lies in the command's folder and was there before: results of cells."""
+    """What lies in the command's folder and was there before: records of runs."""
     kept = folder / "kept"
-    cells = folder / made / "pair" / "cells"
-    if cells.exists():
-        shutil.copytree(cells, kept / "pair" / "cells")
+    runs = folder / made / "pair" / "runs"
+    if runs.exists():
+        shutil.copytree(runs, kept / "pair" / "runs")
     else:
         kept.mkdir()
     return kept

@@ -33,7 +33,7 @@ def small_disk(
             said = failure(result.with_suffix(".log")) if status == 2 else f"exit status {status}"
             _mount_tmpfs(place, 2**30, remount=True)
             status = wait(fork(words, place, result.with_suffix(".again")))
-            found = {} if status else run_proof(place / "runs/x")
+            found = {} if status else run_proof(place / "made/x")
             result.write_text(json.dumps({"said": said, "status": status, "found": found}))
             return 0
 

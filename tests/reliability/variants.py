@@ -7,10 +7,11 @@ from typing import Any
 
 from harness.data.pack import pack
 from harness.files import hash_file, write_json
-from harness.record import RunFolder
+from harness.record import RunFolder, read_provenance
 from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
+from harness.weights import FILE, name_of
 
 ROOT = Path(__file__).parent.parent.parent
 STUDIES = ("experiments/study.yaml", "experiments/claims-small/study.yaml")
@@ -62,16 +63,22 @@ STREAMS = ("initial", "batch_order", "augmentation", "losses", "weights")
 
 
 def run_proof(run: Path) -> dict[str, str]:
-    """Hashes of all that a run is: its streams as it recorded them, and the bytes of its losses and weights."""
-    folder = RunFolder(run)
-    hashes = json.loads(folder.provenance.read_text())["hashes"]
+    """Hashes of all that a run is: its streams as it recorded them, and the bytes of its losses and weights.
+
+    The weights lie in the cache of the working folder, which is above that of the records.
+    """
+    folder = RunFolder(run, run)
+    record = read_provenance(folder.provenance)
+    hashes = record.hashes.model_dump()
     found = {name: hashlib.sha256(json.dumps(hashes[name]).encode()).hexdigest() for name in STREAMS}
-    return found | {"losses.npy": hash_file(folder.losses), "model.safetensors": hash_file(folder.model)}
+    entry = Path("runs") / name_of(record.fingerprint, record.hashes.weights)
+    (weights,) = (above / entry / FILE for above in run.parents if (above / entry).exists())
+    return found | {"losses.npy": hash_file(folder.losses), FILE: hash_file(weights)}
 
 
 def results_proof(results: Path) -> dict[str, str]:
     """Hashes of what evaluation found: every image's prediction, and the errors."""
-    folder = RunFolder(results)
+    folder = RunFolder(results, results)
     return {"predictions": hash_file(folder.predictions), "metrics": hash_file(folder.metrics)}
 
 

@@ -1,0 +1,220 @@
+"""Packed images are a cache: made again where they are missing, and refused where they are not the manifest's."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+from ruamel.yaml import YAML
+
+from harness.data import store
+from harness.data.packed import Packed, read_manifest
+from harness.data.store import images_of, pack_study, packed_as
+from harness.errors import UserError
+from harness.files import read_json, write_json
+from harness.identity.known import identity
+from harness.settings.load import load_study
+from harness.settings.schema import DataSettings
+from harness.settings.study import Study
+
+ROOT = Path(__file__).parent.parent
+FILE = Path("experiments/tiny/study.yaml")
+HERE = Path(".")
+IMAGES = {"source": "synthetic", "train_limit": 100, "test_limit": 30}
+
+
+def declare(**data: Any) -> Study:
+    """Write a study, with some of its images' settings changed."""
+    content = {
+        "name": "tiny", "title": "T", "purpose": "P.", "data": IMAGES | data, "seeds": [0], "variants": {"base": TINY},
+    }  # fmt: skip
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    with FILE.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+    return load_study(FILE)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+def cached() -> list[Path]:
+    return sorted(path for path in Path("data").iterdir() if path.is_dir())
+
+
+def test_a_manifest_is_all_that_a_study_keeps_of_its_images(capsys: pytest.CaptureFixture[str]) -> None:
+    study = declare()
+    with pytest.raises(UserError, match=r"reports/tiny/data\.json: no such file; run: harness data tiny"):
+        images_of(study, HERE)
+    manifest = pack_study(study, HERE)
+    assert [path.name for path in cached()] == [f"synthetic-{manifest.hash[:12]}"]
+    assert read_manifest(study.manifest) == manifest
+    stored = read_json(study.manifest)
+    assert (stored["code"], len(stored["id"])) == (identity("data"), 12)
+    assert study.manifest.stat().st_size < 10_000
+    packed = images_of(study, HERE)
+    assert (packed.folder, packed.manifest) == (cached()[0], manifest)
+    assert packed.content_hash() == manifest.hash
+
+
+def test_the_manifest_is_the_same_to_the_byte_and_names_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = declare()
+    pack_study(study, HERE)
+    first = study.manifest.read_bytes()
+    shutil.rmtree("data")
+    pack_study(study, HERE)
+    assert study.manifest.read_bytes() == first
+    monkeypatch.setattr(store, "identity", lambda scope: "other code")
+    pack_study(study, HERE)
+    assert json.loads(first)["id"] != read_json(study.manifest)["id"], "trainings depend on it"
+    assert json.loads(first)["hash"] == read_json(study.manifest)["hash"]
+
+
+def test_missing_images_are_packed_again_when_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    study = declare()
+    manifest = pack_study(study, HERE)
+    before = {path.name: path.read_bytes() for path in cached()[0].iterdir()}
+    shutil.rmtree("data")
+    capsys.readouterr()
+    assert images_of(study, HERE).manifest == manifest
+    assert f"data: data/synthetic-{manifest.hash[:12]} is not here: packing it again" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in cached()[0].iterdir()} == before
+    images_of(study, HERE)
+    assert capsys.readouterr().out == "", "they are here"
+
+
+def test_images_are_shared_by_the_studies_that_have_the_same() -> None:
+    manifest = pack_study(declare(), HERE)
+    write_json(Path("elsewhere.json"), manifest.as_json())
+    assert packed_as(manifest, DataSettings(**IMAGES), "elsewhere.json").folder == cached()[0]
+    other = pack_study(declare(split_seed=1), HERE)
+    assert other.hash != manifest.hash
+    assert len(cached()) == 2
+
+
+def test_images_of_other_settings_than_the_manifest_s_are_refused() -> None:
+    manifest = pack_study(declare(), HERE)
+    other = declare(test_limit=40)
+    shutil.rmtree("data")
+    with pytest.raises(UserError) as mistake:
+        images_of(other, HERE)
+    said = str(mistake.value)
+    assert said.startswith(f"reports/tiny/data.json: hash: {manifest.hash[:12]}, but the images that are here have ")
+    assert "bring back the images, or make the manifest again with: harness data" in said
+    assert len(said.splitlines()) == 1
+    # What was packed meanwhile is sound, and is that of its own name.
+    (made,) = cached()
+    assert made.name == f"synthetic-{Packed.open(made).content_hash()[:12]}"
+    # Made again, the manifest is theirs.
+    assert pack_study(other, HERE).hash != manifest.hash
+    assert images_of(other, HERE).manifest.counts["test"] == 40
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("kind", ["images.u8", "labels.i32"])
+def test_one_flipped_bit_of_the_arrays_is_refused(part: str, kind: str) -> None:
+    study = declare()
+    pack_study(study, HERE)
+    (place,) = cached()
+    content = bytearray((place / f"{part}.{kind}").read_bytes())
+    content[0] ^= 1
+    (place / f"{part}.{kind}").write_bytes(bytes(content))
+    with pytest.raises(UserError) as mistake:
+        images_of(study, HERE)
+    assert str(mistake.value) == (
+        f"{place}: damaged: its images are not those of reports/tiny/data.json; remove this folder and run again"
+    )
+    shutil.rmtree(place)
+    images_of(study, HERE)
+
+
+def test_packing_replaces_a_damaged_folder() -> None:
+    study = declare()
+    pack_study(study, HERE)
+    (place,) = cached()
+    (place / "train.images.u8").write_bytes(b"short")
+    with pytest.raises(UserError, match=r"train\.images\.u8: damaged: 5 bytes"):
+        images_of(study, HERE)
+    pack_study(study, HERE)
+    assert images_of(study, HERE).content_hash() == read_manifest(study.manifest).hash
+    assert cached() == [place], "nothing else is left"
+
+
+def test_a_folder_of_another_name_than_its_images_is_refused() -> None:
+    study = declare()
+    pack_study(study, HERE)
+    (mine,) = cached()
+    pack_study(declare(split_seed=1), HERE)
+    (other,) = (path for path in cached() if path != mine)
+    shutil.rmtree(other)
+    mine.rename(other)
+    with pytest.raises(UserError, match=rf"{other.name}: damaged: its images are not those of .*data\.json"):
+        images_of(declare(split_seed=1), HERE)
+
+
+def test_large_images_are_not_hashed_before_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = declare()
+    pack_study(study, HERE)
+    monkeypatch.setattr(Packed, "content_hash", lambda self: pytest.fail("they were hashed"))
+    monkeypatch.setattr(store, "CHECKED", 0)
+    images_of(study, HERE)
+
+
+def test_two_processes_that_need_the_same_images_at_once_both_get_them() -> None:
+    study = declare()
+    manifest = pack_study(study, HERE)
+    shutil.rmtree("data")
+    code = (
+        "from pathlib import Path; from harness.data.store import images_of; from harness.settings.load import *; "
+        f"print(images_of(load_study(Path('{FILE}')), Path('.')).content_hash())"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        out, error = process.communicate(timeout=100)
+        assert process.returncode == 0, error
+        assert out.split()[-1] == manifest.hash
+    assert [path.name for path in cached()] == [f"synthetic-{manifest.hash[:12]}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not a manifest of images"),
+        ('{"name": "x"}', "not a manifest of images: hash"),
+    ],
+)
+def test_a_manifest_that_is_none_is_one_line(content: str, said: str) -> None:
+    study = declare()
+    pack_study(study, HERE)
+    study.manifest.write_text(content)
+    with pytest.raises(UserError, match=said) as mistake:
+        images_of(study, HERE)
+    assert str(mistake.value).startswith("reports/tiny/data.json: ")
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_an_experiment_in_a_clone_uses_the_images_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = declare()
+    pack_study(study, HERE)
+    clone = tmp_path / "clone"
+    shutil.copytree("reports", clone / "reports")
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert images_of(study, clone).folder.parent == tmp_path / "data"
+    assert not (clone / "data").exists()

@@ -1,0 +1,381 @@
+"""Weights are a cache: found by what they are, trained again where they are missing, held against the run's record."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, evaluated, weights_file
+from ruamel.yaml import YAML
+from safetensors.torch import load_file, save_file
+
+from harness import provenance, stages, weights
+from harness.checked import write_checked
+from harness.data.packed import Packed
+from harness.data.store import images_of, pack_study
+from harness.errors import UserError
+from harness.files import read_json, write_json
+from harness.pipeline import is_recorded
+from harness.progress import clock
+from harness.record import Config, Run, RunFolder, read_provenance, read_run
+from harness.settings.load import load_study
+from harness.settings.study import Study
+
+ROOT = Path(__file__).parent.parent
+FILE = Path("experiments/tiny/study.yaml")
+PLACE = RunFolder.of(Path("reports/tiny/runs/base-0"))
+STAGE = "experiments/tiny/dvc.yaml:train@base-0"
+
+
+def declare(**settings: Any) -> Study:
+    """Write a study of one run, with some of its settings changed."""
+    content = {
+        "name": "tiny", "title": "T", "purpose": "P.", "seeds": [0, 1],
+        "data": {"source": "synthetic", "train_limit": 100, "test_limit": 40},
+        "variants": {"base": TINY | {"epochs": 1} | settings},
+    }  # fmt: skip
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    with FILE.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+    study = load_study(FILE)
+    write_checked(study, None, Path("."))
+    return study
+
+
+def git(*words: str) -> None:
+    who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(["git", *words], env=os.environ | who, check=True)
+
+
+def commit() -> None:
+    git("add", "-A")
+    git("commit", "-qm", "state")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository with a study and its packed images: the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in ("DVC_ROOT", "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    pack_study(declare(), Path("."))
+    Path(".gitignore").write_text("/runs/\n/data/\n/.checkpoints/\n")
+    git("init", "-q")
+    commit()
+
+
+@pytest.fixture
+def images() -> Packed:
+    return images_of(load_study(FILE), Path("."))
+
+
+def train(seed: int = 0) -> Run:
+    """Train the run in the place that a stage finds empty, since DVC removes what it made before."""
+    folder = RunFolder.of(Path(f"reports/tiny/runs/base-{seed}"))
+    shutil.rmtree(folder.training, ignore_errors=True)
+    stages.train("tiny:base", seed, None, None, 1e9, False, Path("."))
+    return read_run(folder)
+
+
+def records(folder: Path = PLACE.training) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def tampered(**changes: Any) -> Run:
+    """The run with keys of its provenance changed, as `hashes__weights`."""
+    values = read_json(PLACE.provenance)
+    for key, value in changes.items():
+        *above, last = key.split("__")
+        place = values
+        for name in above:
+            place = place[name]
+        place[last] = value
+    write_json(PLACE.provenance, values)
+    return read_run(PLACE)
+
+
+def test_a_run_leaves_its_weights_in_the_cache_by_what_it_is() -> None:
+    run = train()
+    (entry,) = Path("runs").iterdir()
+    assert entry.name == f"{run.fingerprint[:12]}-{run.hashes.weights[:12]}"
+    assert {path.name for path in entry.iterdir()} == {*records(), "model.safetensors"}
+    assert records().items() <= records(entry).items()
+    assert weights.hash_tensors(load_file(entry / "model.safetensors")) == run.hashes.weights
+    assert not list(PLACE.training.glob("*.safetensors")), "none in the folder that is committed"
+
+
+def test_missing_weights_are_trained_again_and_held_against_the_record(
+    images: Packed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = train()
+    content = weights_file(run).read_bytes()
+    shutil.rmtree("runs")
+    assert weights.load(run) is None
+    capfd.readouterr()
+    found, digest = weights.ensure(run, "base-0", images)
+    assert weights.hash_tensors(found) == digest == run.hashes.weights
+    said = capfd.readouterr().out
+    took = clock(run.provenance.wall_seconds)
+    assert f"base-0: its weights are not here: training it again, {took} as recorded" in said
+    assert "those of its record" not in said
+    assert weights_file(run).read_bytes() == content
+    assert list(Path("runs").iterdir()) == [weights_file(run).parent]
+    # From now on they are here.
+    weights.ensure(run, "base-0", images)
+    assert capfd.readouterr().out == ""
+
+
+def test_evaluation_of_weights_that_were_trained_again_is_the_same_to_the_byte(
+    images: Packed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = train()
+    evaluated(run, images.folder, Path("one"))
+    shutil.rmtree("runs")
+    evaluated(run, images.folder, Path("two"))
+    assert "training it again" in capfd.readouterr().out
+    assert records(Path("one")) == records(Path("two"))
+    assert "weights" not in read_json(Path("two/metrics.json"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def others(path: Path) -> None:
+    """Sound weights of another run."""
+    tensors = {name: tensor + 1 for name, tensor in load_file(path).items()}
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip, others, Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"text" * 9),
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    ],
+)  # fmt: skip
+def test_damaged_weights_count_as_missing(damage: Callable[[Path], object]) -> None:
+    run = train()
+    assert weights.load(run) is not None
+    machine, torch = run.provenance.machine, run.provenance.versions["torch"]
+    assert weights.find(run.config, machine, torch) is not None
+    damage(weights_file(run))
+    assert weights.load(run) is None
+    assert weights.find(run.config, machine, torch) is None
+
+
+def test_damaged_weights_are_replaced(images: Packed, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train()
+    flip(weights_file(run))
+    assert weights.ensure(run, "base-0", images)[1] == run.hashes.weights
+    assert "training it again" in capfd.readouterr().out
+    assert weights.load(run) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "nothing that is recorded explains it"),
+        ({"versions__torch": "1.0", "machine__cpu": "Other"}, "cpu Other -> .*, torch 1.0 -> 2"),
+    ],
+)
+def test_a_record_that_cannot_be_had_again_is_said_and_marks_what_is_made_of_it(
+    images: Packed, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], why: str
+) -> None:
+    real = train().hashes.weights
+    shutil.rmtree("runs")
+    run = tampered(hashes__weights="0" * 64, **changes)
+    capfd.readouterr()
+    metrics = evaluated(run, images.folder)
+    said = capfd.readouterr().out
+    (line,) = [line for line in said.splitlines() if "not those of its record" in line]
+    assert line.startswith("test: trained again, its weights are not those of its record (")
+    assert re.search(why, line)
+    assert line.endswith("); what is made of them is marked")
+    assert metrics["weights"] == real
+    assert read_json(PLACE.metrics)["weights"] == real
+    assert read_run(PLACE).measured is not None
+
+
+def test_a_run_is_trained_again_with_the_instructions_that_its_record_names(images: Packed) -> None:
+    train()
+    shutil.rmtree("runs")
+    run = tampered(machine__instructions="DEFAULT")
+    _, digest = weights.ensure(run, "base-0", images)
+    again = read_provenance(Path("runs") / weights.name_of(run.fingerprint, digest) / "provenance.json")
+    assert again.machine["instructions"] == "DEFAULT"
+
+
+def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed) -> None:
+    run = train()
+    shutil.rmtree("runs")
+    broken = replace(run, config=run.config.model_copy(update={"settings": run.settings | {"batch": 10_000}}))
+    with pytest.raises(UserError, match="base-0: its weights are not here, and it could not be trained again"):
+        weights.ensure(broken, "base-0", images)
+
+
+def test_weights_that_dvc_keeps_are_found(images: Packed) -> None:
+    run = train()
+    place = Path("weights/tiny") / f"{weights_file(run).parent.name}.safetensors"
+    place.parent.mkdir(parents=True)
+    weights_file(run).rename(place)
+    assert weights.load(run) is not None
+    flip(place)
+    assert weights.load(run) is None
+
+
+def test_only_finished_runs_of_the_same_machine_and_torch_are_taken() -> None:
+    run = train()
+    machine, torch = run.provenance.machine, run.provenance.versions["torch"]
+    assert weights.find(run.config, machine, torch) is not None
+    assert weights.find(run.config, machine | {"threads": 2}, torch) is None
+    assert weights.find(run.config, machine, "1.0") is None
+    other = Config.of(run.config.resolved, 1, run.images)
+    assert weights.find(other, machine, torch) is None
+    declare(lr=1e30)
+    lost = train()
+    assert lost.provenance.status == "diverged"
+    assert weights.find(lost.config, machine, torch) is None
+
+
+# ---- what is taken back
+
+
+def test_a_change_that_is_taken_back_restores_the_committed_records_without_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train()
+    before = records()
+    commit()
+    shutil.rmtree("runs")  # so that it is the commit that they come from
+    declare(lr=0.02)
+    assert train().fingerprint != first.fingerprint
+    assert records()["losses.npy"] != before["losses.npy"]
+    declare()
+    capsys.readouterr()
+    untrained(monkeypatch)
+    assert train().fingerprint == first.fingerprint
+    assert "restored from the last commit: the same settings, seed, images and code" in capsys.readouterr().out
+    assert records() == before
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where a training begins."""
+
+    def begun(self: Any) -> Any:
+        raise AssertionError("a training has begun")
+
+    monkeypatch.setattr("harness.train.loop.Trainer.run", begun)
+
+
+def test_what_was_never_committed_is_taken_from_the_cache(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train()
+    one = records()
+    declare(lr=0.02)
+    train()
+    two = records()
+    assert one != two
+    untrained(monkeypatch)
+    for settings, expected in (({}, one), ({"lr": 0.02}, two), ({}, one)):
+        declare(**settings)
+        capsys.readouterr()
+        train()
+        assert "is a run that was made before" in capsys.readouterr().out
+        assert records() == expected
+
+
+def test_records_of_the_last_commit_are_restored_whole_and_only_where_they_are_this_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = train()
+    out = PLACE.training
+    config, before = run.config, records()
+    shutil.rmtree(out)
+    assert not stages._restored(config, out), "they are not committed"
+    assert not out.exists()
+    stages._reuse(config, run.provenance.machine, out)
+    commit()
+    shutil.rmtree(out)
+    other = Config.of(config.resolved, 1, run.images)
+    assert not stages._restored(other, out)
+    assert not stages._restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}), out)
+    assert not out.exists()
+    assert stages._restored(config, out)
+    assert records() == before
+    # What the last commit has is no record, as of another version.
+    PLACE.config.write_text(json.dumps(read_json(PLACE.config) | {"more": 1}))
+    commit()
+    shutil.rmtree(out)
+    assert not stages._restored(config, out)
+    # A file is missing there.
+    stages._reuse(config, run.provenance.machine, out)
+    PLACE.losses.unlink()
+    commit()
+    shutil.rmtree(out)
+    assert not stages._restored(config, out)
+    assert provenance.git_file(f"{out}/config.json") is not None
+
+
+def recorded(study: Study, **changes: Any) -> None:
+    """What DVC records of the stage, as far as it is read here."""
+    checked, manifest = read_json(study.checked), read_json(study.manifest)
+    params = {
+        study.checked.as_posix(): {
+            "code.train": checked["code"]["train"], "settings.base": checked["settings"]["base"],
+        },
+        study.manifest.as_posix(): {"id": manifest["id"]},
+    }  # fmt: skip
+    params[study.checked.as_posix()] |= changes
+    with FILE.with_name("dvc.lock").open("w") as file:
+        YAML(typ="safe").dump({"schema": "2.0", "stages": {"train@base-0": {"cmd": "x", "params": params}}}, file)
+
+
+def test_a_stage_that_dvc_has_on_record_and_runs_again_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train()
+    before = records()
+    commit()
+    assert not is_recorded(), "no stage runs"
+    monkeypatch.setenv("DVC_STAGE", STAGE)
+    assert not is_recorded(), "DVC has recorded nothing"
+    study = load_study(FILE)
+    recorded(study, **{"settings.base": "others"})
+    assert not is_recorded()
+    capsys.readouterr()
+    train()
+    assert "restored from the last commit" in capsys.readouterr().out
+    recorded(study)
+    assert is_recorded()
+    again = train()
+    said = capsys.readouterr().out
+    assert "finished, validation error" in said
+    assert "restored" not in said
+    assert "made before" not in said
+    assert again.provenance.dvc_stage == STAGE
+    assert {name: records()[name] for name in ("config.json", "losses.npy")} == {
+        name: before[name] for name in ("config.json", "losses.npy")
+    }
+
+
+def test_a_folder_of_one_s_own_is_trained_and_takes_no_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train()
+    capsys.readouterr()
+    stages.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
+    said = capsys.readouterr().out
+    assert "mine: finished" in said
+    mine = read_run(RunFolder(Path("mine"), Path("mine-eval")))
+    assert (mine.hashes, mine.provenance.reused_from) == (first.hashes, None)
