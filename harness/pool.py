@@ -24,11 +24,15 @@ from harness.pipeline import ROOT
 from harness.progress import progress, say
 from harness.settings.study import Cell, Study
 
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOGS = Path(".dvc/tmp/logs")
 CANDIDATE = "candidate"
 
 REUSED = re.compile(r"restored from the last commit|is a run that was made before")
 """How a training says that it took the records of an equal run."""
+
+TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(?:train|eval)[@-]([^']+)'", re.MULTILINE)
+"""How `dvc repro --dry` names a run's stage: `train@no-lrn-0` is of `no-lrn-0`, `eval-candidate` of `candidate`."""
 
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
@@ -47,26 +51,11 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
 
 def dvc(*arguments: str, show: bool = False) -> str:
     """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    done = subprocess.run(command, text=True, stdout=None if show else subprocess.PIPE, env=_environment(), check=False)
+    output = None if show else subprocess.PIPE
+    done = subprocess.run([*DVC, *arguments], text=True, stdout=output, env=_environment(), check=False)
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
     return done.stdout or ""
-
-
-def cell_of(stage: str) -> str | None:
-    """The run that a stage belongs to, or None: `train@no-lrn-0` -> `no-lrn-0`, `eval-candidate` -> `candidate`."""
-    name = stage.rpartition(":")[2]
-    if name in ("train-candidate", "eval-candidate"):
-        return CANDIDATE
-    kind, _, key = name.partition("@")
-    return key if kind in ("train", "eval") and key else None
-
-
-def stages_of(cell: str, pipeline: Path = ROOT) -> list[str]:
-    """The stages of a run, in order."""
-    stages = ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
-    return [address(stage, pipeline) for stage in stages]
 
 
 def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool = True) -> str:
@@ -82,8 +71,7 @@ def waiting(pipeline: Path = ROOT) -> set[str]:
     """Runs that are not up to date, in DVC's eyes."""
     groups = ["train", "eval"] + (["train-candidate", "eval-candidate"] if pipeline == ROOT else [])
     said = repro(pipeline, groups, "--dry", show=False)
-    stages = re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
-    return {cell for stage in stages if (cell := cell_of(stage)) is not None}
+    return set(TO_RUN.findall(said))
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
@@ -134,9 +122,7 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
     Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
     SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
     """
-    free: list[str | None] = [None] * jobs
-    if gpus:
-        free = list[str | None](gpus)[:jobs]
+    free: list[str | None] = [*gpus[:jobs]] or [None] * jobs
     todo, running, failed = list(cells), list[_Running](), list[str]()
     told: list[int] = []
 
@@ -178,14 +164,11 @@ def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
     place = log_of(cell, pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
     log = place.open("w", encoding="utf-8")
+    mark = "-" if cell == CANDIDATE else "@"
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages_of(cell, pipeline)],
-        env=_environment(gpu),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+        [*DVC, "repro", "-s", *(address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval"))],
+        env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     return _Running(cell, gpu, process, log, time.monotonic())
 
 
