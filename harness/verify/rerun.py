@@ -50,25 +50,12 @@ class Rerunner:
             unit = "epoch" if record.losses is None else "step"
             words = (settings, data, str(steps), unit, str(len(record.history)))
             return self._first(key, record, code, words, place / "found.json")
-        module = ("-m", "harness")
         run, results = place / "run", place / "results"
-        seed = str(record.seed)
-        self._call(
-            key,
-            record,
-            code,
-            *module,
-            "train",
-            os.path.relpath(settings, code),
-            "--seed",
-            seed,
-            "--out",
-            run,
-            "--data",
-            data,
-        )
+        harness = ("-m", "harness")
+        named = (os.path.relpath(settings, code), "--seed", str(record.seed))
+        self._call(key, record, code, *harness, "train", *named, "--out", run, "--data", data)
         if record.measured:
-            self._call(key, record, code, *module, "eval", run, results, "--data", data)
+            self._call(key, record, code, *harness, "eval", run, results, "--data", data)
         found = read_run(RunFolder(run, results))
         return Made(
             True,
