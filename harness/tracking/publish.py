@@ -296,10 +296,7 @@ def _same(one: dict[str, float], other: dict[str, float]) -> bool:
 
 def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
     """What MLflow shows on an execution's page: the question, how far the study is, and the variants in a table."""
-    table = [
-        "| variant | seeds | error, % (sd) | difference | interval | verdict |",
-        "|:--|--:|--:|--:|:-:|:--|",
-    ]
+    table = ["| variant | seeds | error, % (sd) | difference | interval | verdict |", "|:--|--:|--:|--:|:-:|:--|"]
     for row in rows:
         difference, own = "– | –", row.difference
         if not row.is_baseline:

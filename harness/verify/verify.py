@@ -65,13 +65,7 @@ def verify(
 
 
 def _made(
-    records: dict[str, Run],
-    images: Packed,
-    root: Path,
-    jobs: int,
-    steps: int | None,
-    here: bool,
-    threads: int | None,
+    records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
     """Every run made again, as they end."""
     data = images.folder.resolve()
