@@ -40,9 +40,9 @@ def setup(session: nox.Session) -> None:
 
 @nox.session
 def study(session: nox.Session) -> None:
-    """Run the default study to its report; options go to `harness run` (as: nox -s study -- -j 4)."""
+    """Run the default study to its report: every run, also those on record; options go to `harness run`."""
     install(session)
-    run(session, "harness", "run", *(session.posargs or ["-j", JOBS]))
+    run(session, "harness", "run", *(session.posargs or ["--force", "-j", JOBS]))
 
 
 @nox.session

@@ -30,10 +30,12 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     runs = {name: _with_start(short_hash(settings), settings, study, root) for name, settings in study.variants.items()}
     claims = hash_file(root / study.file.claims) if study.file.claims else None
     own = {"candidate": hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]} if candidate else {}
+    # Where weights are kept changes no result.
+    declared = study.file.model_dump(mode="json", exclude={"weights"})
     values = {
         "code": {scope: (identity if scope in PROVEN else digest)(scope)[:SHORT] for scope in SCOPES},
         "data": short_hash(study.data),
-        "study": hash_json([study.file.model_dump(mode="json"), study.declaration, claims])[:SHORT],
+        "study": hash_json([declared, study.declaration, claims])[:SHORT],
         "settings": {**runs, **own},
     }
     write_json(root / study.checked, values)

@@ -71,6 +71,16 @@ def lock_of(pipeline: Path) -> Path:
     return pipeline.with_suffix(".lock")
 
 
+def places(study: Study) -> list[str]:
+    """What running a study writes and git keeps, relative to the repository.
+
+    Its report with all records, what DVC has recorded, what its stages depend on and, where DVC keeps its weights,
+    their hashes.
+    """
+    own = [study.folder, study.report, lock_of(path_of(study)), study.checked]
+    return [path.as_posix() for path in (*own, *([study.shared_weights] if study.file.weights == "dvc" else []))]
+
+
 def is_recorded() -> bool:
     """Whether DVC has what the stage of this process depends on as recorded: it runs it again as it was told to.
 

@@ -22,6 +22,7 @@ import psutil
 from harness.errors import UserError
 from harness.pipeline import ROOT
 from harness.progress import progress, say
+from harness.record import RunFolder
 from harness.settings.study import Cell, Study
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
@@ -67,11 +68,24 @@ def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool 
     return dvc("repro", "-s", *options, *targets, show=show)
 
 
-def waiting(pipeline: Path = ROOT) -> set[str]:
-    """Runs that are not up to date, in DVC's eyes."""
-    groups = ["train", "eval"] + (["train-candidate", "eval-candidate"] if pipeline == ROOT else [])
-    said = repro(pipeline, groups, "--dry", show=False)
-    return set(TO_RUN.findall(said))
+def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
+    """The study's runs that are not up to date, in DVC's eyes, in the order in which they are to run.
+
+    `dvc status` would read every study's pipeline. Evaluations are asked about once every training has left its
+    records: DVC fails on one whose run is not there yet, so that this is to be called again when these are done.
+    """
+    runs = {cell.key: cell.results for cell in study.cells}
+    candidate = {CANDIDATE: study.candidate_results} if pipeline == ROOT else {}
+    groups = [["train", *(["train-candidate"] if candidate else [])]]
+    if all(RunFolder.of(place).training.is_dir() for place in (runs | candidate).values()):
+        groups.append(["eval", *(["eval-candidate"] if candidate else [])])
+    output = "".join(repro(pipeline, stages, "--dry", show=False) for stages in groups)
+    return seed_by_seed(set(TO_RUN.findall(output)), study)
+
+
+def every(study: Study) -> list[str]:
+    """All runs of a study, and the candidate beside the default one, in the order in which they are to run."""
+    return seed_by_seed([*(cell.key for cell in study.cells), *([CANDIDATE] if study.is_default else [])], study)
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
@@ -116,11 +130,14 @@ class _Running:
                     child.send_signal(signal.SIGTERM)
 
 
-def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT) -> list[str]:
+def run_cells(
+    cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT, force: bool = False
+) -> list[str]:
     """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
 
-    Returns the cells that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
-    SIGTERM, once every trainer has saved its state and left, and DVC has written its record.
+    `force`: also those that are up to date. Returns the runs that failed: the others are finished all the same. Raises
+    `KeyboardInterrupt` after SIGINT or SIGTERM, once every trainer has saved its state and left, and DVC has written
+    its record.
     """
     free: list[str | None] = [*gpus[:jobs]] or [None] * jobs
     todo, running, failed = list(cells), list[_Running](), list[str]()
@@ -134,7 +151,7 @@ def run_cells(cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Pa
         with progress(len(cells), "runs", "runs") as advance:
             while running or (todo and not told):
                 while todo and free and not told:
-                    running.append(_start(todo.pop(0), free.pop(0), pipeline))
+                    running.append(_start(todo.pop(0), free.pop(0), pipeline, force))
                 time.sleep(0.1)
                 if told:
                     for one in running:
@@ -160,13 +177,14 @@ def log_of(cell: str, pipeline: Path = ROOT) -> Path:
     return LOGS / pipeline.parent.name / f"{cell}.log"
 
 
-def _start(cell: str, gpu: str | None, pipeline: Path) -> _Running:
+def _start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> _Running:
     place = log_of(cell, pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
     log = place.open("w", encoding="utf-8")
     mark = "-" if cell == CANDIDATE else "@"
+    stages = [address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval")]
     process = subprocess.Popen(
-        [*DVC, "repro", "-s", *(address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval"))],
+        [*DVC, "repro", *(["-f"] if force else []), "-s", *stages],
         env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     return _Running(cell, gpu, process, log, time.monotonic())

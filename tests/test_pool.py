@@ -1,6 +1,7 @@
 """Cells in parallel: told to stop, DVC keeps its record; a damaged record is not the end; what is new is run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from fake_study import make_study
 
 from harness import pool
 from harness.errors import UserError
 from harness.pipeline import keep_lock
+from harness.record import RunFolder
 
 LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"
 
@@ -44,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
         log = log_file(cell, pipeline)
         process = subprocess.Popen([sys.executable, "-c", LIKE_DVC], stdout=log, start_new_session=True)
         return pool._Running(cell, gpu, process, log, time.monotonic())
@@ -65,7 +68,7 @@ def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
 def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path) -> pool._Running:
+    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
         log = log_file(cell, pipeline)
         words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
         process = subprocess.Popen([sys.executable, "-c", words], stdout=log, start_new_session=True)
@@ -97,26 +100,23 @@ def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None
         keep_lock(pipeline)
 
 
-def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = make_study(tmp_path, epochs=1)
+    stale = {"train@tanh-4", "eval@no-lrn-1", "train-candidate"}
     asked: list[tuple[str, ...]] = []
-    said = (
-        "Stage 'train@base-0' didn't change, skipping\n"
-        "Running stage 'train@edited-0':\n> python -m harness train edited-0\n\n"
-        "Running stage 'eval@base-0':\n> python -m harness eval base-0\n"
-        "Running stage 'eval@edited-0':\n> python -m harness eval edited-0\n"
-        "Running stage 'train-candidate':\n> python -m harness train params.yaml\n"
-        "Running stage 'report':\n"
-    )
 
     def dvc(*words: str, show: bool = False) -> str:
-        asked.append(words)
-        return said
+        options, groups = words[:3], words[3:]
+        assert options == ("repro", "-s", "--dry")
+        asked.append(groups)
+        return "".join(f"Running stage '{one}':\n" for one in sorted(stale) if re.split("@", one)[0] in groups)
 
     monkeypatch.setattr(pool, "dvc", dvc)
-    assert pool.waiting() == {"base-0", "edited-0", "candidate"}
-    assert asked == [("repro", "-s", "--dry", "train", "eval", "train-candidate", "eval-candidate")]
-    said = "Running stage 'experiments/mine/dvc.yaml:train@no-lrn-1':\n> python -m harness train mine:no-lrn-1\n"
-    assert pool.waiting(Path("experiments/mine/dvc.yaml")) == {"no-lrn-1"}
-    assert asked[1][3:] == ("experiments/mine/dvc.yaml:train", "experiments/mine/dvc.yaml:eval")
-    said = "Data and pipelines are up to date.\n"
-    assert pool.waiting() == set()
+    # DVC fails on the evaluation of a run whose training is not there.
+    assert pool.waiting(study) == ["tanh-4", "candidate"]
+    assert asked == [("train", "train-candidate")]
+    for place in [*(cell.results for cell in study.cells), study.candidate_results]:
+        RunFolder.of(place).training.mkdir(parents=True)
+    assert pool.waiting(study) == ["no-lrn-1", "tanh-4", "candidate"]
+    stale.clear()
+    assert pool.waiting(study) == []

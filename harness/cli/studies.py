@@ -24,13 +24,14 @@ def run(
     gpus: Annotated[
         str, typer.Option(help="GPUs to share out, one a run, as 0,1; by default every run sees all.")
     ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Train every run again, also those on record.")] = False,
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study: its runs in parallel, then everything else; as `dvc repro`, faster."""
     import os
     import sys
 
-    from harness import outcome, pipeline, pool, provenance
+    from harness import outcome, pipeline, pool, provenance, remote
     from harness.progress import say
     from harness.settings.load import lineage, load_study
     from harness.tracking.publish import pending
@@ -46,10 +47,17 @@ def run(
     file = pipeline.path_of(checked)
     pipeline.keep_lock(file)
     pool.repro(file, ["check", "data"])
-    cells = pool.seed_by_seed(pool.waiting(file), checked)
-    say(f"run: {counted(len(cells), 'run')} to do, {count} at once" if cells else "run: every run is up to date")
+    done: list[str] = []
+    failed: list[str] = []
     try:
-        failed = pool.run_cells(cells, count, named, file) if cells else []
+        if force:
+            done = pool.every(checked)
+            say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
+            failed = pool.run_cells(done, count, named, file, force=True)
+        while not failed and (cells := [cell for cell in pool.waiting(checked, file) if cell not in done]):
+            say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
+            failed = pool.run_cells(cells, count, named, file)
+            done += cells
     except KeyboardInterrupt:
         print("harness: stopped; run it again to resume", file=sys.stderr)
         sys.exit(130)
@@ -57,15 +65,17 @@ def run(
         # DVC makes no report while a run is missing; ours shows what is there, and what is not.
         report(study)
         raise UserError(
-            f"run: {len(failed)} of {len(cells)} runs failed: "
+            f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
+    say("run: every run is up to date")
     pipeline.keep_lock(file)  # with the runs that have just been recorded
     pool.repro(file)
     if pending(checked):
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
         publish(study)
     pipeline.keep_lock(file)
+    remote.share(checked, Path("."))
     for line in outcome.differing(checked, Path(".")):
         print(line)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.commits import files_of
 from harness.errors import UserError
 
 
@@ -46,23 +47,13 @@ class Revision:
     folder: Path
 
     def read(self, files: Sequence[str]) -> dict[str, str]:
-        asked = "".join(f"{self.commit}:./{(self.folder / file).as_posix()}\n" for file in files)
-        done = subprocess.run(["git", "cat-file", "--batch"], input=asked.encode(), capture_output=True, check=False)
-        if done.returncode:
-            raise UserError(f"{self.name}: git cannot read it: {done.stderr.decode(errors='replace').strip()}")
-        found, at = {}, 0
-        for file in files:
-            end = done.stdout.index(b"\n", at)
-            head, at = done.stdout[at:end].split(), end + 1
-            if len(head) < 3 or head[-2] != b"blob":  # `OBJECT missing`, or a tree
-                at += int(head[-1]) + 1 if head[-1].isdigit() else 0
-                continue
-            size = int(head[-1])
+        found = {}
+        paths = {(self.folder / file).as_posix(): file for file in files}
+        for path, content in files_of(self.commit, list(paths), Path(".")).items():
             try:
-                found[file] = done.stdout[at : at + size].decode()
+                found[paths[path]] = content.decode()
             except UnicodeDecodeError as error:
-                raise UserError(f"{self.name}:{self.folder / file}: cannot be read: {error}") from error
-            at += size + 1
+                raise UserError(f"{self.name}:{path}: cannot be read: {error}") from error
         return found
 
 

@@ -90,6 +90,9 @@ class StudyFile(Declared):
         [], description="variants whose nets of all seeds are also averaged; a+b: the nets of both together"
     )
     claims: str | None = Field(None, description="file of the paper's claims that the report sets beside the results")
+    weights: Literal["cache", "dvc"] = Field(
+        "cache", description="cache: weights lie in runs/ alone; dvc: `dvc push` and `dvc pull` carry them, too"
+    )
     limit: int = Field(500, ge=1, description="largest number of runs that the plan may come to")
     defaults: Any = Field(None, description="a place for anchors; not read")
     settings: dict[str, Any] = Field({}, description="settings of every variant, and of the baseline")
@@ -178,6 +181,11 @@ class Study:
     @property
     def candidate_results(self) -> Path:
         return self.folder / "candidate"
+
+    @property
+    def shared_weights(self) -> Path:
+        """What DVC keeps of the weights of its runs, where the study says so: see `harness.remote`."""
+        return Path("weights") / f"{self.name}.dvc"
 
     @property
     def statement(self) -> dict[str, Any]:

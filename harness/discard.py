@@ -1,0 +1,127 @@
+"""Taking back what a run left that the last commit does not hold: a study's results, or the candidate's flip alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from harness.commits import changed, files_of, has_commit, held, restore
+from harness.errors import UserError
+from harness.files import write_bytes
+from harness.grammar import counted
+from harness.pipeline import lock_of, path_of, places
+from harness.settings.declared import path_of as declarations
+from harness.settings.load import lineage
+from harness.settings.study import CANDIDATE, Study
+
+CANDIDATE_STAGES = ("train-candidate", "eval-candidate")
+
+REPORT_FILES = (".csv", ".svg")
+"""Endings of what the report stage writes into a study's folder."""
+
+
+def discard(study: Study, root: Path) -> list[str]:
+    """Bring back a study's results as the last commit has them; returns a line on each place that differed.
+
+    Nothing else is touched. Raises `UserError` outside git, and where the last commit has no results of the study.
+    """
+    own = places(study)
+    there = _held("discard", own, root)
+    if not there:
+        raise UserError(f"discard: the last commit has none of {', '.join(own)}; nothing to go back to")
+    lines = [line for path in there if (line := _restored("discard", path, root))]
+    return lines or [f"discard: {study.name}: nothing differs from the last commit"]
+
+
+def reset_candidate(study: Study, root: Path) -> list[str]:
+    """Take back the candidate's flip: params.yaml and its records are those of the last commit; returns lines.
+
+    Where nothing else differs that the report is made of, the report and DVC's record come back as well. Otherwise
+    these stay, except what DVC has recorded of the candidate. Raises `UserError` outside git, and where the last commit
+    has no params.yaml.
+    """
+    own = [CANDIDATE.as_posix(), study.candidate_results.as_posix()]
+    there = _held("candidate", own, root)
+    if own[0] not in there:
+        raise UserError(f"candidate: the last commit has no {own[0]}; nothing to go back to")
+    if not changed(root, own):
+        return ["candidate: nothing differs from the last commit"]
+    lines = [line for path in there if (line := _restored("candidate", path, root))]
+    outputs, others = _apart(study, root)
+    if not others:
+        if made := restore(root, held(root, outputs)):
+            lines.append(f"candidate: report, dvc.lock and checked.json: {counted(len(made), 'file')} likewise")
+    else:
+        _restore_stages(lock_of(path_of(study)), root)
+        lines.append(
+            f"candidate: {_some(others)} from the last commit as well, and the report is not touched; `dvc repro` "
+            "makes it again"
+        )
+    return lines
+
+
+def _held(command: str, paths: Sequence[str], root: Path) -> list[str]:
+    if not has_commit(root):
+        raise UserError(f"{command}: {root.resolve()} is in no git repository with a commit; nothing to go back to")
+    return held(root, paths)
+
+
+def _restored(command: str, path: str, root: Path) -> str:
+    before = {name: (root / name).exists() for name in changed(root, [path])}
+    if not restore(root, [path]):
+        return ""
+    gone = sum(not (root / name).exists() for name in before)
+    if list(before) == [path]:
+        return f"{command}: {path} is as the last commit has it"
+    removed = f", {counted(gone, 'new file')} removed" if gone else ""
+    return f"{command}: {path}: {counted(len(before) - gone, 'file')} as the last commit has them{removed}"
+
+
+def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
+    """What differs from the last commit: outputs of the report and of `check`, and all else that belongs to the study.
+
+    Edits of the code are neither: DVC sees them whatever is brought back.
+    """
+    sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
+    sources += [study.file.claims] if study.file.claims else []
+    outputs: list[str] = []
+    others = changed(root, sources)
+    for name in changed(root, places(study)):
+        (outputs if _is_output(study, name) else others).append(name)
+    return outputs, others
+
+
+def _is_output(study: Study, name: str) -> bool:
+    """Whether a file is made of the others: the report, its tables and figures, dvc.lock or checked.json."""
+    path = PurePosixPath(name)
+    in_report = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
+    return in_report or name in [p.as_posix() for p in (study.report, lock_of(path_of(study)), study.checked)]
+
+
+def _some(names: Sequence[str]) -> str:
+    """`a and b`, or the first two and how many more there are; with the verb."""
+    if len(names) == 1:
+        return f"{names[0]} differs"
+    if len(names) == 2:
+        return f"{names[0]} and {names[1]} differ"
+    return f"{', '.join(names[:2])} and {counted(len(names) - 2, 'more file')} differ"
+
+
+def _restore_stages(lock: Path, root: Path) -> None:
+    """Put what the last commit's dvc.lock has of the candidate's stages into the present one.
+
+    DVC would otherwise train the candidate again, whose records are back already.
+    """
+    name = lock.as_posix()
+    committed = files_of("HEAD", [name], root).get(name)
+    if committed is None or not (root / lock).exists():
+        return
+    own = (root / lock).read_bytes()
+    for stage in CANDIDATE_STAGES:
+        # DVC writes a stage as a key that is indented by two, and what it has of it by four.
+        block = re.compile(rf"^  {stage}:\n(?:    .*\n)*".encode(), re.MULTILINE)
+        there, old = block.search(own), block.search(committed)
+        if there and old:
+            own = own[: there.start()] + old[0] + own[there.end() :]
+    write_bytes(root / lock, own)

@@ -1,0 +1,200 @@
+"""An experiment is compared with a baseline that was computed alike, and its results can be kept, carried or dropped.
+
+With the real DVC, in clones of the tiny study of tests/test_pipeline.py.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from test_pipeline import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
+
+from harness.compare.noise import noise
+from harness.instructions import LIMITS
+
+__all__ = ["built", "clone", "project"]  # fixtures
+
+HARNESS = ("python", "-m", "harness")
+FLIP = ("dvc", "exp", "run", "--temp", "-S", "lrn=false", "-S", "epochs=12", "-n")
+
+
+def test_noise_is_pooled_over_the_variants_paired_differences() -> None:
+    base = {0: 20.0, 1: 22.0, 2: 21.0}
+    found = noise(
+        {"base": base, "a": {0: 21.0, 1: 23.0, 2: 25.0}, "b": {0: 20.0, 1: 24.0}, "c": {0: 1.0}}, "base", 0.95
+    )
+    assert found
+    # Differences 1, 1, 4 (variance 3, two degrees of freedom) and 0, 2 (variance 2, one).
+    assert found.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
+    assert (found.variants, found.pairs, found.df) == (2, 5, 2)
+    assert found.half == pytest.approx(4.302653 * found.sd)
+
+
+def test_noise_without_variants_is_that_of_two_independent_runs_and_unknown_with_one_seed() -> None:
+    found = noise({"base": {0: 20.0, 1: 22.0, 2: 21.0}}, "base", 0.95)
+    assert found
+    assert (found.sd, found.variants, found.pairs) == (pytest.approx(math.sqrt(2)), 0, 3)
+    assert noise({"base": {0: 20.0}, "a": {0: 21.0}}, "base", 0.95) is None
+    assert noise({}, "base", 0.95) is None
+
+
+def difference(output: str) -> str:
+    (found,) = re.findall(r"^difference: ([+-]?[0-9.]+) points$", output, re.MULTILINE)
+    return str(found)
+
+
+def of_metrics(folder: Path, experiment: str, name: str = "flip") -> str:
+    """The difference of two metrics files: of the experiment's candidate, and the baseline's run at `experiment`."""
+    candidate = json.loads(
+        call(folder, "git", "show", f"{commit_of(folder, name)}:reports/tiny/candidate/eval/metrics.json")
+    )
+    base = json.loads((folder / experiment).read_text())
+    return f"{candidate['test_top1'] - base['test_top1']:+.2f}"
+
+
+def commit_of(folder: Path, name: str) -> str:
+    refs = call(folder, "git", "for-each-ref", "refs/exps", "--format=%(refname) %(objectname)")
+    (found,) = re.findall(rf"/{name} ([0-9a-f]+)$", refs, re.MULTILINE)
+    return str(found)
+
+
+@pytest.mark.slow
+def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone: Path) -> None:
+    call(clone, *FLIP, "flip")
+    base = "reports/tiny/runs/base-0/eval/metrics.json"
+    expected = of_metrics(clone, base)
+    output = call(clone, *HARNESS, "compare", "flip")
+    assert re.search(r"^flip: .*lrn: true -> false", output, re.MULTILINE)
+    assert expected not in ("+0.00", "-0.00"), "it would be a weak test"
+    assert "training it" not in output
+    assert "base-0: 90.00 % (as recorded)" in output
+    assert difference(output) == expected
+    assert output.rstrip().endswith("one seed: no verdict")
+    assert call(clone, "git", "status", "--short") == ""
+    # Without a name it is the workspace's candidate, here the baseline.
+    output = call(clone, *HARNESS, "compare")
+    assert "nothing differs from base" in output
+    assert difference(output) == "0.00"
+    assert difference(call(clone, *HARNESS, "compare", "HEAD")) == "0.00"
+    assert "an experiment of DVC: flip" in call(clone, *HARNESS, "compare", "nothing", status=2)
+
+    # The committed baseline was computed elsewhere: one is made here, and is found the next time.
+    record = clone / "reports/tiny/runs/base-0/train/provenance.json"
+    values = json.loads(record.read_text())
+    values["machine"]["instructions"] = "OTHER"
+    record.write_text(json.dumps(values))
+    commit(clone)
+    output = call(clone, *HARNESS, "compare", "flip")
+    assert re.search(r"base-0: no run of it with cpu, \w+, torch \S+ is here: training it, \d+ s as recorded", output)
+    (made,) = (clone / "runs").glob(f"*/{base.split('runs/base-0/')[1]}")
+    assert difference(output) == of_metrics(clone, str(made.relative_to(clone))) == expected
+    output = call(clone, *HARNESS, "compare", "flip")
+    assert "train" not in output
+    assert "(made here)" in output
+    assert difference(output) == expected
+    assert call(clone, "git", "status", "--short") == ""
+
+    # Code that computes other numbers gives no baseline for it.
+    net = clone / "harness/net/lrn.py"
+    net.write_text(net.read_text().replace("if beta == 0.75:", "if beta == 0.76:"))
+    output = call(clone, *HARNESS, "compare", "flip", status=2)
+    assert re.fullmatch(
+        r"harness: compare: the candidate was trained by code of another numerics identity .*\n", output
+    )
+
+
+@pytest.mark.slow
+def test_the_baseline_is_made_with_the_experiments_instructions(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.backends.cpu.get_cpu_capability() in LIMITS:
+        pytest.skip("this processor has no wider instructions than those that it can be held to")
+    with monkeypatch.context() as narrow:
+        for name, value in LIMITS["AVX2"].items():
+            narrow.setenv(name, value)
+        call(clone, *FLIP, "narrow")
+    output = call(clone, *HARNESS, "compare", "narrow")
+    assert "no run of it with cpu, AVX2, torch" in output
+    (made,) = (clone / "runs").glob("*/eval/metrics.json")
+    record = json.loads((made.parents[1] / "provenance.json").read_text())
+    assert record["machine"]["instructions"] == "AVX2"
+    assert difference(output) == of_metrics(clone, str(made.relative_to(clone)), "narrow")
+
+
+@pytest.mark.slow
+def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None:
+    edit(clone, variants=STUDY["variants"] | {"narrow": TINY | {"epochs": 1, "fc_width": 8}})
+    settings = TINY | {"epochs": 1, "seed": 0, "lrn": False, "dropout": 0.5}
+    write(clone / "params.yaml", settings)
+    output = call(clone, *HARNESS, "run", "--allow-dirty")
+    assert re.search(r"^run: \d+ files differ from the committed results: ", output, re.MULTILINE)
+    assert "narrow-0 is new; the candidate is of other settings (lrn)" in output
+    assert output.rstrip().endswith("drop them: harness discard tiny")
+    assert "candidate: lrn: true -> false; seed 0" in call(clone, *HARNESS, "candidate")
+    said = call(clone, *HARNESS, "candidate", "--reset")
+    assert "differ from the last commit as well, and the report is not touched" in said
+    # The candidate's records are those of the commit, and are not made again.
+    assert ran(call(clone, "dvc", "repro")) <= {"check", "report", "publish"}
+    assert (clone / "reports/tiny/runs/narrow-0").exists()
+    assert "candidate" not in call(clone, "git", "status", "--short")
+
+    edit(clone)
+    assert "discard: dvc.lock is as the last commit has it" in call(clone, *HARNESS, "discard", "tiny")
+    assert not (clone / "reports/tiny/runs/narrow-0").exists()
+    assert ran(call(clone, "dvc", "repro")) == set()
+    # What was declared stays written down.
+    assert call(clone, "git", "status", "--short").split() in ([], ["M", "experiments/study.declared.json"])
+
+
+@pytest.mark.slow
+def test_weights_that_dvc_carries_are_pulled_and_nothing_is_trained(project: Path, tmp_path: Path) -> None:
+    edit(project, weights="dvc")
+    call(project, "dvc", "remote", "add", "-d", "local", str(tmp_path / "remote"))
+    output = call(project, *HARNESS, "run")
+    assert "run: every run is up to date" in output
+    assert "weights/tiny.dvc: weights of 2 runs" in output
+    assert ran(call(project, "dvc", "repro")) == set()
+    assert (project / "weights/.gitignore").read_text().strip() == "/tiny"
+    commit(project)
+    output = call(project, *HARNESS, "run")
+    assert "weights/" not in output
+    assert "differ" not in output
+    call(project, "dvc", "push")
+
+    call(tmp_path, "git", "clone", "-q", str(project), "fresh")
+    fresh = tmp_path / "fresh"
+    call(fresh, "dvc", "pull", "weights/tiny.dvc")
+    assert "training it again" not in call(fresh, *HARNESS, "gallery")
+    assert call(fresh, "git", "status", "--short") == ""
+
+    # Without them a new run's are not recorded over those that are not here.
+    call(tmp_path, "git", "clone", "-q", str(project), "bare")
+    bare = tmp_path / "bare"
+    assert ran(call(bare, "dvc", "repro")) == set()
+    before = (bare / "weights/tiny.dvc").read_text()
+    edit(bare, weights="dvc", variants=STUDY["variants"] | {"narrow": TINY | {"epochs": 1, "fc_width": 8}})
+    output = call(bare, *HARNESS, "run", "--allow-dirty")
+    assert "weights/tiny.dvc: weights of 2 runs are not here" in output
+    assert (bare / "weights/tiny.dvc").read_text() == before
+    call(bare, "dvc", "pull", "weights/tiny.dvc")
+    assert "weights/tiny.dvc: weights of 3 runs" in call(bare, *HARNESS, "run", "--allow-dirty")
+    with (bare / "weights/tiny.dvc").open() as file:
+        (out,) = YAML(typ="safe").load(file)["outs"]
+    assert out["nfiles"] == 3
+
+
+def test_where_weights_lie_is_not_declared(tmp_path: Path) -> None:
+    from harness.checked import write_checked
+    from harness.settings.load import load_study
+
+    (tmp_path / "experiments").mkdir()
+    path = tmp_path / "experiments/study.yaml"
+    found = []
+    for change in ({}, {"weights": "cache"}, {"weights": "dvc"}):
+        write(path, STUDY | change)
+        study = load_study(path)
+        write_checked(study, None, tmp_path)
+        found.append((study.declaration, study.checked.read_bytes()))
+    assert found[0] == found[1] == found[2]
