@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.commits import git
 from harness.errors import UserError
 from harness.files import read_json
 from harness.grammar import counted
 from harness.identity.code import PROVEN, digest
 from harness.identity.known import Machine, Proof, read_known, write_known
 from harness.progress import say
-from harness.verify.rerun import git
 
 RECORDED = {
     "data": ("manifest", "reports/*/data.json", "code"),
@@ -67,7 +67,7 @@ def entry(root: Path, code: str, probes: int = 0, against: str | None = None) ->
         datetime.datetime.fromtimestamp(int(seconds), datetime.UTC) if seconds else datetime.datetime.now(datetime.UTC)
     )
     return Proof(
-        digest=code, commit=head.strip() if head else None, machine=machine, probes=probes, against=against,
+        digest=code, commit=head.decode().strip() if head else None, machine=machine, probes=probes, against=against,
         when=now.date().isoformat(),
     )  # fmt: skip
 
