@@ -25,11 +25,15 @@ from harness.progress import progress, say
 from harness.record import RunFolder
 from harness.settings.study import Cell, Study
 
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOGS = Path(".dvc/tmp/logs")
 CANDIDATE = "candidate"
 
 REUSED = re.compile(r"restored from the last commit|is a run that was made before")
 """How a training says that it took the records of an equal run."""
+
+TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(?:train|eval)[@-]([^']+)'", re.MULTILINE)
+"""How `dvc repro --dry` names a run's stage: `train@no-lrn-0` is of `no-lrn-0`, `eval-candidate` of `candidate`."""
 
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
@@ -48,26 +52,11 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
 
 def dvc(*arguments: str, show: bool = False) -> str:
     """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    done = subprocess.run(command, text=True, stdout=None if show else subprocess.PIPE, env=_environment(), check=False)
+    output = None if show else subprocess.PIPE
+    done = subprocess.run([*DVC, *arguments], text=True, stdout=output, env=_environment(), check=False)
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
     return done.stdout or ""
-
-
-def cell_of(stage: str) -> str | None:
-    """The run that a stage belongs to, or None: `train@no-lrn-0` -> `no-lrn-0`, `eval-candidate` -> `candidate`."""
-    name = stage.rpartition(":")[2]
-    if name in ("train-candidate", "eval-candidate"):
-        return CANDIDATE
-    kind, _, key = name.partition("@")
-    return key if kind in ("train", "eval") and key else None
-
-
-def stages_of(cell: str, pipeline: Path = ROOT) -> list[str]:
-    """The stages of a run, in order."""
-    stages = ["train-candidate", "eval-candidate"] if cell == CANDIDATE else [f"train@{cell}", f"eval@{cell}"]
-    return [address(stage, pipeline) for stage in stages]
 
 
 def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool = True) -> str:
@@ -91,8 +80,7 @@ def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
     if all(RunFolder.of(place).training.is_dir() for place in (runs | candidate).values()):
         groups.append(["eval", *(["eval-candidate"] if candidate else [])])
     output = "".join(repro(pipeline, stages, "--dry", show=False) for stages in groups)
-    found = re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
-    return seed_by_seed({cell for stage in found if (cell := cell_of(stage)) is not None}, study)
+    return seed_by_seed(set(TO_RUN.findall(output)), study)
 
 
 def every(study: Study) -> list[str]:
@@ -151,9 +139,7 @@ def run_cells(
     `KeyboardInterrupt` after SIGINT or SIGTERM, once every trainer has saved its state and left, and DVC has written
     its record.
     """
-    free: list[str | None] = [None] * jobs
-    if gpus:
-        free = list[str | None](gpus)[:jobs]
+    free: list[str | None] = [*gpus[:jobs]] or [None] * jobs
     todo, running, failed = list(cells), list[_Running](), list[str]()
     told: list[int] = []
 
@@ -195,23 +181,12 @@ def _start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> _Running:
     place = log_of(cell, pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
     log = place.open("w", encoding="utf-8")
+    mark = "-" if cell == CANDIDATE else "@"
+    stages = [address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval")]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "dvc",
-            "--wait-for-lock",
-            "repro",
-            *(["-f"] if force else []),
-            "-s",
-            *stages_of(cell, pipeline),
-        ],
-        env=_environment(gpu),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+        [*DVC, "repro", *(["-f"] if force else []), "-s", *stages],
+        env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     return _Running(cell, gpu, process, log, time.monotonic())
 
 

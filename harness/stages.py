@@ -47,11 +47,10 @@ def train(
         check_settings(named.study, named.variant, named.settings, seed, root)
     folder = out or _place(named, seed, spec).training
     packed = _images(named, data, spec, root)
-    words = [
-        f"python -m harness train {spec}" + ("" if named.seed == seed else f" --seed {seed}"),
-        *([f"--out {out}"] if out else []),
-    ]
-    command = " ".join([*words, *([f"--data {data}"] if data else [])])
+    options = {"--seed": None if named.seed == seed else seed, "--out": out, "--data": data}
+    command = f"python -m harness train {spec}" + "".join(
+        f" {option} {value}" for option, value in options.items() if value is not None
+    )
     start = _start(named.settings, seed, root)
 
     def reuse(config: Config, machine: dict[str, Any]) -> str:

@@ -13,12 +13,12 @@ import pytest
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
-from harness.probes.factors import TINY
 from harness.record import Run, RunFolder, caches, read_run
 from harness.settings.load import resolve
 from harness.settings.schema import DataSettings, Settings
 from harness.train.run import train
 from harness.weights import FILE, name_of
+from tests.probes.factors import TINY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,10 +23,10 @@ SHARED = (
 
 def run(tree: str, table: str, probes: list[str], out: str) -> None:
     """Run probes on the copy in `tree`, in this process."""
-    sys.path.insert(0, tree)
+    sys.path[:0] = [tree, str(Path(__file__).parent.parent)]
     sys.dont_write_bytecode = True
-    module = importlib.import_module("harness.probes.run")
-    assert str(module.__file__).startswith(tree)
+    assert str(importlib.import_module("harness").__file__).startswith(tree)
+    module = importlib.import_module("tests.probes.run")
     values = json.loads(Path(table).read_text())
     found = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,11 +12,11 @@ from harness.data.batches import TrainingBatches
 from harness.data.packed import Packed
 from harness.net.alexnet import AlexNet
 from harness.numerics import configure
-from harness.probes.factors import FACTORS, factor_name
 from harness.settings.schema import MACHINE, Settings
 from harness.train.loop import Interrupted
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
 from harness.weights import hash_tensors
+from tests.probes.factors import FACTORS, factor_name
 
 EPOCHS = 8
 

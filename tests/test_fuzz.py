@@ -43,7 +43,6 @@ from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import Interrupted, Trainer
-from harness.verify.environment import read_environment
 from harness.weights import hash_tensors, load
 
 ROOT = Path(__file__).parent.parent
@@ -297,9 +296,6 @@ READERS = {
     "data.json": Reader("reports/tiny/data.json", "json", results),
     "known.json": Reader("harness/identity/known.json", "json", lambda root: read_known(root)),
     "verified.json": Reader("verified.json", "json", lambda root: read_verified(root / "verified.json")),
-    "environment.json": Reader(
-        f"{CELL}/train/provenance.json", "json", lambda root: read_environment(root / CELL / "train/provenance.json")
-    ),
     "model.safetensors": Reader("model.safetensors", "binary", weights),
     "run to evaluate: provenance.json": Reader(f"{CELL}/train/provenance.json", "json", evaluation),
     "manifest.json": Reader("packed/manifest.json", "json", parts),

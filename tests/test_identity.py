@@ -15,8 +15,8 @@ from harness.errors import UserError
 from harness.identity import code, known
 from harness.identity.code import PROVEN, ROOT, SCOPES, closure, digest
 from harness.identity.known import FILE, Known, Proof, identity, read_known, write_known
-from harness.probes.compare import difference
-from harness.probes.table import NEW_SETTINGS, REFUSED, SCOPE_OF, probes
+from tests.probes.compare import difference
+from tests.probes.table import NEW_SETTINGS, REFUSED, SCOPE_OF, probes
 
 PYTHONS = sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python"))
 
@@ -237,9 +237,10 @@ def test_a_difference_names_the_first_step_and_a_setting_that_is_new_is_not_comp
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository with this package alone, whose code is known there."""
+    """A git repository with this package and its probes alone, whose code is known there."""
     root = tmp_path_factory.mktemp("repository")
-    shutil.copytree(ROOT / "harness", root / "harness", ignore=shutil.ignore_patterns("__pycache__", "*.tmp"))
+    for folder in ("harness", "tests/probes"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.tmp"))
     found = Known()
     for scope in PROVEN:
         found = found.entered(scope, digest(scope), Proof(digest=digest(scope)))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mutations import MUTATIONS
 
-from harness.probes.compare import difference
-from harness.probes.table import probes, write_table
+from tests.probes.compare import difference
+from tests.probes.table import probes, write_table
 
 PACKAGE = Path(__file__).parent.parent / "harness"
 CASES = [(scope, *mutation) for scope, mutations in MUTATIONS.items() for mutation in mutations]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from harness.cli.app import app
 from harness.cli.proofs import PANEL
+from harness.errors import UserError
 from harness.identity.code import ROOT
 
 numerics = typer.Typer(help="Whether changed code computes the same numbers.", no_args_is_help=True)
@@ -17,7 +19,7 @@ app.add_typer(numerics, name="numerics", rich_help_panel=PANEL)
 @numerics.command()
 def status() -> None:
     """Show what the present code of each stage computes, and whether that is known."""
-    from harness.probes.prove import status as lines
+    from harness.verify.numerics import status as lines
 
     for line in lines(ROOT):
         print(line)
@@ -35,7 +37,10 @@ def prove(
 
     Exit status 1 where one differs.
     """
-    from harness.probes.prove import prove as run
+    if not (ROOT / "tests/probes").is_dir():
+        raise UserError(f"numerics prove: needs the repository, with tests/probes; {ROOT} has none")
+    sys.path.insert(0, str(ROOT))
+    from tests.probes.prove import prove as run
 
     if not run(ROOT, against, jobs, only or ()):
         raise typer.Exit(1)
@@ -44,6 +49,6 @@ def prove(
 @numerics.command()
 def bump(scope: Annotated[str, typer.Argument(help="data, train or eval.")]) -> None:
     """Say that the changed code of a stage computes other numbers: what it computed before becomes stale."""
-    from harness.probes.prove import bump as enter
+    from harness.verify.numerics import bump as enter
 
     enter(ROOT, scope)

@@ -34,35 +34,6 @@ def verify(
         raise typer.Exit(1)
 
 
-env = typer.Typer(help="The environment that numbers come from.", no_args_is_help=True)
-app.add_typer(env, name="env", rich_help_panel=PANEL)
-
-
-@env.command("export")
-def env_export(out: Annotated[Path | None, typer.Argument(help="File; without it, print.")] = None) -> None:
-    """Write machine, versions and packages of this environment as JSON."""
-    import json
-
-    from harness.files import write_json
-    from harness.verify.environment import environment
-
-    if out:
-        write_json(out, environment())
-    else:
-        print(json.dumps(environment(), indent=2))
-
-
-@env.command("compare")
-def env_compare(other: Annotated[Path, typer.Argument(help="An exported file, or a run's provenance.json.")]) -> None:
-    """Say in what this environment differs from another; exit status 1 where it does."""
-    from harness.verify.environment import differences, environment, read_environment
-
-    found = differences(read_environment(other), environment())
-    print("\n".join(found) if found else "no difference")
-    if found:
-        raise typer.Exit(1)
-
-
 @app.command(rich_help_panel=PANEL)
 def diff(
     old: Annotated[str, typer.Argument(metavar="A", help="A report's folder, or a git revision with its report.")],

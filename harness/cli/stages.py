@@ -121,11 +121,7 @@ def report(
         bool, typer.Option("--interim", help="Look before all runs are there: verdicts by the declared looks alone.")
     ] = False,
     strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Fail on missing runs, and on runs that were not made alike.",
-        ),
+        bool, typer.Option("--strict", help="Fail on missing runs, and on runs that were not made alike.")
     ] = False,
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""

@@ -192,15 +192,12 @@ def describe(
     channels: Annotated[int | None, typer.Option(min=1, help="Channels; by default the study's, else 3.")] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; by default the study's, else 1000.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Draw the net into this file as well.")] = None,
 ) -> None:
     """Print the net's layers: shapes, parameters, neurons, multiply-accumulates."""
     import json
 
-    from harness.files import write_text
     from harness.net.describe import as_text
     from harness.net.describe import describe as described
-    from harness.net.draw import draw
     from harness.net.layout import layout
     from harness.settings.check import SOURCES
     from harness.settings.load import Named, load_run, resolve
@@ -217,8 +214,6 @@ def describe(
     own_channels, _, own_classes = SOURCES[study.data.source] if study else (3, 0, None)
     channels, classes = channels or own_channels, classes or resolved.classes or own_classes
     rows = layout(resolved, channels, classes)
-    if svg:
-        write_text(svg, draw(rows, resolved.crop, channels))
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 

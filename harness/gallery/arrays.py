@@ -96,7 +96,6 @@ class Gallery:
     """Everything that is drawn of one run. `left_out`: name of a picture -> why there is none."""
 
     config: Config
-    fingerprint: str
     class_names: list[str]
     kernels: Kernels
     predictions: Predictions

@@ -4,6 +4,7 @@ Which images are shown is drawn from streams of the run's seed and of nothing el
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -51,7 +52,6 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         left_out["lrn"] = "its net has no local response normalisation"
     return Gallery(
         config=config,
-        fingerprint=run.fingerprint,
         class_names=list(packed.manifest.class_names),
         kernels=kernels(net),
         predictions=predictions(said, test, config.seed),
@@ -217,10 +217,8 @@ def features(net: AlexNet, views: Tensor, numerics: Numerics) -> np.ndarray:
 def by_class(labels: np.ndarray, count: int, seed: int, picture: str) -> np.ndarray:
     """Places of `count` images (or of all, if fewer), of as many classes as possible, drawn by `seed`."""
     order = _choose(len(labels), len(labels), seed, picture)
-    turn = np.zeros(len(labels), np.int64)  # the first image of its class in `order`, the second, ...
-    met: dict[int, int] = {}
-    for place, label in enumerate(labels[order].tolist()):
-        turn[place] = met[label] = met.get(label, -1) + 1
+    # The first image of its class in this order, the second, ...
+    turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
     return np.asarray(order[turn.argsort(kind="stable")][:count])
 
 

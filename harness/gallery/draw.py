@@ -41,7 +41,7 @@ def kernels(found: Kernels) -> bytes:
             for place, kernel in enumerate(column):
                 row, along = divmod(place, across)
                 sheet.image(left + along * step, top + row * step, fitted(kernel, side * factor))
-        return sheet.png()
+        return png(sheet.figure)
 
 
 def kernel_pixels(kernel: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def predictions(found: Predictions, class_names: list[str]) -> bytes:
                 sheet.box(x, at, max(round(wide * p), 1), line - 5, facecolor=LIGHT_BLUE if name == label else LIGHT)
                 sheet.text(x + 6, at + (line - 5) / 2, short(class_names[name], 17), 8)
                 sheet.text(x + wide - 5, at + (line - 5) / 2, f"{100 * p:.0f} %", 8, ha="right")
-        return sheet.png()
+        return png(sheet.figure)
 
 
 def neighbours(found: Neighbours, class_names: list[str]) -> bytes:
@@ -110,7 +110,7 @@ def neighbours(found: Neighbours, class_names: list[str]) -> bytes:
                 name = short(class_names[own], 14)
                 sheet.text(x - 5, y + side + 18, name if own == label else f"✗ {name}", 8,
                            color=INK if own == label else ORANGE)  # fmt: skip
-        return sheet.png(NEIGHBOURS_LIMIT)
+        return png(sheet.figure, NEIGHBOURS_LIMIT)
 
 
 def confusion(found: Confusion, class_names: list[str]) -> bytes:
@@ -203,7 +203,7 @@ def augmentations(found: Augmentations) -> bytes:
             if found.colour is not None and found.colour[number].any():
                 shift = " ".join(f"{value:+.0f}".replace("-", "−") for value in found.colour[number])
                 sheet.text(x, y + side + 54, f"RGB {shift}", 7, color=GREY)
-        return sheet.png()
+        return png(sheet.figure)
 
 
 def response(found: Response, class_names: list[str]) -> bytes:
@@ -244,7 +244,7 @@ def response(found: Response, class_names: list[str]) -> bytes:
         axes.yaxis.set_major_locator(MaxNLocator(6))
         sheet.text(right, 22, f"every unit of {found.layer}", 8, weight="bold")
         axes.text(0.97, 0.1, "no neighbour\nresponds", transform=axes.transAxes, ha="right", fontsize=7, color=ORANGE)
-        return sheet.png()
+        return png(sheet.figure)
 
 
 def _coloured(values: np.ndarray, limit: float, signed: bool, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from harness.gallery.arrays import Gallery
 from harness.gallery.captions import captions
 from harness.gallery.compute import compute
 from harness.progress import say
-from harness.record import Run, RunFolder, read_run
+from harness.record import RunFolder, read_run
 from harness.settings.study import Cell, Study
 
 INDEX = "gallery.json"
@@ -30,7 +30,7 @@ def find_cell(study: Study, variant: str | None, seed: int | None) -> Cell:
 
 
 def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
-    """Draw the run of `cell`, and leave the gallery at `out`.
+    """Draw the run of `cell`, and leave the gallery at `out`, whole: no picture of another run is left in it.
 
     A run that diverged has an index that says so, and no pictures. Returns the index. Raises `UserError` when there is
     no such run, or when the images are not its own.
@@ -39,21 +39,33 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
     if not folder.config.exists():
         raise UserError(f"{cell.results}: no run is there; run: harness run {study.name}")
     run = read_run(folder)
+    index: dict[str, Any] = {
+        "run": {
+            "key": cell.key, "variant": cell.variant, "seed": run.seed, "fingerprint": run.fingerprint,
+            "images": run.images.name,
+        },
+        "chosen_by": f"streams 'gallery' of seed {run.seed}",
+    }  # fmt: skip
     if run.diverged_epoch is not None:
-        index = _index(cell, run, f"the run diverged in epoch {run.diverged_epoch}", [], {})
-        _write(out, index, {})
-        say(f"{out}: no pictures: {index['note']}")
-        return index
-    gallery = compute(run, cell.key, images_of(study, root))
-    pictures = draw_all(gallery)
-    texts, indices = captions(gallery), _shown(gallery)
-    listed = [
-        {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": indices.get(name, {})}
-        for name, (title, caption) in texts.items()
-    ]
-    index = _index(cell, run, "", listed, gallery.left_out)
-    _write(out, index, pictures)
-    say(f"{out}: {len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB")
+        pictures: dict[str, bytes] = {}
+        index |= {"note": f"the run diverged in epoch {run.diverged_epoch}", "pictures": [], "left_out": []}
+        said = f"no pictures: {index['note']}"
+    else:
+        gallery = compute(run, cell.key, images_of(study, root))
+        pictures = draw_all(gallery)
+        images = _shown(gallery)
+        index["note"] = ""
+        index["pictures"] = [
+            {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": images.get(name, {})}
+            for name, (title, caption) in captions(gallery).items()
+        ]
+        index["left_out"] = [{"name": name, "why": why} for name, why in gallery.left_out.items()]
+        said = f"{len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB"
+    with atomic_folder(out) as temporary:
+        write_json(temporary / INDEX, index)
+        for name, content in pictures.items():
+            write_bytes(temporary / f"{name}.png", content)
+    say(f"{out}: {said}")
     return index
 
 
@@ -85,27 +97,3 @@ def _shown(gallery: Gallery) -> dict[str, dict[str, Any]]:
     if gallery.response:
         shown["lrn"] = {"test": [gallery.response.index]}
     return shown
-
-
-def _index(cell: Cell, run: Run, note: str, pictures: list[dict[str, Any]], left_out: dict[str, str]) -> dict[str, Any]:
-    return {
-        "run": {
-            "key": cell.key,
-            "variant": cell.variant,
-            "seed": run.seed,
-            "fingerprint": run.fingerprint,
-            "images": run.images.name,
-        },
-        "chosen_by": f"streams 'gallery' of seed {run.seed}",
-        "note": note,
-        "pictures": pictures,
-        "left_out": [{"name": name, "why": why} for name, why in left_out.items()],
-    }
-
-
-def _write(out: Path, index: dict[str, Any], pictures: dict[str, bytes]) -> None:
-    """Write the folder whole, in the place of what was there: no picture of another run is left in it."""
-    with atomic_folder(out) as temporary:
-        write_json(temporary / INDEX, index)
-        for name, content in pictures.items():
-            write_bytes(temporary / f"{name}.png", content)

@@ -59,10 +59,6 @@ class Sheet:
         place = (x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height)
         return self.figure.add_axes(place)
 
-    def png(self, limit: int = LIMIT) -> bytes:
-        """The sheet as PNG of at most about `limit` bytes."""
-        return png(self.figure, limit)
-
 
 def png(figure: Figure, limit: int = LIMIT) -> bytes:
     """A figure as PNG: the same figure gives the same bytes. Above `limit` bytes it is stored with fewer colours."""

@@ -46,19 +46,19 @@ EPOCH = {
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication came to: ids of the experiment and of the execution, and how many runs were new."""
+    """What a publication came to: ids of the experiment and of the execution, how many runs are there and were new."""
 
     uri: str
     experiment: str = ""
     execution: str = ""
-    runs: tuple[str, ...] = ()
+    runs: int = 0
     new: int = 0
     down: bool = False
 
     def __str__(self) -> str:
         if self.down:
             return f"not published: {self.uri} does not answer; `harness publish` publishes later"
-        return f"published: {counted(len(self.runs), 'run')} ({self.new} new) at {self.uri}"
+        return f"published: {counted(self.runs, 'run')} ({self.new} new) at {self.uri}"
 
 
 def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Published:
@@ -101,15 +101,11 @@ class _Publication:
         rows = variant_rows(self.study, self.results)
         execution = self._execution(rows)
         self._retire()
-        ids, new = [], 0
-        for result, run, identity in self.there:
-            run_id, made = self._cell(result, run, identity, execution)
-            ids.append(run_id)
-            new += made
+        new = sum([self._cell(result, run, identity, execution) for result, run, identity in self.there])
         for row in rows:
             self._mean(row, execution)
         save_view(self.mlflow, self.experiment, self.study.file.metric)
-        return Published(shown(tracking_uri(self.root)), self.experiment, execution, tuple(ids), new)
+        return Published(shown(tracking_uri(self.root)), self.experiment, execution, len(self.there), new)
 
     def _find(self, **tags: str) -> Any | None:
         query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
@@ -161,11 +157,8 @@ class _Publication:
     def _execution(self, rows: list[VariantRow]) -> str:
         """The parent: one for each set of declared runs and what they came to, with the report."""
         identity = hash_json([self.study.declaration, sorted(identity for _, _, identity in self.there)])
-        files = [
-            path
-            for path in (self.root / self.study.report, *sorted((self.root / self.study.folder).glob("*.*")))
-            if path.is_file()
-        ]
+        text = self.root / self.study.report
+        files = [path for path in (text, *sorted((self.root / self.study.folder).glob("*.*"))) if path.is_file()]
         report = hash_json([[path.name, hash_file(path)] for path in files])
         found = self._find(role="study", record=identity)
         if found and found.data.tags.get("report") == report:
@@ -173,9 +166,7 @@ class _Publication:
         tags = {"role": "study", "record": identity}
         run_id = str(found.info.run_id) if found else self._make(f"{self.study.name} {identity[:8]}", tags)
         for path in files:
-            place = "report" if path.parent == (self.root / self.study.report).parent else f"report/{self.study.name}"
-            self.mlflow.log_artifact(run_id, str(path), place)
-        text = self.root / self.study.report
+            self.mlflow.log_artifact(run_id, str(path), "report" if path == text else f"report/{self.study.name}")
         if text in files:
             # MLflow shows no pictures that lie beside a Markdown file.
             page = to_html(text.read_text(encoding="utf-8"), text.parent)
@@ -185,23 +176,21 @@ class _Publication:
         self._end(run_id)
         return run_id
 
-    def _cell(self, result: Result, run: Run, identity: str, execution: str) -> tuple[str, bool]:
-        """A run, and whether it is new."""
+    def _cell(self, result: Result, run: Run, identity: str, execution: str) -> bool:
+        """Bring a run there; returns whether it is new."""
         found = self._find(role="train", cell=result.key, record=identity)
         if found:
-            run_id = str(found.info.run_id)
             for key, value in {"mlflow.parentRunId": execution, "current": "true"}.items():
                 if found.data.tags.get(key) != value:
-                    self.mlflow.set_tag(run_id, key, value)
-            return run_id, False
+                    self.mlflow.set_tag(found.info.run_id, key, value)
+            return False
         start, times = run.provenance.started, [row["time"] for row in run.history]
-        run_id = self._make(
-            f"{self._variant(result, run)}/s{result.seed}", self._tags(result, run, identity, execution), start
-        )
+        tags = self._tags(result, run, identity, execution)
+        run_id = self._make(f"{tags['variant']}/s{result.seed}", tags, start)
         self._log(run_id, result, run)
         self._images(run_id, run)
         self._end(run_id, "FAILED" if result.status == "diverged" else "FINISHED", times[-1] if times else start)
-        return run_id, True
+        return True
 
     def _variant(self, result: Result, run: Run) -> str:
         """The variant's name; a candidate's says what it changes, so that two of them are not taken for one."""
@@ -240,14 +229,10 @@ class _Publication:
         from mlflow.entities import Metric, Param
 
         last = run.history[-1] if run.history else {"epoch": 0, "time": run.provenance.started}
-        moment, step = round(1000 * last["time"]), int(last["epoch"])
+        moment, step, diverged = round(1000 * last["time"]), int(last["epoch"]), result.status == "diverged"
         # The compared error first: MLflow's comparison opens on the metric that was logged first.
         order = sorted(run.metrics.items(), key=lambda item: item[0] != self.study.file.metric)
-        totals = [
-            *order,
-            ("diverged", float(result.status == "diverged")),
-            ("wall_seconds", run.provenance.wall_seconds),
-        ]
+        totals = [*order, ("diverged", float(diverged)), ("wall_seconds", run.provenance.wall_seconds)]
         metrics = [Metric(name, value, moment, step) for name, value in totals]
         metrics += [
             Metric(name, row[column], round(1000 * row["time"]), int(row["epoch"]))
@@ -312,25 +297,19 @@ def _same(one: dict[str, float], other: dict[str, float]) -> bool:
 
 def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
     """What MLflow shows on an execution's page: the question, how far the study is, and the variants in a table."""
-    table = [
-        "| variant | seeds | error, % (sd) | difference | interval | verdict |",
-        "|:--|--:|--:|--:|:-:|:--|",
-        *(
-            f"| {code(row.variant)} | {row.finished} of {row.declared} | {mean_sd(row.error, row.floor)} | "
-            + ("– | – |" if row.is_baseline else f"{_difference(row)} | {interval(row.difference)} |")
-            + f" {row.verdict or NOTHING} |"
-            for row in rows
-        ),
-    ]
+    table = ["| variant | seeds | error, % (sd) | difference | interval | verdict |", "|:--|--:|--:|--:|:-:|:--|"]
+    for row in rows:
+        difference, own = "– | –", row.difference
+        if not row.is_baseline:
+            difference = f"{number(own.mean, places_of(own), sign=True)} | {interval(own)}"
+        seeds = f"{row.finished} of {row.declared}"
+        cells = (code(row.variant), seeds, mean_sd(row.error, row.floor), difference, row.verdict or NOTHING)
+        table.append(f"| {' | '.join(cells)} |")
     # MLflow takes 8,000 characters of a tag.
     kept = table[: 2 + 40]
     more = [] if len(kept) == len(table) else ["", f"{len(table) - len(kept)} more variants: see the report."]
     said = paragraph("standing", now=now, study=study)
     return "\n".join([study.file.purpose[:1000], "", *([said, ""] if said else []), *kept, *more])
-
-
-def _difference(row: VariantRow) -> str:
-    return number(row.difference.mean, places_of(row.difference), sign=True)
 
 
 def user() -> str:

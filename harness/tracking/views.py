@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 VIEW = "comparison"
-CURVES = ("validation/top1", "train/loss")
+STATE = Path(__file__).with_name("comparison.json")
+"""The view's state as MLflow's interface saves it, with METRIC for the compared error."""
 
 
 def save_view(mlflow: MlflowClient, experiment: str, metric: str) -> None:
@@ -18,32 +20,7 @@ def save_view(mlflow: MlflowClient, experiment: str, metric: str) -> None:
 
     It is a tag of the experiment (MLflow 3.17); a version that does not know it ignores it.
     """
-    fixed = {"deleted": False, "isGenerated": False}
-    line: dict[str, Any] = fixed | {
-        "type": "LINE", "metricSectionId": "s", "xAxisKey": "step", "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": True, "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear",
-    }  # fmt: skip
-    state = {
-        "searchFilter": "tags.role = 'train' and tags.current = 'true'",
-        "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": True,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
-        "runsHiddenMode": "SHOW_ALL",
-        "hideEmptyCharts": True,
-        "isAccordionReordered": True,
-        "useGroupedValuesInCharts": True,
-        "groupsExpanded": {},
-        "selectedColumns": ["params.`variant`", "params.`seed`", f"metrics.`{metric}`"],
-        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "variant"}]},
-        "compareRunSections": [{"uuid": "s", "name": "Ablation", "display": True, "isReordered": True} | fixed],
-        "compareRunCharts": [
-            {"type": "BAR", "uuid": "b", "metricKey": metric, "metricSectionId": "s"} | fixed,
-            *(line | {"uuid": f"l{i}", "metricKey": key, "selectedMetricKeys": [key]} for i, key in enumerate(CURVES)),
-        ],
-    }
+    state = json.loads(STATE.read_text(encoding="utf-8").replace("METRIC", metric))
     content = json.dumps({"name": "Comparison", "createdAt": 0, "state": json.dumps(state)})
     tag = f"mlflow.sharedViewState.{VIEW}"
     if mlflow.get_experiment(experiment).tags.get(tag) != content:

@@ -97,21 +97,16 @@ def compare(record: Run, made: Made, here: bool) -> Comparison:
     """Hold a run that was made again against its record. Only what both have is compared."""
     own = named_hashes(record.hashes.model_dump())
     layers = any(name.startswith(INITIAL) for name in made.hashes)
-    absent = {name for name in own.keys() ^ made.hashes.keys() if layers and name.startswith(INITIAL)}
     pairs: dict[str, tuple[Any, Any]] = {
         name: (own.get(name), made.hashes.get(name))
-        for name in [*own, *(made.hashes.keys() - own.keys())]
-        if name in made.hashes.keys() & own.keys() or name in absent
+        for name in own | made.hashes
+        if (name in own and name in made.hashes) or (layers and name.startswith(INITIAL))
     }
     history = texts(record.history)
     first, columns = _part(history, made.history, made.whole)
     if made.history:
-        row = {} if first is None else _row(history, first)
-        other = {} if first is None else _row(made.history, first)
-        pairs["history"] = (
-            tuple(row.get(column) for column in columns),
-            tuple(other.get(column) for column in columns),
-        )
+        one, other = (_row(rows, first) for rows in (history, made.history))
+        pairs["history"] = tuple(map(one.get, columns)), tuple(map(other.get, columns))
     step, values = _part_of_losses(record.losses, made.losses, made.whole)
     compared = 0 if record.losses is None or made.losses is None else min(len(record.losses), len(made.losses))
     if compared:
@@ -158,8 +153,8 @@ def _sound(record: Run) -> bool:
     return record.losses is not None and hash_losses(record.losses) == record.hashes.losses
 
 
-def _row(history: list[dict[str, str]], epoch: int) -> dict[str, str]:
-    return history[epoch - 1] if epoch <= len(history) else {}
+def _row(history: list[dict[str, str]], epoch: int | None) -> dict[str, str]:
+    return history[epoch - 1] if epoch is not None and epoch <= len(history) else {}
 
 
 def _part(recorded: list[dict[str, str]], found: list[dict[str, str]], whole: bool) -> tuple[int | None, list[str]]:

@@ -1,63 +1,12 @@
-"""The environment that numbers come from: written to a file, and held against another one."""
+"""Whether new runs would be computed with the instructions of the recorded ones."""
 
-import importlib.metadata
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import provenance
-from harness.errors import UserError
-from harness.files import read_json
 from harness.instructions import limits
-
-PLACES = ("machine", "versions", "packages")
-
-
-def environment() -> dict[str, Any]:
-    """This environment: machine, versions of what computes, and every installed package with its version."""
-    from harness.numerics import device
-
-    chosen = device("auto")
-    machine = provenance.machine(chosen, 0)
-    del machine["threads"]  # a run's setting
-    names = {str(d.metadata["Name"]).lower(): d.version for d in importlib.metadata.distributions()}
-    return {
-        "machine": machine | {"processors": os.cpu_count()},
-        "versions": provenance.versions(),
-        "packages": dict(sorted(names.items())),
-    }
-
-
-def read_environment(path: Path) -> dict[str, dict[str, Any]]:
-    """An exported environment, or that of a run's provenance.json (which has no list of packages).
-
-    Raises `UserError` when the file is neither.
-    """
-    values = read_json(path)
-    if not isinstance(values, dict) or not all(isinstance(values.get(place), dict) for place in PLACES[:2]):
-        raise UserError(f"{path}: neither an exported environment nor a run's provenance.json")
-    found = {place: values[place] for place in PLACES if isinstance(values.get(place), dict)}
-    found["machine"] = {key: value for key, value in found["machine"].items() if key != "threads"}
-    return found
-
-
-def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[str]:
-    """A line on each thing in which two environments differ: only places that both have are compared."""
-    told = []
-    for place in PLACES:
-        if place not in one or place not in other:
-            continue
-        a, b = one[place], other[place]
-        keys = a.keys() | b.keys() if place == "packages" else a.keys() & b.keys()
-        told += [
-            f"{place}: {key}: {_shown(a.get(key))} -> {_shown(b.get(key))}"
-            for key in sorted(keys)
-            if a.get(key) != b.get(key)
-        ]
-    return told
 
 
 def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -73,7 +22,3 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
         hint = f"; as they did: {variables}" if variables else ""
         told.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return told
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.commits import git
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import limits
@@ -50,25 +51,12 @@ class Rerunner:
             unit = "epoch" if record.losses is None else "step"
             words = (settings, data, str(steps), unit, str(len(record.history)))
             return self._first(key, record, code, words, place / "found.json")
-        module = ("-m", "harness")
         run, results = place / "run", place / "results"
-        seed = str(record.seed)
-        self._call(
-            key,
-            record,
-            code,
-            *module,
-            "train",
-            os.path.relpath(settings, code),
-            "--seed",
-            seed,
-            "--out",
-            run,
-            "--data",
-            data,
-        )
+        harness = ("-m", "harness")
+        named = (os.path.relpath(settings, code), "--seed", str(record.seed))
+        self._call(key, record, code, *harness, "train", *named, "--out", run, "--data", data)
         if record.measured:
-            self._call(key, record, code, *module, "eval", run, results, "--data", data)
+            self._call(key, record, code, *harness, "eval", run, results, "--data", data)
         found = read_run(RunFolder(run, results))
         return Made(
             True,
@@ -121,7 +109,7 @@ class Rerunner:
             raise UserError(
                 f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
             )
-        return path / inside.strip()
+        return path / inside.decode().strip()
 
     def _call(self, key: str, record: Run, code: Path, *words: str | Path) -> None:
         """Run this environment's Python on the code in `code`, with the instructions that the record names.
@@ -179,15 +167,3 @@ def stopping(rerunner: Rerunner) -> Iterator[None]:
         rerunner.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def git(root: Path, *words: str) -> str | None:
-    """What a git command says, or None when it fails."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=root, env=kept, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None

@@ -65,13 +65,7 @@ def verify(
 
 
 def _made(
-    records: dict[str, Run],
-    images: Packed,
-    root: Path,
-    jobs: int,
-    steps: int | None,
-    here: bool,
-    threads: int | None,
+    records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
     """Every run made again, as they end."""
     data = images.folder.resolve()
@@ -148,19 +142,11 @@ def _pair(pair: tuple[object, object]) -> str:
 
 def grouped(names: list[str]) -> list[str]:
     """Names of what agrees, with the layers and the metrics counted instead of listed."""
-    layers = [name for name in names if name.startswith(INITIAL)]
-    metrics = [name for name in names if name.startswith(METRIC)]
-    short: list[str] = []
-    for name in names:
-        if name in layers:
-            if name == layers[0]:
-                short.append(f"initial weights ({len(layers)} layers)")
-        elif name in metrics:
-            if name == metrics[0]:
-                short.append(f"metrics ({len(metrics)})")
-        else:
-            short.append(name)
-    return short
+    layers, metrics = (sum(name.startswith(start) for name in names) for start in (INITIAL, METRIC))
+    counts = {INITIAL: f"initial weights ({layers} layers)", METRIC: f"metrics ({metrics})"}
+    return list(
+        dict.fromkeys(next((said for start, said in counts.items() if name.startswith(start)), name) for name in names)
+    )
 
 
 def _verification(record: Run, made: Made, comparison: Comparison, here: bool) -> Verification:

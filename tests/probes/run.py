@@ -1,6 +1,6 @@
 """The adapter between the probes and the code of its own tree: runs probes here, and writes what they come to.
 
-    python -m harness.probes TABLE.json OUT [NAME...]
+    python -m tests.probes TABLE.json OUT [NAME...]
 
 It is a part of the tree that it belongs to: where a function that it calls changes its form, it changes with it, and
 what it writes does not. All that is particular to this tree's functions is in this file.

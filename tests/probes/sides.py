@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from harness.commits import git
 from harness.errors import UserError
 from harness.files import read_json
 from harness.identity.code import PACKAGE, PROVEN, digest
-from harness.verify.rerun import git
 
-ADAPTER = "harness/probes/run.py"
+ADAPTERS = ("tests/probes", "harness/probes")
+"""Where a tree may have its adapter: the second is the place of older commits."""
+
 POLL = 0.5
 """Seconds between two looks at how far the sides are."""
 
@@ -40,36 +42,30 @@ def commits(root: Path, folder: Path) -> Iterator[Commit]:
     head = git(root, "rev-parse", "HEAD")
     if log is None or head is None:
         raise UserError(f"{root.resolve()}: is no git repository with a commit; the code of the last proof is not here")
-    for name in dict.fromkeys([head.strip(), *log.split()]):
-        if commit := read_commit(root, name, folder):
+    for name in dict.fromkeys([*head.split(), *log.split()]):
+        if commit := read_commit(root, name.decode(), folder):
             yield commit
 
 
 def read_commit(root: Path, name: str, folder: Path) -> Commit | None:
     """A commit with its digests, or None where it has no adapter or its code is not valid. Raises `UserError`."""
-    full = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-    if full is None:
+    found = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    if found is None:
         raise UserError(f"--against: got {name!r}; a commit of this repository is allowed")
-    place = folder / f"read-{full.strip()[:12]}"
-    content = _archive(root, full.strip())
+    full = found.decode().strip()
+    if all(git(root, "cat-file", "-e", f"{full}:./{place}/__main__.py") is None for place in ADAPTERS):
+        return None
+    place = folder / f"read-{full[:12]}"
+    content = git(root, "archive", "--format=tar", full, "--", PACKAGE)
     if content is None:
         return None
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it from 3.11.4 on
         tar.extractall(place)  # noqa: S202 - git's own archive of this repository
-    if not (place / ADAPTER).is_file():
-        return None
     try:
-        return Commit(full.strip(), {scope: digest(scope, place) for scope in PROVEN})
+        return Commit(full, {scope: digest(scope, place) for scope in PROVEN})
     except UserError:
         return None
-
-
-def _archive(root: Path, commit: str) -> bytes | None:
-    done = subprocess.run(
-        ["git", "archive", "--format=tar", commit, "--", PACKAGE], cwd=root, capture_output=True, check=False
-    )
-    return done.stdout if done.returncode == 0 else None
 
 
 @contextlib.contextmanager
@@ -78,7 +74,7 @@ def worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
 
     Raises `UserError` when git cannot make it.
     """
-    inside = (git(root, "rev-parse", "--show-prefix") or "").strip()
+    inside = (git(root, "rev-parse", "--show-prefix") or b"").decode().strip()
     path = folder / f"code-{commit[:12]}"
     # A hook of the user's would run in the middle of a proof.
     made = git(root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "-q", "--detach", str(path), commit)
@@ -160,11 +156,12 @@ def _start(side: Side, table: Path) -> "subprocess.Popen[str]":
     side.out.mkdir(parents=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
     env = kept | {"PYTHONPATH": str(side.root.resolve()), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    adapter = next((place for place in ADAPTERS if (side.root / place / "__main__.py").is_file()), ADAPTERS[0])
     with (side.out / ".errors").open("w") as errors:
         # Not in the tree's own folder: outside a repository no commit is recorded, and nothing is left there.
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.probes", str(table), str(side.out)], cwd=side.out, env=env, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            [sys.executable, "-P", "-m", adapter.replace("/", "."), str(table), str(side.out)], cwd=side.out, env=env,
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
 
 

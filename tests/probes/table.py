@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_json
-from harness.probes.factors import FACTORS, TINY, factor_name
-from harness.probes.pictures import write_pictures
 from harness.settings.presets import AS_RUN, PRESETS
 from harness.settings.schema import Settings
+from tests.probes.factors import FACTORS, TINY, factor_name
+from tests.probes.pictures import write_pictures
 
 SCOPE_OF = {"pack": "data", "library": "data", "train": "train", "run": "train", "eval": "eval"}
 """Kind of a probe -> the scope whose numbers it tests."""

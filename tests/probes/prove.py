@@ -1,31 +1,21 @@
 """Whether the present code computes the numbers of the last known code, and the entry that says so."""
 
-import datetime
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UserError
 from harness.files import read_json
 from harness.grammar import counted
 from harness.identity.code import PROVEN, digest
-from harness.identity.known import Known, Machine, Proof, read_known, write_known
-from harness.probes.compare import Difference, comparable, difference
-from harness.probes.sides import Commit, Side, commits, read_commit, run_sides, stopped_by_signals, worktree
-from harness.probes.table import NEW_SETTINGS, REFUSED, Probe, probes, write_table
+from harness.identity.known import Known, read_known, write_known
 from harness.progress import progress, say
-from harness.verify.rerun import git
-
-RECORDED = {
-    "data": ("reports/*/data.json", "code"),
-    "train": ("reports/*/runs/*/train/provenance.json", "hashes.code"),
-    "eval": ("reports/*/runs/*/eval/metrics.json", "code"),
-}
-"""Scope -> committed records, from the root of the repository, and the key that holds the identity that made them."""
+from harness.verify.numerics import entry, stale
+from tests.probes.compare import Difference, comparable, difference
+from tests.probes.sides import Commit, Side, commits, read_commit, run_sides, stopped_by_signals, worktree
+from tests.probes.table import NEW_SETTINGS, REFUSED, Probe, probes, write_table
 
 
 @dataclass(frozen=True)
@@ -41,12 +31,6 @@ class Outcome:
         return not any(self.differences.values())
 
 
-def unknown(root: Path) -> list[str]:
-    """Scopes whose present code is not known."""
-    known = read_known(root)
-    return [scope for scope in PROVEN if known.identity(scope, digest(scope, root)) is None]
-
-
 def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[str] = ()) -> bool:
     """Run the present code beside the last known code, print what differs, and enter its digests where nothing does.
 
@@ -54,7 +38,7 @@ def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[
     present code is known afterwards. Raises `UserError`.
     """
     known = read_known(root)
-    scopes = unknown(root)
+    scopes = [scope for scope in PROVEN if known.identity(scope, digest(scope, root)) is None]
     if not scopes:
         say("numerics: the present code is known; nothing to prove")
         return True
@@ -81,15 +65,8 @@ def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[
         return False
     for scope in scopes:
         name = known.identity(scope, reference.digests[scope])
-        assert name is not None  # noqa: S101 - the reference was chosen for it
-        proof = Proof(
-            digest=present[scope],
-            commit=_head(root),
-            machine=machine(),
-            probes=outcome.compared[scope],
-            against=reference.digests[scope],
-            when=_today(),
-        )
+        assert name is not None
+        proof = entry(root, present[scope], outcome.compared[scope], reference.digests[scope])
         known = known.entered(scope, name, proof)
         count = counted(outcome.compared[scope], "probe")
         say(f"numerics: {scope}: {count} bitwise identical; entered under {name[:12]}")
@@ -153,75 +130,5 @@ def _say_differences(root: Path, known: Known, reference: Commit, outcome: Outco
             say(f"  {one.line()}")
         say(f"  settings of the first: {json.dumps(settings[differences[0].probe])}")
         name = known.identity(scope, reference.digests[scope]) or reference.digests[scope]
-        say(f"  harness numerics bump {scope} would make {_stale(root, scope, name)}")
+        say(f"  harness numerics bump {scope} would make {stale(root, scope, name)}")
     say("numerics: nothing was entered")
-
-
-def bump(root: Path, scope: str) -> None:
-    """Enter the present digest of a scope as an identity of its own. Raises `UserError` when it is known already."""
-    if scope not in PROVEN:
-        raise UserError(f"scope: got {scope!r}; allowed: {', '.join(PROVEN)}")
-    known, code = read_known(root), digest(scope, root)
-    if name := known.identity(scope, code):
-        raise UserError(f"{scope}: the present code is known, of identity {name[:12]}; there is nothing to enter")
-    before = list(known.scopes[scope])
-    proof = Proof(digest=code, commit=_head(root), machine=machine(), when=_today())
-    write_known(known.entered(scope, code, proof), root)
-    say(f"numerics: {scope}: {code[:12]} is an identity of its own from now on")
-    if before:
-        say(f"numerics: that makes {_stale(root, scope, before[-1])}")
-
-
-def status(root: Path) -> list[str]:
-    """A line a scope: its identity and digest, and what is known of them."""
-    known = read_known(root)
-    lines = []
-    for scope in PROVEN:
-        code = digest(scope, root)
-        found = known.proof(scope, code)
-        if found is None:
-            lines.append(f"{scope:5}  digest {code[:12]}  unknown; run: harness numerics prove")
-            continue
-        name, proof = found
-        how = f"{counted(proof.probes, 'probe')} against {proof.against[:12]}" if proof.against else "its first code"
-        commit = f"commit {proof.commit[:12]}" if proof.commit else "no commit"
-        lines.append(f"{scope:5}  digest {code[:12]}  identity {name[:12]}  {commit}  {how}  {proof.when}".rstrip())
-    return lines
-
-
-def _stale(root: Path, scope: str, name: str) -> str:
-    """How many committed records have an identity, in words."""
-    places, keys = RECORDED[scope]
-    count = sum(_value(read_json(path), keys) == name for path in root.glob(places))
-    what = {"data": "manifest", "train": "run", "eval": "evaluation"}[scope]
-    return f"{counted(count, f'committed {what}')} of identity {name[:12]} stale"
-
-
-def _value(record: Any, keys: str) -> Any:
-    for key in keys.split("."):
-        record = record.get(key) if isinstance(record, dict) else None
-    return record
-
-
-def machine() -> Machine:
-    """This machine, as a run records it."""
-    import torch
-
-    from harness import provenance
-
-    found = provenance.machine(torch.device("cpu"), 1)
-    return Machine(cpu=found["cpu"], instructions=found["instructions"], torch=torch.__version__)
-
-
-def _head(root: Path) -> str | None:
-    head = git(root, "rev-parse", "HEAD")
-    return head.strip() if head else None
-
-
-def _today() -> str:
-    # A day that a build fixes is taken, so that what is entered can be made again.
-    seconds = os.environ.get("SOURCE_DATE_EPOCH")
-    now = (
-        datetime.datetime.fromtimestamp(int(seconds), datetime.UTC) if seconds else datetime.datetime.now(datetime.UTC)
-    )
-    return now.date().isoformat()

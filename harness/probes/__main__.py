@@ -1,8 +1,0 @@
-"""`python -m harness.probes TABLE.json OUT [NAME...]`: run probes on the code of this tree."""
-
-import sys
-from pathlib import Path
-
-from harness.probes.run import main
-
-main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
