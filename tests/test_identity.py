@@ -285,10 +285,17 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     assert (clean.returncode, clean.stdout) == (0, "numerics: the present code is known; nothing to prove\n")
     assert "unknown" not in numerics(root, "status").stdout
 
-    # A local variable has another name.
+    # A comment is nothing; then a local variable has another name, and a helper moves into a file of its own.
+    edit(lrn, "import torch\n", "import torch  # as ever\n")
+    assert "nothing to prove" in numerics(root, "prove").stdout
     edit(lrn, "spread", "spread_gradient")
+    code, name, helper = lrn.read_text().partition("def _window_2d(")
+    imports = "from harness.net.layout import Norm\n"
+    lrn.write_text(code.replace(imports, imports + "from harness.net.window import _window_2d\n").rstrip() + "\n")
+    (root / "harness/net/window.py").write_text(f"from torch import Tensor\n\n\n{name}{helper}")
     assert numerics(root, "status").stdout.count("unknown; run: harness numerics prove") == 2
-    only = ("--only", "train-seed-0", "--only", "train-fixed-at-the-start", "--only", "eval-few-classes")
+    chosen = ("train-factor-spatial_norm-True", "train-fixed-at-the-start", "eval-few-classes")
+    only = [word for name in chosen for word in ("--only", name)]
     proven = numerics(root, "prove", *only)
     assert proven.returncode == 0, proven.stdout + proven.stderr
     assert "train: 2 probes bitwise identical" in proven.stdout
@@ -302,7 +309,8 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     assert numerics(root, "bump", "train").returncode == 2
 
     # The first of two drops comes an epoch too late.
-    git(root, "commit", "-q", "-a", "-m", "refactored")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "refactored")
     edit(root / "harness/train/recipe.py", "drop - 1e-9", "drop + 0.1")
     found = numerics(root, "prove", *only[2:])
     assert found.returncode == 1, found.stdout + found.stderr
