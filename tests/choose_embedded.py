@@ -74,7 +74,7 @@ def main() -> None:
             "sha256": hash_file(FILE),
             "images": {part: 10 * (last - first) for part, (_, first, last) in TAKEN.items()},
             "classes": CLASSES,
-            "rule": "python -m harness.data.embedded.make",
+            "rule": "python tests/choose_embedded.py",
             "seed": SEED,
             "source": "Fashion-MNIST, Zalando Research, https://github.com/zalandoresearch/fashion-mnist",
             "paper": "Xiao, Rasul and Vollgraf (2017), arXiv 1708.07747",

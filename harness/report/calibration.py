@@ -15,7 +15,7 @@ from harness.progress import say
 from harness.report.calibration_figures import FAMILY, errors_figure, power_figure, verdicts_figure
 from harness.report.noise import rounded
 from harness.report.noise import section as real_runs
-from harness.report.templating import rendered
+from harness.report.template import rendered
 from harness.statistics import calibrate as simulation
 from harness.statistics.calibrate import Cell, Floats, LookCell
 from harness.statistics.judging import DEFAULT, PROMISED

@@ -17,7 +17,7 @@ from harness.randomness import HELD
 from harness.report import noise_figures
 from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
-from harness.report.templating import rendered
+from harness.report.template import rendered
 from harness.report.verified import FILE, identity, read_verified
 from harness.settings.load import load_study
 from harness.settings.study import Study

@@ -47,9 +47,14 @@ PAGES = _environment(blocks=True)
 SENTENCES = _environment(blocks=False)
 
 
+def rendered(template: str, **values: Any) -> str:
+    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
+    return PAGES.get_template(template).render(values, paragraph=paragraph)
+
+
 def to_markdown(context: dict[str, Any]) -> str:
     """The report's text."""
-    return PAGES.get_template("report.md.j2").render(context, paragraph=paragraph)
+    return rendered("report.md.j2", **context)
 
 
 def paragraph(name: str, **values: Any) -> str:
