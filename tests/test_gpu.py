@@ -1,14 +1,10 @@
 """What only a GPU can show."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny
-
-from harness.evaluate import evaluate
-from harness.train.run import train
+from conftest import evaluated, recorded, tiny, trained
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,24 +25,22 @@ CIFAR = {"gpus": 1, "dropout": 0, "bias_init": 0, "fc_width": 4096, "init": "pap
         CIFAR | {"net": "cifar_quick"}, CIFAR | {"net": "cifar_local"}, {"curve_images": 50}, {"vary": "dropout"},
     ],
 )  # fmt: skip
-def test_two_runs_on_a_gpu_are_equal_to_the_bit(
+def test_two_runs_on_a_gpu_are_bitwise_identical(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: dict[str, object]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = []
+    runs = []
     for name in ("one", "two"):
-        train(tiny(device="cuda", **switch), 0, packed, tmp_path / name, 1e9, "test")
-        evaluate(tmp_path / name, packed, tmp_path / f"{name}-results")
-        found.append(json.loads((tmp_path / name / "provenance.json").read_text()))
-    assert found[0]["hashes"] == found[1]["hashes"]
-    assert found[0]["machine"]["device"] == "cuda:0"
+        runs.append(trained(tiny(device="cuda", **switch), packed, tmp_path / name))
+        evaluated(runs[-1], packed)
+    assert runs[0].hashes == runs[1].hashes
+    assert runs[0].provenance.machine["device"] == "cuda:0"
+    one, two = (recorded(run.folder.training) for run in runs)
+    assert one.measured == two.measured
 
 
 def test_a_gpu_and_a_cpu_see_the_same_batches(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    hashes = []
-    for device in ("cpu", "cuda"):
-        train(tiny(device=device), 0, packed, tmp_path / device, 1e9, "test")
-        hashes.append(json.loads((tmp_path / device / "provenance.json").read_text())["hashes"])
+    one, two = (trained(tiny(device=device), packed, tmp_path / device).hashes for device in ("cpu", "cuda"))
     for same in ("initial", "batch_order", "augmentation"):
-        assert hashes[0][same] == hashes[1][same]
+        assert getattr(one, same) == getattr(two, same)
