@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from harness.commits import changed, files_of, has_commit, held, restore
+from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
@@ -62,7 +62,7 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
 
 
 def _held(command: str, paths: Sequence[str], root: Path) -> list[str]:
-    if not has_commit(root):
+    if commit_of("HEAD", root) is None:
         raise UserError(f"{command}: {root.resolve()} is in no git repository with a commit; nothing to go back to")
     return held(root, paths)
 

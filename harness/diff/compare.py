@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from harness.diff.sides import ENVIRONMENT, RULE, Row, Run, Side
+from harness.diff.sides import RULE, Row, Run, Side
+from harness.report.conditions import CIRCUMSTANCES
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.family import holm
 from harness.statistics.judging import Test
@@ -67,14 +68,11 @@ def compare(old: Side, new: Side) -> list[Change]:
 def same_runs(old: Side, new: Side) -> bool:
     """Whether both sides hold the same runs: variants, seeds, fingerprints and what came out."""
 
-    def identity(side: Side) -> dict[tuple[str, int], tuple[str, str, float | None]]:
-        return {
-            (variant, seed): (run.fingerprint, run.weights, run.error)
-            for variant, own in side.runs.items()
-            for seed, run in own.items()
-        }
-
-    return identity(old) == identity(new) and any(old.runs.values())
+    one, other = (
+        {(v, s): (run.fingerprint, run.weights, run.error) for v, own in side.runs.items() for s, run in own.items()}
+        for side in (old, new)
+    )
+    return bool(one) and one == other
 
 
 # ---- estimates
@@ -104,9 +102,8 @@ def _moved(old: Side, new: Side, variants: list[str]) -> dict[str, Moved]:
 
 
 def _comparable(old: Side, new: Side, variant: str) -> bool:
-    return old.baseline == new.baseline and all(
-        old.rows[variant].rule[name] == new.rows[variant].rule[name] for name in ("metric",)
-    )
+    metrics = {side.rows[variant].rule["metric"] for side in (old, new)}
+    return old.baseline == new.baseline and len(metrics) == 1
 
 
 def _by_seed(old: Side, new: Side, variants: list[str], seeds: tuple[int, ...], alpha: float) -> dict[str, Moved]:
@@ -189,7 +186,7 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     seeds = [", ".join(map(str, side.rows[variant].seeds)) or "none" for side in (old, new)]
     if seeds[0] != seeds[1]:
         found.append(f"seeds: {seeds[0]} -> {seeds[1]}")
-    for name in ENVIRONMENT:
+    for name in CIRCUMSTANCES:
         a, b = ({run.environment[name] for run in runs.values() if name in run.environment} for runs in (one, other))
         if a and b and a != b:  # an older report may lack the column, and says nothing of it
             found.append(f"environment, {name}: {_set(a)} -> {_set(b)}")

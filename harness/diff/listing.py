@@ -1,18 +1,11 @@
-"""A comparison of two reports as a table to read, as CSV and as JSON."""
+"""A comparison of two reports as a table to read."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from harness.diff.compare import Change, same_runs
 from harness.diff.sides import Row, Side
 from harness.report.numbers import number
-
-COLUMNS = [
-    "variant", "old_difference", "old_low", "old_high", "new_difference", "new_low", "new_high", "change",
-    "change_low", "change_high", "p", "adjusted_p", "agreement", "old_verdict", "new_verdict", "verdict_changed", "why",
-]  # fmt: skip
-"""Of the CSV, and keys of a row of the JSON."""
 
 HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
 
@@ -27,38 +20,6 @@ def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
     lines += _changed([change for change in changes if change.verdict_changed])
     rest = _elsewhere(changes)
     return "\n".join([*lines, *(["", "Differs, without a changed verdict:", *rest] if rest else [])])
-
-
-def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    """A row a variant, with every digit; `why` as one text."""
-    return [row | {"why": "; ".join(row["why"])} for row in _records(changes)]
-
-
-def as_json(old: Side, new: Side, changes: Sequence[Change]) -> dict[str, Any]:
-    """All of it, for other programs."""
-    return {
-        "old": old.name,
-        "new": new.name,
-        "same_runs": same_runs(old, new),
-        "changed_verdicts": sum(change.verdict_changed for change in changes),
-        "rows": _records(changes),
-    }
-
-
-def _records(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    found = []
-    for change in changes:
-        old, new, moved = change.old, change.new, change.moved
-        values = (
-            change.variant,
-            *((old.difference, old.low, old.high) if old else [None] * 3),
-            *((new.difference, new.low, new.high) if new else [None] * 3),
-            moved.mean, moved.low, moved.high, moved.p, moved.adjusted, change.agreement,
-            old.verdict or None if old else None, new.verdict or None if new else None, change.verdict_changed,
-            list(change.why),
-        )  # fmt: skip
-        found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
 
 
 def _line(change: Change) -> tuple[str, ...]:

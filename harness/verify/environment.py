@@ -12,6 +12,7 @@ from harness import provenance
 from harness.errors import UserError
 from harness.files import read_json
 from harness.instructions import limits
+from harness.verify.compare import show
 
 PLACES = ("machine", "versions", "packages")
 
@@ -20,8 +21,7 @@ def environment() -> dict[str, Any]:
     """This environment: machine, versions of what computes, and every installed package with its version."""
     from harness.numerics import device
 
-    chosen = device("auto")
-    machine = provenance.machine(chosen, 0)
+    machine = provenance.machine(device("auto"), 0)
     del machine["threads"]  # a run's setting
     names = {str(d.metadata["Name"]).lower(): d.version for d in importlib.metadata.distributions()}
     return {
@@ -39,24 +39,18 @@ def read_environment(path: Path) -> dict[str, dict[str, Any]]:
     values = read_json(path)
     if not isinstance(values, dict) or not all(isinstance(values.get(place), dict) for place in PLACES[:2]):
         raise UserError(f"{path}: neither an exported environment nor a run's provenance.json")
-    found = {place: values[place] for place in PLACES if isinstance(values.get(place), dict)}
-    found["machine"] = {key: value for key, value in found["machine"].items() if key != "threads"}
-    return found
+    values["machine"].pop("threads", None)
+    return {place: values[place] for place in PLACES if isinstance(values.get(place), dict)}
 
 
 def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[str]:
     """A line on each thing in which two environments differ: only places that both have are compared."""
     told = []
-    for place in PLACES:
-        if place not in one or place not in other:
-            continue
+    for place in [place for place in PLACES if place in one and place in other]:
         a, b = one[place], other[place]
         keys = a.keys() | b.keys() if place == "packages" else a.keys() & b.keys()
-        told += [
-            f"{place}: {key}: {_shown(a.get(key))} -> {_shown(b.get(key))}"
-            for key in sorted(keys)
-            if a.get(key) != b.get(key)
-        ]
+        pairs = {key: (a.get(key), b.get(key)) for key in sorted(keys)}
+        told += [f"{place}: {key}: {show(pair)}" for key, pair in pairs.items() if pair[0] != pair[1]]
     return told
 
 
@@ -65,7 +59,7 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
 
     `recorded`: the machines of the runs' records.
     """
-    mine = provenance.machine(torch.device("cpu"), 0)["instructions"]
+    mine = torch.backends.cpu.get_cpu_capability()
     theirs = {str(machine.get("instructions")) for machine in recorded if str(machine.get("device")) == "cpu"}
     told = []
     for name in sorted(theirs - {mine}):
@@ -73,7 +67,3 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
         hint = f"; as they did: {variables}" if variables else ""
         told.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return told
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,16 +15,37 @@ from harness.files import write_json
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import Run, RunFolder, read_run
+from harness.report.cells import CANDIDATE
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
 from harness.verify.rerun import Rerunner, stopping
-from harness.verify.rows import Target
+
+
+def targets(study: Study, row: str | None, seed: int | None, everything: bool) -> dict[str, Path]:
+    """The runs of a row (of every row with `everything`), of one seed or all: key -> folder below the repository.
+
+    Raises `UserError`.
+    """
+    rows = [*study.variants, CANDIDATE]
+    if (row is None) != everything:
+        found = "no row" if row is None else f"the row {row} and --all"
+        raise UserError(f"verify: got {found}; allowed: --all, or one of {', '.join(rows)}")
+    if row is not None and row not in rows:
+        raise UserError(f"verify: {study.name} has no row {row!r}; allowed: {', '.join(rows)}")
+    if row == CANDIDATE:
+        if seed is not None:
+            raise UserError(f"verify: --seed: got {seed}; the candidate has the seed of params.yaml")
+        return {CANDIDATE: study.candidate_results}
+    if seed is not None and seed not in study.seeds:
+        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, study.seeds))}")
+    cells = [cell for cell in study.cells if (everything or cell.variant == row) and seed in (None, cell.seed)]
+    return {cell.key: cell.results for cell in cells}
 
 
 def verify(
-    study: Study, chosen: list[Target], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
+    study: Study, chosen: dict[str, Path], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> bool:
     """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
 
@@ -32,32 +53,31 @@ def verify(
     commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
     Raises `UserError` when a run has no result, or cannot be made again.
     """
-    there = [target for target in chosen if RunFolder.of(root / target.results).config.exists()]
-    for target in chosen:
-        if target not in there:
-            said = f"no result of {target.key} in {target.results}: there is nothing to verify"
-            if len(chosen) == 1 or not there:
-                raise UserError(said)
-            say(f"{target.key}: {said}")
-    records = {target.key: read_run(RunFolder.of(root / target.results)) for target in there}
+    records = {}
+    for key, results in chosen.items():
+        folder = RunFolder.of(root / results)
+        if folder.config.exists():
+            records[key] = read_run(folder)
+        elif len(chosen) > 1:
+            say(f"{key}: no result of {key} in {results}: there is nothing to verify")
+    if not records:
+        raise UserError(f"no result of {', '.join(chosen)}: there is nothing to verify")
     images = images_of(study, root)
     if images.content_hash() != images.manifest.hash:
         raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
-    runs = counted(len(records), "run")
-    say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
-    agreed, failed, written = True, list[str](), False
+    say(f"verify: {study.name}: {counted(len(records), 'run')} to be made again, {min(jobs, len(records))} at once")
+    agreed, failed = True, list[str]()
     for key, outcome in _made(records, images, root, jobs, steps, here, threads):
         if isinstance(outcome, UserError):
             failed.append(str(outcome))
             say(f"{key}: not verified: {outcome}")
             continue
-        record = records[key]
-        comparison = compare(record, outcome, here)
-        for line in lines(key, record, comparison, here):
+        comparison = compare(records[key], outcome, here)
+        for line in lines(key, records[key], comparison, here):
             say(line)
         agreed = agreed and comparison.verified(here)
-        written |= _write(root, study, key, _verification(record, outcome, comparison, here))
-    if written:
+        _write(root, study, key, _verification(records[key], outcome, comparison, here))
+    if len(failed) < len(records):
         _show(root, study)
     if failed:
         raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
@@ -74,24 +94,23 @@ def _made(
     threads: int | None,
 ) -> Iterator[tuple[str, Made | UserError]]:
     """Every run made again, as they end."""
-    data = images.folder.resolve()
+    data, found = images.folder.resolve(), images.manifest.hash
 
-    def make(key: str, record: Run) -> Made:
-        found = images.manifest.hash
+    def make(key: str, record: Run) -> Made | UserError:
         if found != record.hashes.data:
             # Nothing that follows could agree.
             return Made(False, {"data": found}, [], record.provenance.machine, record.provenance.versions, None, None)
-        return rerunner.make(key, record, data, threads, steps)
+        try:
+            return rerunner.make(key, record, data, threads, steps)
+        except UserError as error:
+            return error
 
     with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
         rerunner = Rerunner(root, Path(folder).resolve(), here)
         with stopping(rerunner), ThreadPoolExecutor(jobs) as pool:
-            tasks: dict[Future[Made], str] = {pool.submit(make, key, record): key for key, record in records.items()}
+            tasks = {pool.submit(make, key, record): key for key, record in records.items()}
             for task in as_completed(tasks):
-                try:
-                    yield tasks[task], task.result()
-                except UserError as error:
-                    yield tasks[task], error
+                yield tasks[task], task.result()
 
 
 def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str]:
@@ -100,7 +119,7 @@ def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str
     ok = c.verified(here)
     head = f"{key}: verified to the bit, {_how_far(c)}" if ok else f"{key}: DIFFERS from its record"
     told = [head, f"  agree: {', '.join(grouped(c.agrees)) or 'nothing'}"]
-    told += [f"  differ: {name} {_pair(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
+    told += [f"  differ: {name} {_short(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
     told += _parting(c)
     if c.first_epoch is None and not ok and c.epochs:
         losses = f"no step's loss, of {c.steps:,}, and " if c.steps else ""
@@ -140,27 +159,21 @@ def _parting(c: Comparison) -> list[str]:
     return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
 
 
-def _pair(pair: tuple[object, object]) -> str:
-    return " -> ".join(
-        "none" if value is None else value[:12] if isinstance(value, str) else str(value) for value in pair
-    )
+def _short(pair: tuple[object, object]) -> str:
+    cut = [value[:12] if isinstance(value, str) else value for value in pair]
+    return show((cut[0], cut[1]))
 
 
 def grouped(names: list[str]) -> list[str]:
     """Names of what agrees, with the layers and the metrics counted instead of listed."""
-    layers = [name for name in names if name.startswith(INITIAL)]
-    metrics = [name for name in names if name.startswith(METRIC)]
-    short: list[str] = []
-    for name in names:
-        if name in layers:
-            if name == layers[0]:
-                short.append(f"initial weights ({len(layers)} layers)")
-        elif name in metrics:
-            if name == metrics[0]:
-                short.append(f"metrics ({len(metrics)})")
-        else:
-            short.append(name)
-    return short
+    layers = sum(name.startswith(INITIAL) for name in names)
+    metrics = sum(name.startswith(METRIC) for name in names)
+    short = (
+        f"initial weights ({layers} layers)" if name.startswith(INITIAL)
+        else f"metrics ({metrics})" if name.startswith(METRIC) else name
+        for name in names
+    )  # fmt: skip
+    return list(dict.fromkeys(short))
 
 
 def _verification(record: Run, made: Made, comparison: Comparison, here: bool) -> Verification:
@@ -190,20 +203,16 @@ def _lock(root: Path, study: Study) -> FileLock:
     return FileLock(lock)
 
 
-def _write(root: Path, study: Study, key: str, new: Verification) -> bool:
-    """Add a verification to the report's; that the first steps agree does not replace that the whole run did.
-
-    Returns whether the file is another now.
-    """
+def _write(root: Path, study: Study, key: str, new: Verification) -> None:
+    """Add a verification to the report's; that the first steps agree does not replace that the whole run did."""
     path = root / study.folder / FILE
     with _lock(root, study):
         found = read_verified(path)
         old = found.get(key)
         if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
-            return False
+            return
         # In the order of their keys, so that the file does not depend on which run ended first.
         write_json(path, {name: one.model_dump() for name, one in sorted((found | {key: new}).items())})
-    return True
 
 
 def _show(root: Path, study: Study) -> None:
