@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from harness.commits import commit_of, run_of
+from harness.commits import run_of
 from harness.data.packed import read_manifest
 from harness.data.store import images_of
 from harness.errors import UserError
@@ -69,16 +69,12 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 
 def _records(cell: Cell, study: Study, root: Path) -> list[Run]:
     """The baseline's run with declared settings, as the workspace has it and as the last commit does."""
-    found = []
     folder = RunFolder.of(root / cell.results)
-    if folder.config.exists():
-        found.append(read_run(folder))
-    if commit_of("HEAD", root):
-        # The committed one may be of another version.
-        with suppress(UserError), run_of("HEAD", cell.results, root) as committed:
-            found += [committed] if committed else []
-    declared = study.variants[study.baseline]
-    return [run for run in found if not unequal(declared, run.settings)]
+    found = [read_run(folder)] if folder.config.exists() else []
+    # Outside git there is no commit, and its run may be of another version.
+    with suppress(UserError), run_of("HEAD", cell.results, root) as committed:
+        found += [committed] if committed else []
+    return [run for run in found if not unequal(study.variants[study.baseline], run.settings)]
 
 
 def _comparable(base: Run, run: Run) -> bool:
@@ -110,18 +106,17 @@ def _check_machine(run: Run, wanted: str) -> None:
     """Refuse before anything is trained what this machine cannot compute with. Raises `UserError`."""
     import torch
 
-    own = torch.backends.cpu.get_cpu_capability()
-    can = {own, *(LIMITS if own != "DEFAULT" else ())}
-    machine, version = run.provenance.machine, run.provenance.versions.get("torch")
-    if torch.__version__ != version:
-        problem = f"torch {torch.__version__} is installed"
-    elif machine.get("device") == "cpu" and machine.get("instructions") not in can:
-        problem = f"this processor computes with {' or '.join(sorted(can))}"
-    elif machine.get("device") != "cpu" and not torch.cuda.is_available():
-        problem = "this machine has no CUDA device"
+    own, machine = torch.backends.cpu.get_cpu_capability(), run.provenance.machine
+    device, instructions = str(machine.get("device")), machine.get("instructions")
+    if device == "cpu":
+        able = instructions == own or (instructions in LIMITS and own != "DEFAULT")
     else:
-        return
-    raise UserError(f"compare: no run of the baseline with {wanted} is here, and none can be made: {problem}")
+        able = torch.cuda.is_available()
+    if not able or torch.__version__ != run.provenance.versions.get("torch"):
+        raise UserError(
+            f"compare: no run of the baseline with {wanted} is here, and none can be made: this machine has {own}, "
+            f"torch {torch.__version__} and {'a' if torch.cuda.is_available() else 'no'} CUDA device"
+        )
 
 
 def _kept(mark: str, wanted: str) -> Run | None:
@@ -188,23 +183,15 @@ def noise(errors: Mapping[str, Mapping[int, float]], baseline: str, confidence: 
     degrees of freedom. All differences share the baseline's runs, so t has only those of the largest set of seeds.
     """
     base = errors.get(baseline, {})
-    tables = [
-        np.array([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())])
-        for name, own in errors.items()
-        if name != baseline
-    ]
-    tables = [values for values in tables if len(values) > 1]
+    pairs = {name: [own[seed] - base[seed] for seed in own if seed in base] for name, own in errors.items()}
+    tables = [np.array(values) for name, values in pairs.items() if name != baseline and len(values) > 1]
     if tables:
         freedom = [len(values) - 1 for values in tables]
         variance = sum(d * float(values.var(ddof=1)) for d, values in zip(freedom, tables, strict=True)) / sum(freedom)
-        return _noise(math.sqrt(variance), len(tables), sum(map(len, tables)), max(freedom), confidence)
-    if len(base) < 2:
+        sd, variants, count, df = math.sqrt(variance), len(tables), sum(map(len, tables)), max(freedom)
+    elif len(base) > 1:
+        # Two independent runs: twice the variance of one. What a seed does to both alike would cancel in a pair.
+        sd, variants, count, df = math.sqrt(2) * float(np.std(list(base.values()), ddof=1)), 0, len(base), len(base) - 1
+    else:
         return None
-    # Two independent runs: twice the variance of one. What a seed does to both alike would cancel in a pair.
-    sd = math.sqrt(2) * float(np.std(list(base.values()), ddof=1))
-    return _noise(sd, 0, len(base), len(base) - 1, confidence)
-
-
-def _noise(sd: float, variants: int, pairs: int, df: int, confidence: float) -> Noise:
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * sd
-    return Noise(sd, variants, pairs, df, half, confidence)
+    return Noise(sd, variants, count, df, float(stats.t.ppf((1 + confidence) / 2, df)) * sd, confidence)

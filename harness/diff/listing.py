@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.diff.compare import Change, same_runs
-from harness.diff.sides import Row, Side
+from harness.diff.sides import Side
 from harness.report.numbers import number
 
 HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
@@ -23,32 +23,16 @@ def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
 
 
 def _line(change: Change) -> tuple[str, ...]:
-    moved = change.moved
-    interval = (
-        f"{_points(moved.low)} to {_points(moved.high)}" if moved.low is not None and moved.high is not None else "-"
-    )
-    if change.old is None or change.new is None:
-        estimates = "only in the new" if change.old is None else "only in the old"
-    else:
-        estimates = change.agreement
-    return (
-        change.variant,
-        _estimate(change.old),
-        _estimate(change.new),
-        "-" if moved.mean is None else _points(moved.mean),
-        interval,
-        estimates,
-        _verdicts(change),
-    )
-
-
-def _estimate(row: Row | None) -> str:
-    return "-" if row is None or row.difference is None else _points(row.difference)
+    old, new, moved = change.old, change.new, change.moved
+    both = change.agreement if old and new else f"only in the {'old' if old else 'new'}"
+    interval = "-" if moved.low is None else f"{_points(moved.low)} to {_points(moved.high)}"
+    estimates = (_points(row.difference if row else None) for row in (old, new))
+    return change.variant, *estimates, _points(moved.mean), interval, both, _verdicts(change)
 
 
 def _points(value: float | None) -> str:
     """A difference as the report rounds it: in plain ASCII, for a terminal."""
-    return number(value, sign=True).replace("−", "-")
+    return "-" if value is None else number(value, sign=True).replace("−", "-")
 
 
 def _verdicts(change: Change) -> str:

@@ -28,7 +28,6 @@ class Run:
     """
 
     seed: int
-    status: str
     error: float | None
     fingerprint: str
     weights: str
@@ -121,12 +120,12 @@ def _side(source: Source, variants: list[dict[str, str]], cells: list[dict[str, 
     if len(baselines) != 1:
         raise ValueError(f"{len(baselines)} rows without a comparison")
     metric = variants[0]["metric"]
-    there = [cell for cell in cells if cell["fingerprint"] and cell["status"] in ("finished", "diverged")]
-    keys = [f"{cell['variant']}-{cell['seed']}" for cell in there]
-    files = source.read([file for key in keys for place in (_now(key), _before(key)) for file in place])
+    ran = [cell for cell in cells if cell["fingerprint"] and cell["status"] in ("finished", "diverged")]
+    there = {f"{cell['variant']}-{cell['seed']}": cell for cell in ran}
+    files = source.read([file for key in there for file in (*_now(key), *_before(key))])
     runs: dict[str, dict[int, Run]] = {row["variant"]: {} for row in variants}
-    for cell, key in zip(there, keys, strict=True):
-        run = _run(cell, metric, _records(source.name, key, files))
+    for key, cell in there.items():
+        run = _run(f"{source.name}: runs/{key}", key, cell, metric, files)
         runs[cell["variant"]][run.seed] = run
     (baseline,) = baselines
     others = [row for row in variants if row["variant"] != baseline]
@@ -145,42 +144,28 @@ def _before(key: str) -> tuple[str, str]:
     return f"cells/{key}/config.json", f"cells/{key}/metrics.json"
 
 
-@dataclass(frozen=True)
-class _Records:
-    """What is read of a run's records. `fingerprint`: None where there is no config.json."""
+def _run(where: str, key: str, cell: dict[str, str], metric: str, files: Mapping[str, str]) -> Run:
+    """A run by its row of cells.csv, and its records where they are there; older ones hold whatever they do.
 
-    where: str
-    fingerprint: str | None
-    settings: Mapping[str, Any]
-    numbers: Mapping[str, Any]
-
-
-def _records(name: str, key: str, files: Mapping[str, str]) -> _Records:
-    """A run's records; of older reports whatever they hold. Raises `UserError` for present ones that are broken."""
-    config, metrics = (files.get(file) for file in _now(key))
-    where = f"{name}: runs/{key}"
-    if config is not None:
-        stored = parse(Config, json.loads(config), f"{where}: config.json")
-        numbers = parse_metrics(json.loads(metrics), f"{where}: metrics.json").numbers if metrics else {}
-        return _Records(where, stored.fingerprint, stored.settings, numbers)
-    older, numbers = (json.loads(files.get(file, "{}")) for file in _before(key))
-    return _Records(f"{name}: cells/{key}", older.get("fingerprint"), older.get("settings", {}), numbers)
-
-
-def _run(cell: dict[str, str], metric: str, records: _Records) -> Run:
-    if records.fingerprint not in (None, cell["fingerprint"]):
-        raise UserError(f"{records.where}: another run than the one in cells.csv; make the report again")
-    stored = cell.get(metric) or records.numbers.get(metric)
+    Raises `UserError` for present records that are broken, or another run's.
+    """
+    config, metrics = (json.loads(files.get(file, "null")) for file in _now(key))
+    if config is None:
+        config, numbers = (json.loads(files.get(file, "{}")) for file in _before(key))
+    else:
+        config = parse(Config, config, f"{where}: config.json").model_dump()
+        numbers = {} if metrics is None else parse_metrics(metrics, f"{where}: metrics.json").numbers
+    if config.get("fingerprint", cell["fingerprint"]) != cell["fingerprint"]:
+        raise UserError(f"{where}: another run than the one in cells.csv; make the report again")
     return Run(
         int(cell["seed"]),
-        cell["status"],
-        _number(stored) if cell["status"] == "finished" else None,
+        _number(cell.get(metric) or numbers.get(metric)) if cell["status"] == "finished" else None,
         cell["fingerprint"],
         cell["weights"],
         cell["code"],
         cell["data"],
         {key: cell[key] or "none" for key in CIRCUMSTANCES if key in cell},
-        records.settings,
+        config.get("settings", {}),
     )
 
 

@@ -132,32 +132,26 @@ class Rerunner:
             hint = "" if self.here else "; --here runs the present code instead"
             raise UserError(f"{key}: cannot be made again: {last.removeprefix('harness: ')}{hint}")
 
-    def stop(self) -> None:
-        """End what is running; nothing more is started."""
+    @contextlib.contextmanager
+    def stopping(self) -> Iterator[None]:
+        """While it lasts, SIGTERM and Ctrl-C end what runs; at its end the working trees are taken away."""
+
+        def told(number: int, frame: FrameType | None) -> None:
+            self._stop()
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            self._stop()
+            for commit in self._trees:  # their files go with the temporary folder
+                git(self.root, "worktree", "remove", "--force", str(self._tree(commit)))
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
         with self._lock:
             self._stopped = True
             for process in self._running:
                 process.terminate()
-
-    def clear(self) -> None:
-        """Remove the working trees from the repository's list; their files go with the temporary folder."""
-        for commit in self._trees:
-            git(self.root, "worktree", "remove", "--force", str(self._tree(commit)))
-
-
-@contextlib.contextmanager
-def stopping(rerunner: Rerunner) -> Iterator[None]:
-    """While it lasts, SIGTERM and Ctrl-C end what runs and take the working trees away."""
-
-    def told(number: int, frame: FrameType | None) -> None:
-        rerunner.stop()
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        rerunner.stop()
-        rerunner.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)

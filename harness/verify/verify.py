@@ -20,7 +20,7 @@ from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
-from harness.verify.rerun import Rerunner, stopping
+from harness.verify.rerun import Rerunner
 
 
 def targets(study: Study, row: str | None, seed: int | None, everything: bool) -> dict[str, Path]:
@@ -49,9 +49,9 @@ def verify(
 ) -> bool:
     """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
 
-    `steps`: the first steps alone; `here`: by the present code instead of the recorded
-    commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
-    Raises `UserError` when a run has no result, or cannot be made again.
+    `steps`: the first steps alone; `here`: by the present code, not the recorded commit's; `threads`: with so many, not
+    the recorded number. Returns whether every run came out as recorded. Raises `UserError` when a run has no result, or
+    cannot be made again.
     """
     records = {}
     for key, results in chosen.items():
@@ -85,13 +85,7 @@ def verify(
 
 
 def _made(
-    records: dict[str, Run],
-    images: Packed,
-    root: Path,
-    jobs: int,
-    steps: int | None,
-    here: bool,
-    threads: int | None,
+    records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
     """Every run made again, as they end."""
     data, found = images.folder.resolve(), images.manifest.hash
@@ -107,7 +101,7 @@ def _made(
 
     with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
         rerunner = Rerunner(root, Path(folder).resolve(), here)
-        with stopping(rerunner), ThreadPoolExecutor(jobs) as pool:
+        with rerunner.stopping(), ThreadPoolExecutor(jobs) as pool:
             tasks = {pool.submit(make, key, record): key for key, record in records.items()}
             for task in as_completed(tasks):
                 yield tasks[task], task.result()
@@ -145,17 +139,15 @@ def _how_far(c: Comparison) -> str:
 
 def _parting(c: Comparison) -> list[str]:
     """Where a run and its record part: at a step, by its loss, and in an epoch, by its row of history.csv."""
-    row, loss = "", ""
+    row = loss = ""
     if c.row is not None:
-        row = f"epoch {c.row}: " + "; ".join(
-            f"{column} {show((one, other))}"
-            for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
-        )
+        cells = zip(c.columns, *c.differs["history"], strict=True)
+        row = f"epoch {c.row}: " + "; ".join(f"{name} {show((one, other))}" for name, one, other in cells)
     if c.first_step is not None:
         epoch, step = c.first_step
         loss = f"epoch {epoch}, step {step} of {c.steps_an_epoch}: loss {show(c.differs[LOSSES])}"
-    if loss and (c.row is None or c.row >= epoch):
-        return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
+        if c.row is None or c.row >= epoch:
+            return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
     return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
 
 
@@ -176,24 +168,18 @@ def grouped(names: list[str]) -> list[str]:
     return list(dict.fromkeys(short))
 
 
-def _verification(record: Run, made: Made, comparison: Comparison, here: bool) -> Verification:
+def _verification(record: Run, made: Made, found: Comparison, here: bool) -> Verification:
+    same = ("epochs", "of", "first_epoch", "steps", "cause")
     return Verification(
-        verified=comparison.verified(here),
+        **{name: getattr(found, name) for name in same},
+        **{name: getattr(made, name) for name in ("commit", "dirty", "machine", "versions")},
+        verified=found.verified(here),
         record=identity(record.provenance.fingerprint, record.hashes),
-        epochs=comparison.epochs,
-        of=comparison.of,
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        commit=made.commit,
-        dirty=made.dirty,
         here=here,
-        machine=made.machine,
-        versions=made.versions,
-        agrees=grouped(comparison.agrees),
-        differs=list(comparison.differs),
-        first_epoch=comparison.first_epoch,
-        first_step=list(comparison.first_step) if comparison.first_step else None,
-        steps=comparison.steps,
-        cause=comparison.cause,
+        agrees=grouped(found.agrees),
+        differs=list(found.differs),
+        first_step=list(found.first_step) if found.first_step else None,
     )
 
 
@@ -216,10 +202,7 @@ def _write(root: Path, study: Study, key: str, new: Verification) -> None:
 
 
 def _show(root: Path, study: Study) -> None:
-    """Make the report again where there is one, so that it shows what was found.
-
-    DVC makes it again, too, with its next `repro`, and to the byte, since what was verified is all that is new.
-    """
+    """Make the report again where there is one, to the byte as DVC's next `repro` does: it shows what was found."""
     path = root / study.report
     if not path.exists():
         return
@@ -231,5 +214,5 @@ def _show(root: Path, study: Study) -> None:
         candidate = load_candidate(root / "params.yaml") if study.is_default else None
         with _lock(root, study):
             say(f"verify: wrote {render(study, candidate, root, early)}, which shows it")
-    except (UserError, UnicodeDecodeError, OSError) as error:
+    except UserError as error:
         say(f"verify: {study.report} does not show it yet, since it cannot be made again: {error}")
