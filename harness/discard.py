@@ -77,18 +77,13 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
     """
     sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
     sources += [study.file.claims] if study.file.claims else []
-    outputs: list[str] = []
-    others = changed(root, sources)
+    made = [path.as_posix() for path in (study.report, lock_of(path_of(study)), study.checked)]
+    others, outputs = changed(root, sources), list[str]()
     for name in changed(root, places(study)):
-        (outputs if _is_output(study, name) else others).append(name)
+        path = PurePosixPath(name)
+        tables = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
+        (outputs if tables or name in made else others).append(name)
     return outputs, others
-
-
-def _is_output(study: Study, name: str) -> bool:
-    """Whether a file is made of the others: the report, its tables and figures, dvc.lock or checked.json."""
-    path = PurePosixPath(name)
-    in_report = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
-    return in_report or name in [p.as_posix() for p in (study.report, lock_of(path_of(study)), study.checked)]
 
 
 def _some(names: Sequence[str]) -> str:

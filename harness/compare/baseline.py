@@ -55,9 +55,8 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
         return kept, "made here"
     _check_machine(run, wanted)
     seconds = (records[0] if records else run).provenance.wall_seconds
-    whose = "as recorded" if records else "as the candidate took"
-    verb = "evaluating it" if kept else f"training it, {clock(seconds)} {whose}"
-    say(f"{cell.key}: no run of it with {wanted} is here: {verb}")
+    doing = "evaluating it" if kept else f"training it, {clock(seconds)} as recorded"
+    say(f"{cell.key}: no run of it with {wanted} is here: {doing}")
     made = _make(cell, run, study, root, kept)
     found = arithmetic(made.provenance)
     if found != wanted:
@@ -77,27 +76,30 @@ def _records(cell: Cell, study: Study, root: Path) -> list[Run]:
     return [run for run in found if not unequal(study.variants[study.baseline], run.settings)]
 
 
+def _inputs(run: Run) -> dict[str, str]:
+    """What must be the same of two runs that are compared, by what is said where it is not."""
+    return {
+        "was run on other images": run.images.hash,
+        "was trained by code of another numerics identity": run.hashes.code,
+        "was evaluated by code of another numerics identity": (run.measured and run.measured.code) or "none",
+    }
+
+
 def _comparable(base: Run, run: Run) -> bool:
     """Whether a run of the baseline has an error of its recorded weights, and shares images and code with `run`."""
-    if not base.measured or not run.measured or base.measured.weights or base.diverged_epoch is not None:
-        return False
-    one, other = ((r.images.hash, r.hashes.code, r.measured and r.measured.code) for r in (base, run))
-    return one == other
+    evaluated = base.measured and not base.measured.weights and base.diverged_epoch is None
+    return bool(evaluated) and _inputs(base) == _inputs(run)
 
 
 def _check_present(run: Run, study: Study, root: Path) -> None:
     """Refuse a candidate to which the present images and code give no baseline."""
     manifest = root / study.manifest
-    present = read_manifest(manifest).hash if manifest.exists() else "none"
-    evaluated = run.measured.code if run.measured else None
-    for name, own, here in (
-        ("was run on other images", run.images.hash, present),
-        ("was trained by code of another numerics identity", run.hashes.code, identity("train")),
-        ("was evaluated by code of another numerics identity", evaluated or "none", identity("eval")),
-    ):
+    images = read_manifest(manifest).hash if manifest.exists() else "none"
+    present = (images, identity("train"), identity("eval"))
+    for (said, own), here in zip(_inputs(run).items(), present, strict=True):
         if own != here:
             raise UserError(
-                f"compare: the candidate {name} ({own[:SHORT]}) than the study's baseline would be ({here[:SHORT]}): "
+                f"compare: the candidate {said} ({own[:SHORT]}) than the study's baseline would be ({here[:SHORT]}): "
                 "no comparison; run the candidate again"
             )
 

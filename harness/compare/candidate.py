@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from harness.commits import commit_of, git, run_of
 from harness.compare.baseline import Noise, baseline_for, noise
+from harness.diff.listing import points
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.record import Run, RunFolder, read_run
@@ -38,7 +40,7 @@ def compare(given: str, study: Study, root: Path) -> list[str]:
             f"{given or 'the workspace'}: {_flips(study, run.config.resolved)}",
             f"seed {run.seed}, both with {arithmetic(run.provenance)}",
             f"{METRICS[metric]}: {number(one)} %, {study.baseline}-{run.seed}: {number(other)} % ({whose})",
-            f"difference: {_points(one - other)} points",
+            f"difference: {points(one - other)} points",
             _noise_line(found),
             "one seed: no verdict",
         ]
@@ -82,18 +84,16 @@ def find(given: str, root: Path) -> str:
 
     Of several experiments of one name it is the one that began from the last commit.
     """
-    refs = git(root, "for-each-ref", EXPERIMENTS, "--format=%(refname:lstrip=2) %(objectname)") or ""
-    known: dict[str, dict[str, str]] = {}  # name -> commit that it began from -> its own
-    for line in refs.splitlines():
-        (*start, name), commit = (part.split("/") for part in line.rsplit(" ", 1))
-        known.setdefault(name, {})["".join(start)] = commit[0]
-    named = known.get(given, {})
-    own = named.get(commit_of("HEAD", root) or "") or (next(iter(named.values())) if len(named) == 1 else None)
-    if len(named) > 1 and not own:
+    refs = git(root, "for-each-ref", EXPERIMENTS, "--format=%(refname) %(objectname)") or ""
+    known = [re.fullmatch(r"refs/exps/(..)/(.*)/(.*) (.*)", line) for line in refs.splitlines()]
+    begun = {(ref[3], ref[1] + ref[2]): ref[4] for ref in known if ref}  # name, commit that it began from -> its own
+    named = [commit for (name, _), commit in begun.items() if name == given]
+    found = begun.get((given, commit_of("HEAD", root) or ""))
+    if len(named) > 1 and not found:
         raise UserError(f"compare: {given}: the name of {len(named)} experiments; name one by its commit")
-    found = own or commit_of(given, root)
+    found = found or (named[0] if named else commit_of(given, root))
     if found is None:
-        names = ", ".join(sorted(known)) or "there is none"
+        names = ", ".join(sorted({name for name, _ in begun})) or "there is none"
         raise UserError(f"compare: got {given!r}; allowed: a git revision, or an experiment of DVC: {names}")
     return found
 
@@ -101,13 +101,10 @@ def find(given: str, root: Path) -> str:
 def _measured(run: Run | None, where: str, study: Study) -> Run:
     if run is None:
         raise UserError(f"compare: {where} has no candidate of {study.name} at {study.candidate_results}")
-    if run.diverged_epoch is not None:
-        raise UserError(f"compare: {where}: the candidate diverged in epoch {run.diverged_epoch}: it has no error")
-    if run.measured is None or study.file.metric not in run.metrics:
-        raise UserError(f"compare: {where}: the candidate has no {study.file.metric}; evaluate it: dvc repro")
-    if run.measured.weights:
+    if run.measured is None or run.measured.weights or study.file.metric not in run.metrics:
         raise UserError(
-            f"compare: {where}: the candidate was evaluated with weights that are not those of its record; run it again"
+            f"compare: {where}: the candidate has no {study.file.metric} of its recorded weights: it diverged, or is "
+            "to be evaluated: dvc repro"
         )
     return run
 
@@ -128,13 +125,8 @@ def _noise_line(found: Noise | None) -> str:
         of = f"{counted(found.pairs, 'run')} of the baseline, as of two independent runs"
     return (
         f"noise: sd {number(found.sd)} points (n = {of}); of two equal nets one seed's difference lies between "
-        f"{_points(-found.half)} and {_points(found.half)} ({100 * found.confidence:g} %)"
+        f"{points(-found.half)} and {points(found.half)} ({100 * found.confidence:g} %)"
     )
-
-
-def _points(points: float) -> str:
-    """In plain ASCII, for a terminal."""
-    return number(points, sign=True).replace("−", "-")
 
 
 def _errors(study: Study, like: Run, root: Path) -> dict[str, dict[int, float]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from harness.diff.sides import RULE, Row, Run, Side
+from harness.diff.sides import Row, Run, Side
 from harness.report.conditions import CIRCUMSTANCES
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.family import holm
@@ -206,7 +206,7 @@ def _facts(side: Side, variant: str) -> dict[str, Any]:
         **{f"settings of {v}, {name}": value for v, own in settings.items() for name, value in own.items()},
         "seeds": ", ".join(map(str, row.seeds)) or "none",
         **{f"environment, {name}": of(values) for name, values in environment.items() if values},
-        **{f"rule, {name}": row.rule[name] for name in RULE},
+        **{f"rule, {name}": value for name, value in row.rule.items()},
         "rule, comparisons with a verdict": sum(1 for other in side.rows.values() if other.verdict),
     }
 

@@ -25,12 +25,12 @@ def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
 def _line(change: Change) -> tuple[str, ...]:
     old, new, moved = change.old, change.new, change.moved
     both = change.agreement if old and new else f"only in the {'old' if old else 'new'}"
-    interval = "-" if moved.low is None else f"{_points(moved.low)} to {_points(moved.high)}"
-    estimates = (_points(row.difference if row else None) for row in (old, new))
-    return change.variant, *estimates, _points(moved.mean), interval, both, _verdicts(change)
+    interval = "-" if moved.low is None else f"{points(moved.low)} to {points(moved.high)}"
+    estimates = (points(row.difference if row else None) for row in (old, new))
+    return change.variant, *estimates, points(moved.mean), interval, both, _verdicts(change)
 
 
-def _points(value: float | None) -> str:
+def points(value: float | None) -> str:
     """A difference as the report rounds it: in plain ASCII, for a terminal."""
     return "-" if value is None else number(value, sign=True).replace("−", "-")
 

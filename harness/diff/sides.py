@@ -16,7 +16,7 @@ from harness.report.conditions import CIRCUMSTANCES
 from harness.settings.parse import parse
 
 RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
-"""Columns of variants.csv that say how a row was judged."""
+"""Columns of variants.csv that say how a row was judged. An older report may lack one."""
 
 
 @dataclass(frozen=True)
@@ -181,15 +181,8 @@ def _row(row: dict[str, str], own: dict[int, Run], base: dict[int, Run]) -> Row:
         _number(row["high"]),
         row.get("verdict") or "",
         seeds,
-        {name: row.get(name) or _without(name, row) for name in RULE},
+        {name: row[name] or "none" for name in RULE if name in row},
     )
-
-
-def _without(name: str, row: dict[str, str]) -> str:
-    """What a rule was that an older report has no column of."""
-    if name == "alpha" and row["confidence"]:
-        return f"{round(1 - float(row['confidence']), 12):g}"
-    return "false" if name == "interim" else "none"
 
 
 def _number(text: Any) -> float | None:

@@ -78,13 +78,9 @@ class Comparison:
 def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
     """The hashes of a provenance.json (or those of them that are there) under the names that the user reads."""
     names = {
-        "data": "data",
-        "code": "code",
-        "batch_order": "batch order",
-        "augmentation": "augmentation stream",
-        "losses": "loss stream",
-        "weights": "final weights",
-    }
+        "data": "data", "code": "code", "batch_order": "batch order", "augmentation": "augmentation stream",
+        "losses": "loss stream", "weights": "final weights",
+    }  # fmt: skip
     found = {names[key]: value for key, value in hashes.items() if key in names}
     return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
 
@@ -199,8 +195,14 @@ def likely_cause(
         return ""
     if "data" in differs:
         return "other images"
+    if "code" in differs and here:
+        return "the present code is not the recorded one"
     if "code" in differs:
-        return _other_code(record, here)
+        dirty = record.provenance.dirty
+        return (
+            f"the run was made with changes that its commit does not hold (hash {dirty[:12]})" if dirty
+            else "the code at the recorded commit is not the recorded one: the record may have been altered"
+        )  # fmt: skip
     if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
         return circumstances(DRAWS) or ALTERED
     losses = record.losses if LOSSES in differs and "loss stream" not in differs else None
@@ -213,14 +215,6 @@ def likely_cause(
         return "every loss agrees, so the weights should: the record may have been altered"
     own = f"; {computed}" if computed else ""
     return f"the evaluation: the weights agree{own} (its code is not in the run's code hash: it may have been another)"
-
-
-def _other_code(record: Run, here: bool) -> str:
-    if here:
-        return "the present code is not the recorded one"
-    if record.provenance.dirty:
-        return f"the run was made with changes that its commit does not hold (hash {record.provenance.dirty[:12]})"
-    return "the code at the recorded commit is not the recorded one: the record may have been altered"
 
 
 def show(pair: tuple[Any, Any]) -> str:

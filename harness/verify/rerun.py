@@ -60,13 +60,20 @@ class Rerunner:
         """
         place = self.folder / key
         place.mkdir()
-        settings = place / "settings.yaml"
+        settings, out, run, results = (place / name for name in ("settings.yaml", "found.json", "run", "results"))
         values = record.settings | ({} if threads is None else {"threads": threads})
         write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         code = self._code(key, record)
         if steps is not None:
-            return self._first(key, record, code, settings, data, steps)
-        run, results, spec = place / "run", place / "results", os.path.relpath(settings, code)
+            unit = "epoch" if record.losses is None else "step"
+            # -P: the folder of the program holds modules of the present code, which must not be found first.
+            words = ("-P", FIRST_EPOCHS, settings, data, steps, unit, len(record.history), out)
+            self._call(key, record, code, *words)
+            made: dict[str, Any] = read_json(out)
+            hashes, losses = named_hashes(made.pop("hashes")), made.pop("losses")
+            kept = None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4")
+            return Made(False, hashes, losses=kept, **made)
+        spec = os.path.relpath(settings, code)
         self._call(key, record, code, *HARNESS, "train", spec, "--seed", record.seed, "--out", run, "--data", data)
         if record.measured:
             self._call(key, record, code, *HARNESS, "eval", run, results, "--data", data)
@@ -75,24 +82,11 @@ class Rerunner:
             True,
             named_hashes(found.hashes.model_dump()),
             texts(found.history),
-            dict(found.provenance.machine),
-            dict(found.provenance.versions),
-            found.provenance.commit,
-            found.provenance.dirty,
-            measured(found),
-            found.folder.predictions if found.measured else None,
-            found.losses,
+            **{name: getattr(found.provenance, name) for name in ("machine", "versions", "commit", "dirty")},
+            metrics=measured(found),
+            predictions=found.folder.predictions if found.measured else None,
+            losses=found.losses,
         )
-
-    def _first(self, key: str, record: Run, code: Path, settings: Path, data: Path, steps: int) -> Made:
-        out, unit = settings.with_name("found.json"), "epoch" if record.losses is None else "step"
-        # -P: the folder of the program holds modules of the present code, which must not be found first.
-        words = ("-P", FIRST_EPOCHS, settings, data, steps, unit, len(record.history), out)
-        self._call(key, record, code, *words)
-        found: dict[str, Any] = read_json(out)
-        hashes, losses = named_hashes(found.pop("hashes")), found.pop("losses")
-        kept = None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4")
-        return Made(False, hashes, losses=kept, **found)
 
     def _code(self, key: str, record: Run) -> Path:
         if self.here:
