@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from harness import pool
 from harness.errors import UserError
+from harness.files import write_bytes
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import RunFolder, caches, read_provenance
@@ -47,7 +47,7 @@ def share(study: Study, root: Path) -> None:
         try:
             os.link(_cached(name), folder / f"{name}{SUFFIX}")
         except OSError:  # a file system without hard links
-            shutil.copyfile(_cached(name), folder / f"{name}{SUFFIX}")
+            write_bytes(folder / f"{name}{SUFFIX}", _cached(name).read_bytes())
     files = list(folder.glob(f"*{SUFFIX}"))
     if files:
         pool.dvc("add", folder.as_posix())

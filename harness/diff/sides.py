@@ -106,7 +106,7 @@ def read_side(source: Source) -> Side:
             if file not in tables:
                 raise UserError(f"{source.name}: {file}: no such file; not a report")
         return _side(source, *(_table(tables[file]) for file in files))
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, csv.Error) as error:
         raise UserError(f"{source.name}: its tables are not a report's: {error!r}; make the report again") from error
 
 
