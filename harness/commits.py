@@ -1,4 +1,4 @@
-"""What git holds: files of a revision, what differs from the last commit, and bringing that back."""
+"""What git holds: commits, files of a revision, working trees, and what differs from the last commit."""
 
 from __future__ import annotations
 
@@ -12,24 +12,40 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.record import Run, RunFolder, read_run
 
-TRAINING = ("config.json", "history.csv", "losses.npy", "provenance.json")
-EVALUATION = ("metrics.json",)
-"""Files of a run that are read of a revision; its predictions are not."""
+NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
+"""A hook of the user's is not to run for what the harness does with git."""
 
 
-def git(root: Path, *words: str, given: bytes | None = None) -> bytes | None:
-    """Output of a git command in `root`, or None when it fails; `given` is its standard input."""
+def git(root: Path, *words: str, given: str = "") -> str | None:
+    """Output of a git command in `root`, or None when it fails; `given` is its standard input.
+
+    Bytes that are no UTF-8 are kept as surrogates: `_bytes` gives them back.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *words], cwd=root, env=kept, input=given, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=root, env=kept, input=_bytes(given), capture_output=True, check=False
+        )
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
 
 
-def has_commit(root: Path) -> bool:
-    """Whether `root` lies in a git repository that has a commit."""
-    return git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is not None
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def commit_of(revision: str, root: Path) -> str | None:
+    """The full hash of a revision's commit, or None where there is none."""
+    found = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    return found.strip() if found else None
+
+
+def add_worktree(root: Path, path: Path, commit: str) -> Path | None:
+    """Check a commit out at `path`; returns the folder there that `root` is in its own tree, or None."""
+    inside = git(root, "rev-parse", "--show-prefix")
+    made = git(root, *NO_HOOKS, "worktree", "add", "-q", "--detach", str(path), commit)
+    return None if inside is None or made is None else path / inside.strip()
 
 
 def changed(root: Path, paths: Sequence[str]) -> list[str]:
@@ -37,13 +53,12 @@ def changed(root: Path, paths: Sequence[str]) -> list[str]:
 
     New files count, except those that git ignores.
     """
-    if not has_commit(root) or not paths:
+    words = ("diff", "-z", "--name-only", "--no-ext-diff", "--no-renames", "--relative", "HEAD", "--", *paths)
+    tracked = git(root, *words) if paths else None
+    if tracked is None:
         return []
-    tracked = (
-        git(root, "diff", "-z", "--name-only", "--no-ext-diff", "--no-renames", "--relative", "HEAD", "--", *paths)
-        or b""
-    )
-    return sorted({*_names(tracked), *_untracked(root, paths)})
+    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths) or ""
+    return sorted({name for name in (tracked + new).split("\0") if name})
 
 
 def held(root: Path, paths: Sequence[str]) -> list[str]:
@@ -57,40 +72,19 @@ def restore(root: Path, paths: Sequence[str]) -> list[str]:
     What is new below them is removed, empty folders too. Raises `UserError` when git cannot.
     """
     differing = changed(root, paths)
-    if not differing:
-        return []
-    # A hook of the user's is not to run for a few files of results.
-    words = ("-c", "core.hooksPath=/dev/null", "restore", "--source=HEAD", "--staged", "--worktree")
-    if git(root, *words, "--", *paths) is None:
-        raise UserError(f"{', '.join(paths)}: git cannot bring them back; is another git command at work?")
-    for name in _untracked(root, paths):
-        (root / name).unlink(missing_ok=True)
-    for path in paths:
-        _remove_empty(root / path)
+    if differing:
+        restored = git(root, *NO_HOOKS, "restore", "--source=HEAD", "--staged", "--worktree", "--", *paths)
+        if restored is None or git(root, "clean", "-fdq", "--", *paths) is None:
+            raise UserError(f"{', '.join(paths)}: git cannot bring them back; is another git command at work?")
     return differing
-
-
-def _remove_empty(folder: Path) -> None:
-    for path, _, _ in os.walk(folder, topdown=False):
-        if not os.listdir(path):
-            os.rmdir(path)
-
-
-def _untracked(root: Path, paths: Sequence[str]) -> list[str]:
-    return _names(git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths) or b"")
-
-
-def _names(output: bytes) -> list[str]:
-    return [name for name in output.decode("utf-8", "surrogateescape").split("\0") if name]
 
 
 def files_of(revision: str, paths: Sequence[str], root: Path) -> dict[str, bytes]:
     """The content of those `paths`, relative to `root`, that a revision has as files. Raises `UserError`."""
-    asked = "".join(f"{revision}:./{path}\n" for path in paths)
-    output = git(root, "cat-file", "--batch", given=asked.encode())
-    if output is None:
+    text = git(root, "cat-file", "--batch", given="".join(f"{revision}:./{path}\n" for path in paths))
+    if text is None:
         raise UserError(f"{revision}: git cannot read it")
-    found, at = {}, 0
+    output, found, at = _bytes(text), {}, 0
     for path in paths:
         end = output.index(b"\n", at)
         head, at = output[at:end].split(), end + 1
@@ -110,13 +104,11 @@ def run_of(revision: str, folder: Path, root: Path) -> Iterator[Run | None]:
     Its files, except the predictions, lie in a temporary folder. Raises `UserError` for records of another version.
     """
     place = RunFolder.of(folder)
-    files = [(place.training / name).as_posix() for name in TRAINING]
-    files += [(place.evaluation / name).as_posix() for name in EVALUATION]
-    content = files_of(revision, files, root)
+    files = [place.config, place.history, place.losses, place.provenance, place.metrics]
     with tempfile.TemporaryDirectory(prefix="harness-revision-") as temporary:
-        for name, held_content in content.items():
+        for name, content in files_of(revision, [file.as_posix() for file in files], root).items():
             path = Path(temporary) / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(held_content)
+            path.write_bytes(content)
         there = RunFolder.of(Path(temporary) / folder)
         yield read_run(there) if there.config.exists() else None

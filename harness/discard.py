@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from harness.commits import changed, files_of, has_commit, held, restore
+from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
@@ -26,12 +26,7 @@ def discard(study: Study, root: Path) -> list[str]:
 
     Nothing else is touched. Raises `UserError` outside git, and where the last commit has no results of the study.
     """
-    own = places(study)
-    there = _held("discard", own, root)
-    if not there:
-        raise UserError(f"discard: the last commit has none of {', '.join(own)}; nothing to go back to")
-    lines = [line for path in there if (line := _restored("discard", path, root))]
-    return lines or [f"discard: {study.name}: nothing differs from the last commit"]
+    return _restored("discard", places(study), root) or [f"discard: {study.name}: nothing differs from the last commit"]
 
 
 def reset_candidate(study: Study, root: Path) -> list[str]:
@@ -41,13 +36,9 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
     these stay, except what DVC has recorded of the candidate. Raises `UserError` outside git, and where the last commit
     has no params.yaml.
     """
-    own = [CANDIDATE.as_posix(), study.candidate_results.as_posix()]
-    there = _held("candidate", own, root)
-    if own[0] not in there:
-        raise UserError(f"candidate: the last commit has no {own[0]}; nothing to go back to")
-    if not changed(root, own):
+    lines = _restored("candidate", [CANDIDATE.as_posix(), study.candidate_results.as_posix()], root)
+    if not lines:
         return ["candidate: nothing differs from the last commit"]
-    lines = [line for path in there if (line := _restored("candidate", path, root))]
     outputs, others = _apart(study, root)
     if not others:
         if made := restore(root, held(root, outputs)):
@@ -61,21 +52,22 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
     return lines
 
 
-def _held(command: str, paths: Sequence[str], root: Path) -> list[str]:
-    if not has_commit(root):
-        raise UserError(f"{command}: {root.resolve()} is in no git repository with a commit; nothing to go back to")
-    return held(root, paths)
-
-
-def _restored(command: str, path: str, root: Path) -> str:
-    before = {name: (root / name).exists() for name in changed(root, [path])}
-    if not restore(root, [path]):
-        return ""
-    gone = sum(not (root / name).exists() for name in before)
-    if list(before) == [path]:
-        return f"{command}: {path} is as the last commit has it"
-    removed = f", {counted(gone, 'new file')} removed" if gone else ""
-    return f"{command}: {path}: {counted(len(before) - gone, 'file')} as the last commit has them{removed}"
+def _restored(command: str, paths: Sequence[str], root: Path) -> list[str]:
+    """Bring back those of `paths` that the last commit has; returns a line on each that differed."""
+    there = held(root, paths)
+    if not there:
+        where = "" if commit_of("HEAD", root) else f"{root.resolve()} is in no git repository with a commit: "
+        raise UserError(f"{command}: {where}the last commit has none of {', '.join(paths)}; nothing to go back to")
+    lines = []
+    for path in there:
+        names = restore(root, [path])
+        kept = sum((root / name).exists() for name in names)
+        removed = f", {counted(len(names) - kept, 'new file')} removed" if kept < len(names) else ""
+        if names == [path]:
+            lines.append(f"{command}: {path} is as the last commit has it")
+        elif names:
+            lines.append(f"{command}: {path}: {counted(kept, 'file')} as the last commit has them{removed}")
+    return lines
 
 
 def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
@@ -85,27 +77,19 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
     """
     sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
     sources += [study.file.claims] if study.file.claims else []
-    outputs: list[str] = []
-    others = changed(root, sources)
+    made = [path.as_posix() for path in (study.report, lock_of(path_of(study)), study.checked)]
+    others, outputs = changed(root, sources), list[str]()
     for name in changed(root, places(study)):
-        (outputs if _is_output(study, name) else others).append(name)
+        path = PurePosixPath(name)
+        tables = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
+        (outputs if tables or name in made else others).append(name)
     return outputs, others
 
 
-def _is_output(study: Study, name: str) -> bool:
-    """Whether a file is made of the others: the report, its tables and figures, dvc.lock or checked.json."""
-    path = PurePosixPath(name)
-    in_report = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
-    return in_report or name in [p.as_posix() for p in (study.report, lock_of(path_of(study)), study.checked)]
-
-
 def _some(names: Sequence[str]) -> str:
-    """`a and b`, or the first two and how many more there are; with the verb."""
-    if len(names) == 1:
-        return f"{names[0]} differs"
-    if len(names) == 2:
-        return f"{names[0]} and {names[1]} differ"
-    return f"{', '.join(names[:2])} and {counted(len(names) - 2, 'more file')} differ"
+    """The first two names and how many more there are, with the verb."""
+    more = f" and {counted(len(names) - 2, 'more file')}" if len(names) > 2 else ""
+    return f"{', '.join(names[:2])}{more} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def _restore_stages(lock: Path, root: Path) -> None:

@@ -11,23 +11,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.commits import changed, files_of, held
+from harness.commits import changed, held
 from harness.diff.compare import Change, compare
-from harness.diff.sides import read_side
-from harness.diff.source import Folder, Revision
+from harness.diff.sides import Source, read_side
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.pipeline import places
 from harness.record import Config, Metrics, Provenance, RunFolder, parse_metrics
 from harness.report.cells import CANDIDATE
+from harness.report.conditions import differing as other_circumstances
 from harness.settings.parse import parse
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
+from harness.verify.compare import show
 
-SHORT = 12
-"""Characters of a hash that are shown."""
+CAUSES = {
+    "device": "another device", "instructions": "other instructions", "device_name": "another processor",
+    "threads": "another number of threads", "torch": "another version of torch", "numpy": "another version of numpy",
+}  # fmt: skip
+"""Of what runs are computed with, what is said to be the cause of other results, and how."""
 
 IDENTICAL = "bitwise identical, and only the times in the records differ"
 
@@ -50,22 +53,22 @@ def differing(study: Study, root: Path) -> list[str]:
     files = changed(root, own)
     if not files:
         return []
-    committed = bool(held(root, own))
-    runs = _runs(study)
+    runs = {cell.key: cell.results for cell in study.cells}
+    runs |= {CANDIDATE: study.candidate_results} if study.is_default else {}
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
-    old, new = _committed(touched, root), _present(touched, root)
+    old, new = _records(touched, Source("HEAD", Path("."), "HEAD")), _records(touched, Source("workspace", root))
     why = {name: cause(old[name], new[name]) for name in touched}
-    lines = [
+    weights = " weights" if study.file.weights == "dvc" else ""
+    lock = " dvc.lock" if study.is_default else ""
+    return [
         f"run: {counted(len(files), 'file')} {'differs' if len(files) == 1 else 'differ'} from the committed results: "
         + summary(why, len(runs)),
         _verdicts(study, root),
+        f"keep them: git add reports experiments{lock}{weights} && git commit",
+        *([f"drop them: harness discard {study.name}"] if held(root, own) else []),
     ]
-    weights = " weights" if study.file.weights == "dvc" else ""
-    lock = " dvc.lock" if study.is_default else ""
-    lines.append(f"keep them: git add reports experiments{lock}{weights} && git commit")
-    return [*lines, *([f"drop them: harness discard {study.name}"] if committed else [])]
 
 
 def cause(old: Records | None, new: Records | None) -> str:
@@ -92,28 +95,29 @@ def _evaluation(old: Metrics, new: Metrics) -> str:
     if old == new:
         return IDENTICAL
     if old.code != new.code:
-        return f"evaluated by other code ({_short(old.code)} -> {_short(new.code)})"
+        return f"evaluated by other code ({_short(old.code, new.code)})"
     if old.weights != new.weights:
-        return f"evaluated with other weights ({_short(old.weights)} -> {_short(new.weights)})"
+        return f"evaluated with other weights ({_short(old.weights, new.weights)})"
     return "evaluated on another machine"
 
 
 def _differences(old: Records, new: Records) -> list[str]:
     """What is not the same of images, code and machine, each with both values."""
-    pairs: list[tuple[str, object, object]] = [
-        ("other images", _short(old.config.data.hash), _short(new.config.data.hash)),
-        ("another numerics identity", _short(old.provenance.hashes.code), _short(new.provenance.hashes.code)),
+    hashes = {
+        "other images": (old.config.data.hash, new.config.data.hash),
+        "another numerics identity": (old.provenance.hashes.code, new.provenance.hashes.code),
+    }
+    found = other_circumstances(old.provenance, new.provenance)
+    if "instructions" in found:  # they say more of two processors than the names
+        found.pop("device_name", None)
+    return [
+        *(f"{name} ({_short(*pair)})" for name, pair in hashes.items() if pair[0] != pair[1]),
+        *(f"{said} ({show(found[name])})" for name, said in CAUSES.items() if name in found),
     ]
-    one, other = old.provenance.machine, new.provenance.machine
-    pairs.append(("another device", one.get("device"), other.get("device")))
-    pairs.append(("other instructions", one.get("instructions"), other.get("instructions")))
-    if one.get("instructions") == other.get("instructions"):
-        # Of two processors with other instructions these say more than the names.
-        pairs.append(("another processor", one.get("device_name"), other.get("device_name")))
-    pairs.append(("another number of threads", one.get("threads"), other.get("threads")))
-    a, b = old.provenance.versions, new.provenance.versions
-    pairs += [(f"another version of {name}", a.get(name), b.get(name)) for name in ("torch", "numpy")]
-    return [f"{name} ({_shown(was)} -> {_shown(now)})" for name, was, now in pairs if was != now]
+
+
+def _short(old: str | None, new: str | None) -> str:
+    return show((old and old[:12], new and new[:12]))
 
 
 def summary(why: Mapping[str, str], runs: int) -> str:
@@ -151,64 +155,32 @@ def verdict_line(changes: Sequence[Change]) -> str:
 # ---- reading
 
 
-def _runs(study: Study) -> dict[str, Path]:
-    """Folders of the study's runs, and of the candidate beside the default study, by their names."""
-    runs = {cell.key: cell.results for cell in study.cells}
-    return runs | ({CANDIDATE: study.candidate_results} if study.is_default else {})
+def _records(runs: Mapping[str, Path], source: Source) -> dict[str, Records | None]:
+    """The records of runs, by their names; None where they are not there, or are those of another version."""
+    folders = {name: RunFolder.of(place) for name, place in runs.items()}
+    wanted = {name: [f.config, f.provenance, f.metrics] for name, f in folders.items()}
+    texts = source.read([path.as_posix() for paths in wanted.values() for path in paths])
+    return {name: _parse([texts.get(path.as_posix(), "null") for path in paths]) for name, paths in wanted.items()}
 
 
-def _committed(runs: Mapping[str, Path], root: Path) -> dict[str, Records | None]:
-    wanted = {name: _files(place) for name, place in runs.items()}
-    content = files_of("HEAD", [path for paths in wanted.values() for path in paths], root)
-    return {name: _parse([content.get(path) for path in paths]) for name, paths in wanted.items()}
-
-
-def _present(runs: Mapping[str, Path], root: Path) -> dict[str, Records | None]:
-    return {
-        name: _parse([(root / path).read_bytes() if (root / path).exists() else None for path in _files(place)])
-        for name, place in runs.items()
-    }
-
-
-def _files(place: Path) -> list[str]:
-    folder = RunFolder.of(place)
-    return [path.as_posix() for path in (folder.config, folder.provenance, folder.metrics)]
-
-
-def _parse(content: Sequence[bytes | None]) -> Records | None:
-    """A run's records; None where they are not there, or are those of another version."""
-    config, provenance, metrics = (_json(one) for one in content)
+def _parse(texts: Sequence[str]) -> Records | None:
     try:
+        config, provenance, metrics = map(json.loads, texts)
         return Records(
             parse(Config, config, "config.json"),
             parse(Provenance, provenance, "provenance.json"),
             None if metrics is None else parse_metrics(metrics, "metrics.json"),
         )
-    except UserError:
-        return None
-
-
-def _json(content: bytes | None) -> Any:
-    try:
-        return None if content is None else json.loads(content)
-    except ValueError:
+    except (UserError, ValueError):
         return None
 
 
 def _verdicts(study: Study, root: Path) -> str:
     try:
-        committed = read_side(Revision("HEAD", "HEAD", study.folder))
+        committed = read_side(Source("HEAD", study.folder, "HEAD"))
     except UserError:
         return "verdicts: the committed report has none"
     try:
-        return verdict_line(compare(committed, read_side(Folder("workspace", root / study.folder))))
+        return verdict_line(compare(committed, read_side(Source("workspace", root / study.folder))))
     except UserError:
         return "verdicts: the present report has none"
-
-
-def _short(value: str | None) -> str:
-    return "none" if value is None else value[:SHORT]
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)

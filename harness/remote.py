@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from harness import pool
 from harness.errors import UserError
+from harness.files import write_bytes
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import RunFolder, caches, read_provenance
@@ -26,57 +26,46 @@ def share(study: Study, root: Path) -> None:
     """
     if study.file.weights != "dvc":
         return
-    wanted, folder = _names(study, root), root / study.shared_weights.with_suffix("")
-    new = {name: source for name in wanted if not (folder / f"{name}{SUFFIX}").exists() and (source := _source(name))}
-    old = [path for path in folder.glob(f"*{SUFFIX}") if path.stem not in wanted]
-    recorded = (root / study.shared_weights).exists()
-    missing = [name for name in wanted if name not in new and not (folder / f"{name}{SUFFIX}").exists()]
-    if recorded and not new and not old:
+    target = study.shared_weights
+    folder, recorded = root / target.with_suffix(""), (root / target).exists()
+    wanted = _names(study, root)
+    there = {path.stem for path in folder.glob(f"*{SUFFIX}")}
+    new = [name for name in wanted if name not in there and _cached(name).exists()]
+    missing = counted(len(wanted - there - set(new)), "run")
+    if recorded and not new and there <= wanted:
         return
-    if recorded and missing:
+    if recorded and not wanted <= there | set(new):
         say(
-            f"{study.shared_weights}: weights of {counted(len(missing), 'run')} are not here and nothing new is "
-            f"recorded; run: dvc pull {study.shared_weights}, then: harness run {study.name}"
+            f"{target}: weights of {missing} are not here and nothing new is recorded; run: dvc pull {target}, then: "
+            f"harness run {study.name}"
         )
         return
-    for path in old:
-        path.unlink()
-    for name, source in new.items():
-        _link(source, folder / f"{name}{SUFFIX}")
-    if not folder.is_dir():
-        return
-    pool.dvc("add", folder.as_posix())
-    size = sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}"))
-    without = f", {counted(len(missing), 'run')} without" if missing else ""
-    say(
-        f"{study.shared_weights}: weights of {counted(len(wanted) - len(missing), 'run')}, {size / 1e6:.3g} MB"
-        f"{without}; dvc push sends them"
-    )
+    for name in there - wanted:
+        (folder / f"{name}{SUFFIX}").unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in new:
+        try:
+            os.link(_cached(name), folder / f"{name}{SUFFIX}")
+        except OSError:  # a file system without hard links
+            write_bytes(folder / f"{name}{SUFFIX}", _cached(name).read_bytes())
+    files = list(folder.glob(f"*{SUFFIX}"))
+    if files:
+        pool.dvc("add", folder.as_posix())
+        size = sum(path.stat().st_size for path in files) / 1e6
+        without = f", {missing} without" if len(files) < len(wanted) else ""
+        say(f"{target}: weights of {counted(len(files), 'run')}, {size:.3g} MB{without}; dvc push sends them")
 
 
-def _names(study: Study, root: Path) -> list[str]:
-    """Names of the weights of the study's finished runs, each once."""
-    found: dict[str, None] = {}
+def _names(study: Study, root: Path) -> set[str]:
+    """Names of the weights of the study's finished runs."""
+    found = set()
     for cell in study.cells:
         with suppress(UserError):
             record = read_provenance(RunFolder.of(root / cell.results).provenance)
             if record.status == "finished":
-                found[name_of(record.fingerprint, record.hashes.weights)] = None
-    return list(found)
+                found.add(name_of(record.fingerprint, record.hashes.weights))
+    return found
 
 
-def _source(name: str) -> Path | None:
-    path = caches() / "runs" / name / FILE
-    return path if path.exists() else None
-
-
-def _link(source: Path, path: Path) -> None:
-    """A hard link, or a copy where the file system has none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, path)
-    except OSError:
-        try:
-            shutil.copyfile(source, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+def _cached(name: str) -> Path:
+    return caches() / "runs" / name / FILE

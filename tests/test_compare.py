@@ -13,7 +13,7 @@ import torch
 from ruamel.yaml import YAML
 from test_pipeline import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
 
-from harness.compare.noise import noise
+from harness.compare.baseline import noise
 from harness.instructions import LIMITS
 
 __all__ = ["built", "clone", "project"]  # fixtures

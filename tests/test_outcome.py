@@ -12,8 +12,7 @@ import pytest
 
 from harness.commits import restore
 from harness.diff.compare import compare
-from harness.diff.sides import read_side
-from harness.diff.source import Folder
+from harness.diff.sides import Source, read_side
 from harness.discard import discard, reset_candidate
 from harness.errors import UserError
 from harness.files import hash_json, write_json, write_text
@@ -118,7 +117,8 @@ def write_report(study: Study, root: Path, verdict: str) -> None:
     rows = [{"variant": "base", **rule}, {"variant": "no-lrn", "pairs": 2, "seeds": "0 1", "difference": 0.5,
              "low": 0.1, "high": 0.9, "verdict": verdict, **rule}]  # fmt: skip
     cells = [
-        {"variant": cell.variant, "seed": cell.seed, "status": "finished", "test_top1": 20.0, "fingerprint": "f" * 64,
+        {"variant": cell.variant, "seed": cell.seed, "status": "finished", "test_top1": 20.0,
+         "fingerprint": Config.of(study.variants[cell.variant], cell.seed, IMAGES).fingerprint,
          "weights": "w", "code": "c", "data": "d", "device": "cpu"}
         for cell in study.cells
     ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
 
 def test_verdicts_are_compared_with_the_committed_report(study: Study, tmp_path: Path) -> None:
     def side() -> Any:
-        return read_side(Folder("it", study.folder))
+        return read_side(Source("it", study.folder))
 
     old = side()
     assert verdict_line(compare(old, side())) == "verdicts agree in the only row"

@@ -32,8 +32,7 @@ from harness.report.verified import read_verified, verified_text
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, measured, named_hashes, texts
 from harness.verify.environment import other_instructions
-from harness.verify.rows import targets
-from harness.verify.verify import lines, verify
+from harness.verify.verify import lines, targets, verify
 
 pytestmark = pytest.mark.slow
 

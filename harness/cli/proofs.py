@@ -25,7 +25,7 @@ def verify(
 ) -> None:
     """Make runs of a report again and compare them with their records to the bit; exit status 1 where they differ."""
     from harness.settings.load import load_study
-    from harness.verify.rows import targets
+    from harness.verify.verify import targets
     from harness.verify.verify import verify as verify_runs
 
     checked = load_study(study)
@@ -42,26 +42,18 @@ def diff(
         Path,
         typer.Option(help="The study whose report of a revision is read.", metavar="STUDY", callback=find_study),
     ] = STUDY,
-    csv: Annotated[Path | None, typer.Option(help="Write the rows into this file as well.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all of it into this file as well.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,
 ) -> None:
     """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
     from harness.diff.compare import compare
-    from harness.diff.listing import COLUMNS, as_json, rows, table
-    from harness.diff.sides import read_side
-    from harness.diff.source import open_source
-    from harness.files import write_csv, write_json
+    from harness.diff.listing import table
+    from harness.diff.sides import open_source, read_side
     from harness.settings.load import load_study
 
     folder = load_study(study).folder
     one, other = (read_side(open_source(given, folder)) for given in (old, new))
     changes = compare(one, other)
     print(table(one, other, changes))
-    if csv:
-        write_csv(csv, rows(changes), COLUMNS)
-    if json:
-        write_json(json, as_json(one, other, changes))
     if check and any(change.verdict_changed for change in changes):
         raise typer.Exit(1)
 

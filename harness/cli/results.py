@@ -22,7 +22,7 @@ def compare(
     study: Chosen = STUDY,
 ) -> None:
     """Compare an experiment's candidate with the baseline's run of the same seed, computed on the same instructions."""
-    from harness.compare.listing import compare as compared
+    from harness.compare.candidate import compare as compared
     from harness.settings.load import load_study
 
     print("\n".join(compared(exp, load_study(study), Path("."))))
@@ -33,7 +33,7 @@ def show_candidate(
     reset: Annotated[bool, typer.Option("--reset", help="Take its flip back, as of the last commit.")] = False,
 ) -> None:
     """Print what the candidate changes and where its results are; or take the flip back."""
-    from harness.compare.listing import standing
+    from harness.compare.candidate import standing
     from harness.discard import reset_candidate
     from harness.settings.load import load_candidate, load_study
 

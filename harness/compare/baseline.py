@@ -1,54 +1,37 @@
-"""The baseline's run that a candidate is paired with: same seed, images and code, computed alike.
+"""The baseline's run that a candidate is paired with: same seed, images and code, computed alike; and their noise.
 
 The committed one where it was, else one that was kept here, else it is trained and evaluated here.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commits import has_commit, run_of
+import numpy as np
+from scipy import stats
+
+from harness.commits import run_of
 from harness.data.packed import read_manifest
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import write_json
 from harness.identity.known import identity
-from harness.instructions import LIMITS, limits
+from harness.instructions import LIMITS
 from harness.progress import clock, say
-from harness.record import Provenance, Run, RunFolder, caches, fingerprint, read_provenance, read_run
-from harness.settings.schema import MACHINE, Settings, sparse
+from harness.record import Run, RunFolder, caches, fingerprint, read_provenance, read_run
+from harness.report.conditions import arithmetic
+from harness.settings.schema import MACHINE, sparse
 from harness.settings.study import Cell, Study, unequal
+from harness.verify.rerun import HARNESS, start
 from harness.weights import SHORT, name_of
 
 EVALUATION = "eval"
 """Folder of a run's evaluation, beside its weights in the cache."""
-
-
-@dataclass(frozen=True)
-class Alike:
-    """What two runs have in common that are paired: device type, what decides its arithmetic, and torch's version.
-
-    `arithmetic`: instructions of a processor, or the name of a GPU.
-    """
-
-    device: str
-    arithmetic: str
-    torch: str
-
-    @staticmethod
-    def of(record: Provenance) -> Alike:
-        machine = record.machine
-        device = str(machine.get("device")).partition(":")[0]
-        name = machine.get("instructions" if device == "cpu" else "device_name")
-        return Alike(device, str(name), str(record.versions.get("torch")))
-
-    def __str__(self) -> str:
-        return f"{self.device}, {self.arithmetic}, torch {self.torch}"
 
 
 def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
@@ -56,24 +39,26 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 
     Says so where it trains one. Raises `UserError` where images or code are others, or it cannot be computed here.
     """
-    cell, wanted = Cell(study.name, study.baseline, run.seed), Alike.of(run.provenance)
+    cell, wanted = Cell(study.name, study.baseline, run.seed), arithmetic(run.provenance)
     records = _records(cell, study, root)
     for record in records:
-        if not _other(record, run) and Alike.of(record.provenance) == wanted:
+        if _comparable(record, run) and arithmetic(record.provenance) == wanted:
             return record, "as recorded"
     _check_present(run, study, root)
-    start = _start(records, study)
-    mark = fingerprint(study.variants[study.baseline], run.seed, run.images.hash, start)
-    kept = _kept(mark, wanted)
-    if kept and kept.measured and not _other(kept, run):
+    begun = None
+    if study.variants[study.baseline].pretrained:
+        if not records:
+            raise UserError(f"compare: {cell.key} has no run to take its pretrained weights from; run the study first")
+        begun = records[0].config.start
+    kept = _kept(fingerprint(study.variants[study.baseline], run.seed, run.images.hash, begun), wanted)
+    if kept and _comparable(kept, run):
         return kept, "made here"
-    _check_machine(wanted)
+    _check_machine(run, wanted)
     seconds = (records[0] if records else run).provenance.wall_seconds
-    whose = "as recorded" if records else "as the candidate took"
-    verb = "evaluating it" if kept else f"training it, {clock(seconds)} {whose}"
-    say(f"{cell.key}: no run of it with {wanted} is here: {verb}")
+    doing = "evaluating it" if kept else f"training it, {clock(seconds)} as recorded"
+    say(f"{cell.key}: no run of it with {wanted} is here: {doing}")
     made = _make(cell, run, study, root, kept)
-    found = Alike.of(made.provenance)
+    found = arithmetic(made.provenance)
     if found != wanted:
         raise UserError(f"compare: {cell.key}: this machine computes with {found}, the candidate was with {wanted}")
     if made.diverged_epoch is not None:
@@ -83,129 +68,132 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 
 def _records(cell: Cell, study: Study, root: Path) -> list[Run]:
     """The baseline's run with declared settings, as the workspace has it and as the last commit does."""
-    found = []
     folder = RunFolder.of(root / cell.results)
-    if folder.config.exists():
-        found.append(read_run(folder))
-    if has_commit(root):
-        try:
-            with run_of("HEAD", cell.results, root) as committed:
-                found += [committed] if committed else []
-        except UserError:
-            pass  # of another version
-    declared = study.variants[study.baseline]
-    return [run for run in found if not unequal(declared, run.settings) and run.seed == cell.seed]
+    found = [read_run(folder)] if folder.config.exists() else []
+    # Outside git there is no commit, and its run may be of another version.
+    with suppress(UserError), run_of("HEAD", cell.results, root) as committed:
+        found += [committed] if committed else []
+    return [run for run in found if not unequal(study.variants[study.baseline], run.settings)]
 
 
-def _other(base: Run, run: Run) -> str:
-    """Why two runs cannot be compared; '' where they can."""
-    if base.measured is None or base.measured.weights or base.diverged_epoch is not None:
-        return "it has no error of its recorded weights"
-    pairs = [
-        ("images", base.images.hash, run.images.hash),
-        ("numerics identity", base.hashes.code, run.hashes.code),
-        ("evaluation's numerics identity", base.measured.code, run.measured.code if run.measured else None),
-    ]
-    return next((f"{name}: {a} and {b}" for name, a, b in pairs if a != b), "")
+def _inputs(run: Run) -> dict[str, str]:
+    """What must be the same of two runs that are compared, by what is said where it is not."""
+    return {
+        "was run on other images": run.images.hash,
+        "was trained by code of another numerics identity": run.hashes.code,
+        "was evaluated by code of another numerics identity": (run.measured and run.measured.code) or "none",
+    }
+
+
+def _comparable(base: Run, run: Run) -> bool:
+    """Whether a run of the baseline has an error of its recorded weights, and shares images and code with `run`."""
+    evaluated = base.measured and not base.measured.weights and base.diverged_epoch is None
+    return bool(evaluated) and _inputs(base) == _inputs(run)
 
 
 def _check_present(run: Run, study: Study, root: Path) -> None:
     """Refuse a candidate to which the present images and code give no baseline."""
     manifest = root / study.manifest
-    present = read_manifest(manifest).hash if manifest.exists() else None
-    evaluated = run.measured.code if run.measured else None
-    for name, own, here in (
-        ("was run on other images", run.images.hash, present),
-        ("was trained by code of another numerics identity", run.hashes.code, identity("train")),
-        ("was evaluated by code of another numerics identity", evaluated, identity("eval")),
-    ):
+    images = read_manifest(manifest).hash if manifest.exists() else "none"
+    present = (images, identity("train"), identity("eval"))
+    for (said, own), here in zip(_inputs(run).items(), present, strict=True):
         if own != here:
             raise UserError(
-                f"compare: the candidate {name} ({_short(own)}) than the study's baseline would be ({_short(here)}): "
+                f"compare: the candidate {said} ({own[:SHORT]}) than the study's baseline would be ({here[:SHORT]}): "
                 "no comparison; run the candidate again"
             )
 
 
-def _check_machine(wanted: Alike) -> None:
+def _check_machine(run: Run, wanted: str) -> None:
     """Refuse before anything is trained what this machine cannot compute with. Raises `UserError`."""
     import torch
 
-    own = torch.backends.cpu.get_cpu_capability()
-    here = {own} | ({name for name in LIMITS if own not in ("DEFAULT", name)})
-    if torch.__version__ != wanted.torch:
-        problem = f"torch {torch.__version__} is installed"
-    elif wanted.device == "cpu" and wanted.arithmetic not in here:
-        problem = f"this processor computes with {' or '.join(sorted(here))}"
-    elif wanted.device != "cpu" and not torch.cuda.is_available():
-        problem = "this machine has no CUDA device"
+    own, machine = torch.backends.cpu.get_cpu_capability(), run.provenance.machine
+    device, instructions = str(machine.get("device")), machine.get("instructions")
+    if device == "cpu":
+        able = instructions == own or (instructions in LIMITS and own != "DEFAULT")
     else:
-        return
-    raise UserError(f"compare: no run of the baseline with {wanted} is here, and none can be made: {problem}")
+        able = torch.cuda.is_available()
+    if not able or torch.__version__ != run.provenance.versions.get("torch"):
+        raise UserError(
+            f"compare: no run of the baseline with {wanted} is here, and none can be made: this machine has {own}, "
+            f"torch {torch.__version__} and {'a' if torch.cuda.is_available() else 'no'} CUDA device"
+        )
 
 
-def _start(records: list[Run], study: Study) -> str | None:
-    """Fingerprint of the run that the baseline starts from. Raises `UserError` where it cannot be known."""
-    if not study.variants[study.baseline].pretrained:
-        return None
-    if not records:
-        raise UserError(f"compare: {study.baseline} has no run with this seed to take as a model; run the study first")
-    return records[0].config.start
-
-
-def _kept(mark: str, wanted: Alike) -> Run | None:
-    """A run in the cache of that fingerprint and computed like that, evaluated or not."""
-    found = None
+def _kept(mark: str, wanted: str) -> Run | None:
+    """A run in the cache of that fingerprint and computed like that, the evaluated one first."""
+    found = []
     for place in sorted((caches() / "runs").glob(f"{mark[:SHORT]}-*")):
-        try:
+        with suppress(UserError):  # damaged: as if it were not there
             run = read_run(RunFolder(place, place / EVALUATION))
-        except UserError:
-            continue  # damaged: as if it were not there
-        if run.fingerprint == mark and Alike.of(run.provenance) == wanted and run.diverged_epoch is None:
-            found = run if run.measured or found is None else found
-    return found
+            if run.fingerprint == mark and arithmetic(run.provenance) == wanted and run.diverged_epoch is None:
+                found.append(run)
+    return next((run for run in found if run.measured), found[0] if found else None)
 
 
 def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> Run:
-    """Train the baseline as `like` was, where `kept` is not its run, and evaluate it; both stay in the cache."""
-    packed = images_of(study, root)
+    """Train the baseline as `like` was, unless `kept` is its run, and evaluate it; both stay in the cache."""
+    data = images_of(study, root).folder.resolve()
+
+    def call(command: str, *words: object) -> None:
+        full = (*HARNESS, command, *words, "--data", data)
+        with start(like, full, root.resolve(), caches().resolve(), quiet=False) as process:
+            status = process.wait()
+        if status == 130:
+            raise KeyboardInterrupt
+        if status:
+            raise UserError(f"compare: {cell.key}: `harness {command}` failed: see above")
+
     with tempfile.TemporaryDirectory(prefix="harness-compare-") as folder:
-        place = kept.folder.training if kept else _train(cell, like, study, packed.folder, Path(folder))
+        if kept:
+            place = kept.folder.training.resolve()
+        else:
+            settings, out = Path(folder) / "settings.json", Path(folder) / "run"
+            machine = {name: getattr(like.config.resolved, name) for name in MACHINE}
+            machine["device"] = str(like.provenance.machine.get("device")).partition(":")[0]
+            write_json(settings, sparse(study.variants[study.baseline].model_copy(update=machine)))
+            call("train", settings, "--seed", cell.seed, "--out", out)
+            record = read_provenance(RunFolder(out, out).provenance)
+            place = caches().resolve() / "runs" / name_of(record.fingerprint, record.hashes.weights)
         # Evaluated in the cache: the next comparison finds it there.
-        _call(cell, like, "eval", place, place / EVALUATION, "--data", packed.folder)
+        call("eval", place, place / EVALUATION)
         return read_run(RunFolder(place, place / EVALUATION))
 
 
-def _train(cell: Cell, like: Run, study: Study, data: Path, folder: Path) -> Path:
-    """Train the baseline's run; returns its folder in the cache."""
-    settings, out = folder / "settings.json", folder / "run"
-    write_json(settings, sparse(_settings(like, study)))
-    _call(cell, like, "train", settings, "--seed", cell.seed, "--out", out, "--data", data)
-    record = read_provenance(RunFolder(out, out).provenance)
-    return caches() / "runs" / name_of(record.fingerprint, record.hashes.weights)
+@dataclass(frozen=True)
+class Noise:
+    """Scatter of one seed's difference, in points.
 
-
-def _settings(like: Run, study: Study) -> Settings:
-    """The baseline's settings, computed where and how `like` was: device, threads, workers."""
-    own = like.config.resolved
-    machine = {name: getattr(own, name) for name in MACHINE}
-    machine["device"] = str(like.provenance.machine.get("device")).partition(":")[0]
-    return study.variants[study.baseline].model_copy(update=machine)
-
-
-def _call(cell: Cell, like: Run, *words: object) -> None:
-    """Run a command of the harness in a process whose libraries are held to the instructions of `like`.
-
-    Raises `UserError` when it fails; what it said stands above.
+    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs; without a variant it is that of two
+    independent runs of the baseline, of which there are `pairs`. `half`: a difference of equal nets is within -half
+    and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
     """
-    kept = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
-    narrow = limits(like.provenance.machine.get("instructions"))
-    command = [sys.executable, "-m", "harness", *map(str, words)]
-    done = subprocess.run(command, env={**narrow, **kept}, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode == 130:
-        raise KeyboardInterrupt
-    if done.returncode:
-        raise UserError(f"compare: {cell.key}: `harness {words[0]}` failed: see above")
+
+    sd: float
+    variants: int
+    pairs: int
+    df: int
+    half: float
+    confidence: float
 
 
-def _short(value: str | None) -> str:
-    return "none" if value is None else value[:SHORT]
+def noise(errors: Mapping[str, Mapping[int, float]], baseline: str, confidence: float) -> Noise | None:
+    """From finite errors, variant -> seed -> percent; None where fewer than two seeds are finished.
+
+    The variances of the variants' paired differences to the baseline, about each one's mean, are pooled by their
+    degrees of freedom. All differences share the baseline's runs, so t has only those of the largest set of seeds.
+    """
+    base = errors.get(baseline, {})
+    pairs = {name: [own[seed] - base[seed] for seed in own if seed in base] for name, own in errors.items()}
+    tables = [np.array(values) for name, values in pairs.items() if name != baseline and len(values) > 1]
+    if tables:
+        freedom = [len(values) - 1 for values in tables]
+        variance = sum(d * float(values.var(ddof=1)) for d, values in zip(freedom, tables, strict=True)) / sum(freedom)
+        sd, variants, count, df = math.sqrt(variance), len(tables), sum(map(len, tables)), max(freedom)
+    elif len(base) > 1:
+        # Two independent runs: twice the variance of one. What a seed does to both alike would cancel in a pair.
+        sd, variants, count, df = math.sqrt(2) * float(np.std(list(base.values()), ddof=1)), 0, len(base), len(base) - 1
+    else:
+        return None
+    return Noise(sd, variants, count, df, float(stats.t.ppf((1 + confidence) / 2, df)) * sd, confidence)

@@ -1,14 +1,15 @@
 """What became of each row between two reports: its estimate with an interval of the change, its verdict, and why."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
 
-from harness.diff.sides import ENVIRONMENT, RULE, Row, Run, Side
+from harness.diff.sides import Row, Run, Side
+from harness.report.conditions import CIRCUMSTANCES
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.family import holm
 from harness.statistics.judging import Test
@@ -67,14 +68,11 @@ def compare(old: Side, new: Side) -> list[Change]:
 def same_runs(old: Side, new: Side) -> bool:
     """Whether both sides hold the same runs: variants, seeds, fingerprints and what came out."""
 
-    def identity(side: Side) -> dict[tuple[str, int], tuple[str, str, float | None]]:
-        return {
-            (variant, seed): (run.fingerprint, run.weights, run.error)
-            for variant, own in side.runs.items()
-            for seed, run in own.items()
-        }
-
-    return identity(old) == identity(new) and any(old.runs.values())
+    one, other = (
+        {(v, s): (run.fingerprint, run.weights, run.error) for v, own in side.runs.items() for s, run in own.items()}
+        for side in (old, new)
+    )
+    return bool(one) and one == other
 
 
 # ---- estimates
@@ -104,9 +102,8 @@ def _moved(old: Side, new: Side, variants: list[str]) -> dict[str, Moved]:
 
 
 def _comparable(old: Side, new: Side, variant: str) -> bool:
-    return old.baseline == new.baseline and all(
-        old.rows[variant].rule[name] == new.rows[variant].rule[name] for name in ("metric",)
-    )
+    metrics = {side.rows[variant].rule["metric"] for side in (old, new)}
+    return old.baseline == new.baseline and len(metrics) == 1
 
 
 def _by_seed(old: Side, new: Side, variants: list[str], seeds: tuple[int, ...], alpha: float) -> dict[str, Moved]:
@@ -176,58 +173,48 @@ def _outcomes(runs: Mapping[tuple[str, int], Run]) -> dict[tuple[str, int], tupl
 
 
 def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
-    """What differs between the sides in what a row is made of, a line each."""
-    one, other = _runs(old, variant), _runs(new, variant)
+    """What differs between the sides in what a row is made of, a line each; what only one side has says nothing."""
+    one, other = _facts(old, variant), _facts(new, variant)
+    moved = {name: f"{one[name]} -> {other[name]}" for name in one if name in other and not _equal(name, one, other)}
     found = []
-    if old.baseline != new.baseline:
-        found.append(f"baseline: {old.baseline} -> {new.baseline}")
-    for name, tell in (("data", "images_hash"), ("numerics identity", "code")):
-        a, b = ({getattr(run, tell)[:12] for run in runs.values()} for runs in (one, other))
-        if a != b:
-            found.append(f"{name}: {_set(a)} -> {_set(b)}")
-    found += _settings_differ(old, new, variant)
-    seeds = [", ".join(map(str, side.rows[variant].seeds)) or "none" for side in (old, new)]
-    if seeds[0] != seeds[1]:
-        found.append(f"seeds: {seeds[0]} -> {seeds[1]}")
-    for name in ENVIRONMENT:
-        a, b = ({run.environment[name] for run in runs.values() if name in run.environment} for runs in (one, other))
-        if a and b and a != b:  # an older report may lack the column, and says nothing of it
-            found.append(f"environment, {name}: {_set(a)} -> {_set(b)}")
-    rules = [(name, old.rows[variant].rule[name], new.rows[variant].rule[name]) for name in RULE]
-    found += [f"rule, {name}: {a} -> {b}" for name, a, b in rules if not _equal(a, b)]
-    family = [sum(1 for row in side.rows.values() if row.verdict) for side in (old, new)]
-    if family[0] != family[1]:
-        found.append(f"rule, comparisons with a verdict: {family[0]} -> {family[1]}")
-    if not found and _outcomes(one) != _outcomes(other):
+    for name, change in moved.items():
+        of, _, setting = name.partition(", ")
+        base, own = (f"settings of {v}, {setting}" for v in (new.baseline, variant))
+        if of.startswith("settings of ") and moved.get(base) == moved.get(own):  # changed alike in both: one line
+            found += [f"settings, {setting}: {change}"] if name == base else []
+        else:
+            found.append(f"{name}: {change}")
+    if not found and _outcomes(_runs(old, variant)) != _outcomes(_runs(new, variant)):
         found.append("the runs were made again and came out otherwise, though all that both cells.csv have is the same")
     return tuple(found)
 
 
-def _settings_differ(old: Side, new: Side, variant: str) -> list[str]:
-    """Settings that changed, of the variant and of the baseline; what changed alike in both is one line."""
-    own, base = _settings(old, new, variant, variant), _settings(old, new, old.baseline, new.baseline)
-    shared = [name for name in own if base.get(name) == own[name]]
-    return [
-        *(f"settings, {name}: {own[name]}" for name in shared),
-        *(f"settings of {new.baseline}, {name}: {change}" for name, change in base.items() if name not in shared),
-        *(f"settings of {variant}, {name}: {change}" for name, change in own.items() if name not in shared),
-    ]
+def _facts(side: Side, variant: str) -> dict[str, Any]:
+    """What a row is made of. A setting that a side does not know had no switch in its code: no effect there."""
+    row, runs = side.rows[variant], _runs(side, variant).values()
+
+    def of(values: Iterable[str]) -> str:
+        return " and ".join(sorted(set(values))) or "none"
+
+    settings = {v: next((run.settings for run in side.runs[v].values() if run.settings), {})
+                for v in (side.baseline, variant)}  # fmt: skip
+    environment = {name: [run.environment[name] for run in runs if name in run.environment] for name in CIRCUMSTANCES}
+    return {
+        "baseline": side.baseline,
+        "data": of(run.images_hash[:12] for run in runs),
+        "numerics identity": of(run.code[:12] for run in runs),
+        **{f"settings of {v}, {name}": value for v, own in settings.items() for name, value in own.items()},
+        "seeds": ", ".join(map(str, row.seeds)) or "none",
+        **{f"environment, {name}": of(values) for name, values in environment.items() if values},
+        **{f"rule, {name}": value for name, value in row.rule.items()},
+        "rule, comparisons with a verdict": sum(1 for other in side.rows.values() if other.verdict),
+    }
 
 
-def _settings(old: Side, new: Side, before: str, after: str) -> dict[str, str]:
-    """Settings of a variant that changed. One that a side does not know had no switch in its code: no effect there."""
-    a = next((run.settings for run in old.runs[before].values() if run.settings), {})
-    b = next((run.settings for run in new.runs[after].values() if run.settings), {})
-    return {name: f"{a[name]} -> {b[name]}" for name in a if name in b and a[name] != b[name]}
-
-
-def _set(values: set[str]) -> str:
-    return " and ".join(sorted(values)) or "none"
-
-
-def _equal(one: str, other: str) -> bool:
-    """As texts, or as numbers: a rule may have been written with other digits."""
+def _equal(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Rules also as numbers: they may have been written with other digits."""
+    a, b = one[name], other[name]
     try:
-        return one == other or math.isclose(float(one), float(other), rel_tol=1e-9)
+        return bool(a == b) or (name.startswith("rule, ") and math.isclose(float(a), float(b), rel_tol=1e-9))
     except ValueError:
         return False

@@ -1,18 +1,11 @@
-"""A comparison of two reports as a table to read, as CSV and as JSON."""
+"""A comparison of two reports as a table to read."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from harness.diff.compare import Change, same_runs
-from harness.diff.sides import Row, Side
+from harness.diff.sides import Side
 from harness.report.numbers import number
-
-COLUMNS = [
-    "variant", "old_difference", "old_low", "old_high", "new_difference", "new_low", "new_high", "change",
-    "change_low", "change_high", "p", "adjusted_p", "agreement", "old_verdict", "new_verdict", "verdict_changed", "why",
-]  # fmt: skip
-"""Of the CSV, and keys of a row of the JSON."""
 
 HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
 
@@ -29,65 +22,17 @@ def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
     return "\n".join([*lines, *(["", "Differs, without a changed verdict:", *rest] if rest else [])])
 
 
-def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    """A row a variant, with every digit; `why` as one text."""
-    return [row | {"why": "; ".join(row["why"])} for row in _records(changes)]
-
-
-def as_json(old: Side, new: Side, changes: Sequence[Change]) -> dict[str, Any]:
-    """All of it, for other programs."""
-    return {
-        "old": old.name,
-        "new": new.name,
-        "same_runs": same_runs(old, new),
-        "changed_verdicts": sum(change.verdict_changed for change in changes),
-        "rows": _records(changes),
-    }
-
-
-def _records(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    found = []
-    for change in changes:
-        old, new, moved = change.old, change.new, change.moved
-        values = (
-            change.variant,
-            *((old.difference, old.low, old.high) if old else [None] * 3),
-            *((new.difference, new.low, new.high) if new else [None] * 3),
-            moved.mean, moved.low, moved.high, moved.p, moved.adjusted, change.agreement,
-            old.verdict or None if old else None, new.verdict or None if new else None, change.verdict_changed,
-            list(change.why),
-        )  # fmt: skip
-        found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
-
-
 def _line(change: Change) -> tuple[str, ...]:
-    moved = change.moved
-    interval = (
-        f"{_points(moved.low)} to {_points(moved.high)}" if moved.low is not None and moved.high is not None else "-"
-    )
-    if change.old is None or change.new is None:
-        estimates = "only in the new" if change.old is None else "only in the old"
-    else:
-        estimates = change.agreement
-    return (
-        change.variant,
-        _estimate(change.old),
-        _estimate(change.new),
-        "-" if moved.mean is None else _points(moved.mean),
-        interval,
-        estimates,
-        _verdicts(change),
-    )
+    old, new, moved = change.old, change.new, change.moved
+    both = change.agreement if old and new else f"only in the {'old' if old else 'new'}"
+    interval = "-" if moved.low is None else f"{points(moved.low)} to {points(moved.high)}"
+    estimates = (points(row.difference if row else None) for row in (old, new))
+    return change.variant, *estimates, points(moved.mean), interval, both, _verdicts(change)
 
 
-def _estimate(row: Row | None) -> str:
-    return "-" if row is None or row.difference is None else _points(row.difference)
-
-
-def _points(value: float | None) -> str:
+def points(value: float | None) -> str:
     """A difference as the report rounds it: in plain ASCII, for a terminal."""
-    return number(value, sign=True).replace("−", "-")
+    return "-" if value is None else number(value, sign=True).replace("−", "-")
 
 
 def _verdicts(change: Change) -> str:

@@ -4,23 +4,19 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from harness.diff.source import Source
+from harness.commits import commit_of, files_of
 from harness.errors import UserError
 from harness.record import Config, RunFolder, paired, parse_metrics
+from harness.report.conditions import CIRCUMSTANCES
 from harness.settings.parse import parse
 
-ENVIRONMENT = (
-    "device", "device_name", "threads", "cpu", "instructions", "os", "python", "torch", "numpy", "cuda", "cudnn",
-)  # fmt: skip
-"""Columns of cells.csv that say where a run was computed. An older report may lack one."""
-
 RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
-"""Columns of variants.csv that say how a row was judged."""
+"""Columns of variants.csv that say how a row was judged. An older report may lack one."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +24,10 @@ class Run:
     """A run of a side. `error`: by the study's metric; None where it has none. `settings`: none where not recorded.
 
     `code`: numerics identity; in reports of before there was one, the hash of the code.
-    `environment`: what the columns of `ENVIRONMENT` say, of those that the report has.
+    `environment`: what the columns of `CIRCUMSTANCES` say, of those that the report has.
     """
 
     seed: int
-    status: str
     error: float | None
     fingerprint: str
     weights: str
@@ -71,15 +66,47 @@ class Side:
         return {seed: a - b for seed, (a, b) in pairs.items() if a is not None and b is not None}
 
 
+@dataclass(frozen=True)
+class Source:
+    """A report's folder: on the disk, or of a `commit`, of which nothing is checked out. `name`: in what is printed."""
+
+    name: str
+    folder: Path
+    commit: str | None = None
+
+    def read(self, files: Sequence[str]) -> dict[str, str]:
+        """The text of those files that are there, by their path within the folder. Raises `UserError`, `ValueError`."""
+        paths = {(self.folder / file).as_posix(): file for file in files}
+        if self.commit:
+            found = files_of(self.commit, list(paths), Path("."))
+        else:
+            found = {path: Path(path).read_bytes() for path in paths if Path(path).is_file()}
+        return {paths[path]: content.decode() for path, content in found.items()}
+
+
+def open_source(given: str, folder: Path) -> Source:
+    """A report's folder, its Markdown file, or a git revision, of which `folder` is read. Raises `UserError`."""
+    path = Path(given)
+    if given.endswith(".md") and path.is_file():
+        path = path.with_suffix("")
+    if given and path.is_dir():
+        return Source(given, path)
+    commit = commit_of(given, Path("."))
+    if commit is None:
+        raise UserError(f"diff: got {given!r}; allowed: a report's folder that is there, or a git revision")
+    return Source(given, folder, commit)
+
+
 def read_side(source: Source) -> Side:
     """Read a report's tables and its runs' records. Raises `UserError` when they are not a report's."""
-    tables = source.read(["variants.csv", "cells.csv"])
-    for file in ("variants.csv", "cells.csv"):
-        if file not in tables:
-            raise UserError(f"{source.name}: {file}: no such file; not a report")
+    files = ["variants.csv", "cells.csv"]
     try:
-        return _side(source, _table(tables["variants.csv"]), _table(tables["cells.csv"]))
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        tables = source.read(files)
+        for file in files:
+            if file not in tables:
+                raise UserError(f"{source.name}: {file}: no such file; not a report")
+        return _side(source, *(_table(tables[file]) for file in files))
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, csv.Error) as error:
         raise UserError(f"{source.name}: its tables are not a report's: {error!r}; make the report again") from error
 
 
@@ -93,12 +120,12 @@ def _side(source: Source, variants: list[dict[str, str]], cells: list[dict[str, 
     if len(baselines) != 1:
         raise ValueError(f"{len(baselines)} rows without a comparison")
     metric = variants[0]["metric"]
-    there = [cell for cell in cells if cell["fingerprint"] and cell["status"] in ("finished", "diverged")]
-    places = [_places(f"{cell['variant']}-{cell['seed']}") for cell in there]
-    files = source.read([file.as_posix() for place in places for file in (*place.now, *place.before)])
+    ran = [cell for cell in cells if cell["fingerprint"] and cell["status"] in ("finished", "diverged")]
+    there = {f"{cell['variant']}-{cell['seed']}": cell for cell in ran}
+    files = source.read([file for key in there for file in (*_now(key), *_before(key))])
     runs: dict[str, dict[int, Run]] = {row["variant"]: {} for row in variants}
-    for cell, place in zip(there, places, strict=True):
-        run = _run(cell, metric, _records(source.name, place, files))
+    for key, cell in there.items():
+        run = _run(f"{source.name}: runs/{key}", key, cell, metric, files)
         runs[cell["variant"]][run.seed] = run
     (baseline,) = baselines
     others = [row for row in variants if row["variant"] != baseline]
@@ -106,63 +133,39 @@ def _side(source: Source, variants: list[dict[str, str]], cells: list[dict[str, 
     return Side(source.name, baseline, rows, runs)
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where config.json and metrics.json of a run lie within a report's folder, and where they lay in older reports."""
-
-    now: tuple[PurePosixPath, PurePosixPath]
-    before: tuple[PurePosixPath, PurePosixPath]
+def _now(key: str) -> tuple[str, str]:
+    """Where config.json and metrics.json of a run lie within a report's folder."""
+    folder = RunFolder.of(Path("runs") / key)
+    return folder.config.as_posix(), folder.metrics.as_posix()
 
 
-def _places(key: str) -> _Places:
-    folder, old = RunFolder.of(Path("runs") / key), PurePosixPath("cells") / key
-    return _Places(
-        (PurePosixPath(folder.config), PurePosixPath(folder.metrics)), (old / "config.json", old / "metrics.json")
-    )
+def _before(key: str) -> tuple[str, str]:
+    """Where they lay in older reports."""
+    return f"cells/{key}/config.json", f"cells/{key}/metrics.json"
 
 
-@dataclass(frozen=True)
-class _Records:
-    """What is read of a run's records. `fingerprint`: None where there is no config.json."""
+def _run(where: str, key: str, cell: dict[str, str], metric: str, files: Mapping[str, str]) -> Run:
+    """A run by its row of cells.csv, and its records where they are there; older ones hold whatever they do.
 
-    where: str
-    fingerprint: str | None
-    settings: Mapping[str, Any]
-    numbers: Mapping[str, Any]
-
-
-def _records(name: str, place: _Places, files: Mapping[str, str]) -> _Records:
-    """A run's records; of older reports whatever they hold. Raises `UserError` for present ones that are broken."""
-    config, metrics = (files.get(file.as_posix()) for file in place.now)
-    where = f"{name}: {place.now[0].parent.parent}"
-    if config is not None:
-        stored = parse(Config, json.loads(config), f"{where}: config.json")
-        numbers = parse_metrics(json.loads(metrics), f"{where}: metrics.json").numbers if metrics else {}
-        return _Records(where, stored.fingerprint, stored.settings, numbers)
-    config, metrics = (files.get(file.as_posix()) for file in place.before)
-    older = json.loads(config) if config else {}
-    return _Records(
-        f"{name}: {place.before[0].parent}",
-        older.get("fingerprint"),
-        older.get("settings", {}),
-        json.loads(metrics) if metrics else {},
-    )
-
-
-def _run(cell: dict[str, str], metric: str, records: _Records) -> Run:
-    if records.fingerprint not in (None, cell["fingerprint"]):
-        raise UserError(f"{records.where}: another run than the one in cells.csv; make the report again")
-    stored = cell.get(metric) or records.numbers.get(metric)
+    Raises `UserError` for present records that are broken, or another run's.
+    """
+    config, metrics = (json.loads(files.get(file, "null")) for file in _now(key))
+    if config is None:
+        config, numbers = (json.loads(files.get(file, "{}")) for file in _before(key))
+    else:
+        config = parse(Config, config, f"{where}: config.json").model_dump()
+        numbers = {} if metrics is None else parse_metrics(metrics, f"{where}: metrics.json").numbers
+    if config.get("fingerprint", cell["fingerprint"]) != cell["fingerprint"]:
+        raise UserError(f"{where}: another run than the one in cells.csv; make the report again")
     return Run(
         int(cell["seed"]),
-        cell["status"],
-        _number(stored) if cell["status"] == "finished" else None,
+        _number(cell.get(metric) or numbers.get(metric)) if cell["status"] == "finished" else None,
         cell["fingerprint"],
         cell["weights"],
         cell["code"],
         cell["data"],
-        {key: cell[key] or "none" for key in ENVIRONMENT if key in cell},
-        records.settings,
+        {key: cell[key] or "none" for key in CIRCUMSTANCES if key in cell},
+        config.get("settings", {}),
     )
 
 
@@ -178,15 +181,8 @@ def _row(row: dict[str, str], own: dict[int, Run], base: dict[int, Run]) -> Row:
         _number(row["high"]),
         row.get("verdict") or "",
         seeds,
-        {name: row.get(name) or _without(name, row) for name in RULE},
+        {name: row[name] or "none" for name in RULE if name in row},
     )
-
-
-def _without(name: str, row: dict[str, str]) -> str:
-    """What a rule was that an older report has no column of."""
-    if name == "alpha" and row["confidence"]:
-        return f"{round(1 - float(row['confidence']), 12):g}"
-    return "false" if name == "interim" else "none"
 
 
 def _number(text: Any) -> float | None:

@@ -1,8 +1,8 @@
 """What was held fixed in a study, and where its runs differ in what should be the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from harness.record import Images, Run
 from harness.report.cells import Result, Results
@@ -64,17 +64,48 @@ class Condition:
         return len(self.groups) > 1
 
 
-def _machine(key: str) -> Callable[[Run], str]:
-    return lambda run: str(run.provenance.machine.get(key) or NONE)
+CIRCUMSTANCES = {
+    "threads": "machine", "device": "machine", "device_name": "machine", "cpu": "machine", "instructions": "machine",
+    "torch": "versions", "numpy": "versions", "cuda": "versions", "cudnn": "versions", "driver": "versions",
+    "python": "versions", "os": "machine",
+}  # fmt: skip
+"""What a run was computed with: name -> the part of its record that has it. The likelier causes of other bits first."""
 
 
-def _version(key: str) -> Callable[[Run], str]:
-    return lambda run: str(run.provenance.versions.get(key) or NONE)
+class Computed(Protocol):
+    """A record of a run, as far as it says what the run was computed with."""
+
+    @property
+    def machine(self) -> Mapping[str, Any]: ...
+    @property
+    def versions(self) -> Mapping[str, Any]: ...
+
+
+def circumstances(record: Computed) -> dict[str, Any]:
+    """What a run was computed with, by the names of `CIRCUMSTANCES`; None where the record does not say."""
+    return {name: getattr(record, part).get(name) for name, part in CIRCUMSTANCES.items()}
+
+
+def differing(one: Computed, other: Computed) -> dict[str, tuple[Any, Any]]:
+    """What two runs were not both computed with: name -> what each of the two had."""
+    a, b = circumstances(one), circumstances(other)
+    return {name: (a[name], b[name]) for name in a if a[name] != b[name]}
+
+
+def arithmetic(record: Computed) -> str:
+    """What decides a run's bits beside threads: `cpu, AVX2, torch 2.9.0`, or with the name of a GPU."""
+    own = circumstances(record)
+    device = str(own["device"]).partition(":")[0]
+    return f"{device}, {own['instructions' if device == 'cpu' else 'device_name']}, torch {own['torch']}"
+
+
+def _of(name: str) -> Callable[[Run], str]:
+    return lambda run: str(circumstances(run.provenance)[name] or NONE)
 
 
 def _device(run: Run) -> str:
     # cuda:0 and cuda:1 of one kind are the same device.
-    return f"{_machine('device')(run).partition(':')[0]}: {_machine('device_name')(run)}"
+    return f"{_of('device')(run).partition(':')[0]}: {_of('device_name')(run)}"
 
 
 def _commit(run: Run) -> str:
@@ -88,15 +119,15 @@ CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
     ("numerics identity", True, lambda run: run.hashes.code[:12]),
     ("commit", False, _commit),
     ("device", True, _device),
-    ("threads", True, _machine("threads")),
-    ("instructions", True, _machine("instructions")),
-    ("system", False, _machine("os")),
-    ("Python", False, _version("python")),
-    ("torch", True, _version("torch")),
-    ("numpy", True, _version("numpy")),
-    ("CUDA", True, _version("cuda")),
-    ("cuDNN", True, _version("cudnn")),
-    ("driver", False, _version("driver")),
+    ("threads", True, _of("threads")),
+    ("instructions", True, _of("instructions")),
+    ("system", False, _of("os")),
+    ("Python", False, _of("python")),
+    ("torch", True, _of("torch")),
+    ("numpy", True, _of("numpy")),
+    ("CUDA", True, _of("cuda")),
+    ("cuDNN", True, _of("cudnn")),
+    ("driver", False, _of("driver")),
     ("packages", False, lambda run: run.provenance.packages[:12]),
 ]
 """What is compared: its name, whether numbers depend on it, and how a run tells it."""

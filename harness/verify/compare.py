@@ -1,6 +1,6 @@
 """A record against the same run made again: what agrees, where the two part, and why. Pure but for the predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.predictions import same_predictions
 from harness.record import TIMES, Run, hash_losses
+from harness.report.conditions import CIRCUMSTANCES, differing
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
 LOSSES = "losses"
@@ -16,15 +17,10 @@ LOSSES = "losses"
 
 INITIAL = "initial weights of "
 METRIC = "metric "
-
-# What a run's numbers depend on beside its settings, the likelier causes first.
-ENVIRONMENT = (
-    ("threads", "machine"), ("device", "machine"), ("device_name", "machine"), ("cpu", "machine"),
-    ("instructions", "machine"), ("torch", "versions"), ("numpy", "versions"), ("cuda", "versions"),
-    ("cudnn", "versions"), ("driver", "versions"), ("python", "versions"), ("os", "machine"),
-)  # fmt: skip
 DRAWS = ("torch", "numpy", "instructions")
 """What random numbers depend on: torch draws normal numbers by other operations where there is no AVX2."""
+
+ALTERED = "nothing that is recorded explains it; the record may have been altered"
 
 
 @dataclass(frozen=True)
@@ -82,19 +78,15 @@ class Comparison:
 def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
     """The hashes of a provenance.json (or those of them that are there) under the names that the user reads."""
     names = {
-        "data": "data",
-        "code": "code",
-        "batch_order": "batch order",
-        "augmentation": "augmentation stream",
-        "losses": "loss stream",
-        "weights": "final weights",
-    }
+        "data": "data", "code": "code", "batch_order": "batch order", "augmentation": "augmentation stream",
+        "losses": "loss stream", "weights": "final weights",
+    }  # fmt: skip
     found = {names[key]: value for key, value in hashes.items() if key in names}
     return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
 
 
 def compare(record: Run, made: Made, here: bool) -> Comparison:
-    """Hold a run that was made again against its record. Only what both have is compared."""
+    """Hold a run that was made again against its record. Only what both have is compared, and all layers."""
     own = named_hashes(record.hashes.model_dump())
     layers = any(name.startswith(INITIAL) for name in made.hashes)
     pairs: dict[str, tuple[Any, Any]] = {
@@ -103,37 +95,37 @@ def compare(record: Run, made: Made, here: bool) -> Comparison:
         if (name in own and name in made.hashes) or (layers and name.startswith(INITIAL))
     }
     history = texts(record.history)
-    first, columns = _part(history, made.history, made.whole)
+    row, columns = _part_of_rows(history, made)
     if made.history:
-        one, other = (_row(rows, first) for rows in (history, made.history))
-        pairs["history"] = tuple(map(one.get, columns)), tuple(map(other.get, columns))
-    step, values = _part_of_losses(record.losses, made.losses, made.whole)
-    compared = 0 if record.losses is None or made.losses is None else min(len(record.losses), len(made.losses))
-    if compared:
-        pairs[LOSSES] = values
-    pairs |= _metrics(record, made)
-    environment = {
-        key: (getattr(record.provenance, place).get(key), getattr(made, place).get(key))
-        for key, place in ENVIRONMENT
-        if getattr(record.provenance, place).get(key) != getattr(made, place).get(key)
-    }
+        cells = [
+            tuple(rows[row - 1][column] if row and row <= len(rows) else None for column in columns)
+            for rows in (history, made.history)
+        ]
+        pairs["history"] = (cells[0], cells[1])
+    losses, found, step = record.losses, made.losses, None
+    steps = of_steps = 0
+    if losses is not None:
+        of_steps = len(losses)
+        if found is not None:
+            steps = min(len(losses), len(found))
+            step = _part(_bits(losses), _bits(found), made.whole)
+            pairs[LOSSES] = (None, None) if step is None else _shown_losses(losses, found, step)
+    pairs |= _evaluated(record, made)
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    agrees = [name for name in pairs if name not in differs]
-    steps = 0 if record.losses is None else len(record.losses) // len(history)
-    place = None if step is None else (step // steps + 1, step % steps + 1)
-    parted = [epoch for epoch in (first, place[0] if place else None) if epoch is not None]
+    environment = differing(record.provenance, made)
+    place = None if step is None else (step // (of_steps // len(history)) + 1, step % (of_steps // len(history)) + 1)
     return Comparison(
-        agrees,
+        [name for name in pairs if name not in differs],
         differs,
         environment,
-        min(parted, default=None),
+        min([epoch for epoch in (row, place and place[0]) if epoch], default=None),
         place,
-        first,
+        row,
         columns,
         len(made.history),
         len(history),
-        compared,
-        0 if record.losses is None else len(record.losses),
+        steps,
+        of_steps,
         likely_cause(record, differs, environment, here),
     )
 
@@ -148,51 +140,45 @@ def measured(run: Run) -> dict[str, Any]:
     return run.measured.model_copy(update={"code": None, "weights": None}).as_json() if run.measured else {}
 
 
-def _sound(record: Run) -> bool:
-    """Whether the losses are those of the record's own hash over them."""
-    return record.losses is not None and hash_losses(record.losses) == record.hashes.losses
+def _part(recorded: Sequence[Any], found: Sequence[Any], whole: bool) -> int | None:
+    """The first place (from 0) at which two sequences differ; of a whole run, also where the found one ends early."""
+    for at, (one, other) in enumerate(zip(recorded, found, strict=False)):
+        if one != other:
+            return at
+    ends = len(found) > len(recorded) or (whole and len(found) < len(recorded))
+    return min(len(found), len(recorded)) if ends else None
 
 
-def _row(history: list[dict[str, str]], epoch: int | None) -> dict[str, str]:
-    return history[epoch - 1] if epoch is not None and epoch <= len(history) else {}
+def _part_of_rows(recorded: list[dict[str, str]], made: Made) -> tuple[int | None, list[str]]:
+    """The first epoch (from 1) whose rows differ, and in which of the columns that both have."""
+    shared = [name for name in recorded[0] if made.history and name in made.history[0] and name not in TIMES]
+    rows = [[[row[name] for name in shared] for row in history] for history in (recorded, made.history)]
+    at = _part(rows[0], rows[1], made.whole)
+    if at is None:
+        return None, []
+    if at >= min(map(len, rows)):
+        return at + 1, ["epoch"]
+    return at + 1, [name for name, one, other in zip(shared, rows[0][at], rows[1][at], strict=True) if one != other]
 
 
-def _part(recorded: list[dict[str, str]], found: list[dict[str, str]], whole: bool) -> tuple[int | None, list[str]]:
-    """The first epoch whose rows differ, and in which columns; of a whole run, also where one of the two goes on."""
-    for epoch, (one, other) in enumerate(zip(recorded, found, strict=False), 1):
-        shared = [column for column in one if column in other and column not in TIMES]
-        if columns := [column for column in shared if one[column] != other[column]]:
-            return epoch, columns
-    if len(found) > len(recorded) or (whole and len(found) < len(recorded)):
-        return min(len(found), len(recorded)) + 1, ["epoch"]
-    return None, []
+def _bits(losses: np.ndarray) -> list[int]:
+    found: list[int] = np.asarray(losses, np.float32).view(np.uint32).tolist()
+    return found
 
 
-def _part_of_losses(
-    recorded: np.ndarray | None, found: np.ndarray | None, whole: bool
-) -> tuple[int | None, tuple[str | None, str | None]]:
-    """The first step (from 0) whose loss is another to the bit, and both losses; also where one of the two goes on."""
-    if recorded is None or found is None:
-        return None, (None, None)
-    count = min(len(recorded), len(found))
-    bits = [np.asarray(losses, np.float32).view(np.uint32) for losses in (recorded, found)]
-    parted = np.flatnonzero(bits[0][:count] != bits[1][:count])
-    if len(parted):
-        count = int(parted[0])
-    elif len(found) <= len(recorded) and not (whole and len(found) < len(recorded)):
-        return None, (None, None)
-    told = [str(losses[count]) if count < len(losses) else None for losses in (recorded, found)]
-    if told[0] == told[1]:  # 0.0 and -0.0 are two values, and there are many that are no number
-        told = [f"{text} ({pattern[count]:#010x})" for text, pattern in zip(told, bits, strict=True)]
-    return count, (told[0], told[1])
+def _shown_losses(recorded: np.ndarray, found: np.ndarray, step: int) -> tuple[str | None, str | None]:
+    """Both losses of a step (from 0) at which they differ, with their bits where they read alike; None past an end."""
+    told = [str(losses[step]) if step < len(losses) else None for losses in (recorded, found)]
+    if told[0] == told[1]:  # many values are no number
+        told = [f"{text} ({_bits(losses)[step]:#010x})" for text, losses in zip(told, (recorded, found), strict=True)]
+    return told[0], told[1]
 
 
-def _metrics(record: Run, made: Made) -> dict[str, tuple[Any, Any]]:
+def _evaluated(record: Run, made: Made) -> dict[str, tuple[Any, Any]]:
     own = measured(record)
     pairs = {f"{METRIC}{name}": (own[name], made.metrics[name]) for name in own if name in made.metrics}
-    predictions = record.folder.predictions
-    if made.predictions and predictions.exists():
-        same = same_predictions(predictions, made.predictions)
+    if made.predictions and record.folder.predictions.exists():
+        same = same_predictions(record.folder.predictions, made.predictions)
         pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
     return pairs
 
@@ -201,38 +187,34 @@ def likely_cause(
     record: Run, differs: Mapping[str, Any], environment: Mapping[str, tuple[Any, Any]], here: bool
 ) -> str:
     """Why a run came out otherwise, as far as its record tells: the first cause along the way from data to metrics."""
-    if not differs:
+
+    def circumstances(names: Iterable[str]) -> str:
+        return ", ".join(f"{name} {show(environment[name])}" for name in names if name in environment)
+
+    if not differs or (here and differs.keys() == {"code"}):
         return ""
     if "data" in differs:
         return "other images"
+    if "code" in differs and here:
+        return "the present code is not the recorded one"
     if "code" in differs:
-        if here and differs.keys() == {"code"}:
-            return ""
-        return _other_code(record, here)
-    altered = "nothing that is recorded explains it; the record may have been altered"
+        dirty = record.provenance.dirty
+        return (
+            f"the run was made with changes that its commit does not hold (hash {dirty[:12]})" if dirty
+            else "the code at the recorded commit is not the recorded one: the record may have been altered"
+        )  # fmt: skip
     if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
-        return _versions(environment, DRAWS) or altered
-    if LOSSES in differs and "loss stream" not in differs and not _sound(record):
+        return circumstances(DRAWS) or ALTERED
+    losses = record.losses if LOSSES in differs and "loss stream" not in differs else None
+    if losses is not None and hash_losses(losses) != record.hashes.losses:
         return "losses.npy is not what the record's hash of the losses says: the file may have been altered"
+    computed = circumstances(name for name in CIRCUMSTANCES if name != "os")
     if {"loss stream", "history", LOSSES} & differs.keys():
-        return _versions(environment, [key for key, _ in ENVIRONMENT if key != "os"]) or altered
+        return computed or ALTERED
     if "final weights" in differs:
         return "every loss agrees, so the weights should: the record may have been altered"
-    return (
-        f"the evaluation: the weights agree; {_versions(environment, [key for key, _ in ENVIRONMENT if key != 'os'])}"
-    ).removesuffix("; ") + " (its code is not in the run's code hash: it may have been another)"
-
-
-def _other_code(record: Run, here: bool) -> str:
-    if here:
-        return "the present code is not the recorded one"
-    if record.provenance.dirty:
-        return f"the run was made with changes that its commit does not hold (hash {record.provenance.dirty[:12]})"
-    return "the code at the recorded commit is not the recorded one: the record may have been altered"
-
-
-def _versions(environment: Mapping[str, tuple[Any, Any]], keys: Any) -> str:
-    return ", ".join(f"{key} {show(environment[key])}" for key in keys if key in environment)
+    own = f"; {computed}" if computed else ""
+    return f"the evaluation: the weights agree{own} (its code is not in the run's code hash: it may have been another)"
 
 
 def show(pair: tuple[Any, Any]) -> str:

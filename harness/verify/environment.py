@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from harness import provenance
 from harness.instructions import limits
 
 
@@ -14,7 +13,7 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
 
     `recorded`: the machines of the runs' records.
     """
-    mine = provenance.machine(torch.device("cpu"), 0)["instructions"]
+    mine = torch.backends.cpu.get_cpu_capability()
     theirs = {str(machine.get("instructions")) for machine in recorded if str(machine.get("device")) == "cpu"}
     told = []
     for name in sorted(theirs - {mine}):

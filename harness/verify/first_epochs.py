@@ -9,8 +9,6 @@ no loss of a step. OUT is written as JSON.
 """
 
 import contextlib
-import csv
-import io
 import json
 import math
 import sys
@@ -65,10 +63,6 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
             count = min(settings.batch, batches.images.count - step * settings.batch)
             augmentation = batches.draw(epoch, step, count).hashed(augmentation)
     losses = getattr(trainer, "losses", None)
-    columns = list(trainer.state.history[0]) if trainer.state.history else []
-    text = io.StringIO(newline="")
-    csv.DictWriter(text, columns).writerows(trainer.state.history)
-    rows = list(csv.DictReader(io.StringIO(text.getvalue()), columns))
     found = {
         "hashes": {
             "data": packed.manifest.hash,
@@ -77,7 +71,7 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
             "batch_order": order,
             "augmentation": augmentation,
         },
-        "history": rows,
+        "history": [{name: str(value) for name, value in row.items()} for row in trainer.state.history],
         "losses": None if losses is None else losses[:steps].astype("<f4").tobytes().hex(),
         "machine": provenance.machine(numerics.device, settings.threads),
         "versions": provenance.versions(),

@@ -67,7 +67,7 @@ def entry(root: Path, code: str, probes: int = 0, against: str | None = None) ->
         datetime.datetime.fromtimestamp(int(seconds), datetime.UTC) if seconds else datetime.datetime.now(datetime.UTC)
     )
     return Proof(
-        digest=code, commit=head.decode().strip() if head else None, machine=machine, probes=probes, against=against,
+        digest=code, commit=head.strip() if head else None, machine=machine, probes=probes, against=against,
         when=now.date().isoformat(),
     )  # fmt: skip
 

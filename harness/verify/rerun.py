@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.commits import git
+from harness.commits import add_worktree
+from harness.commits import git as git
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import limits
@@ -22,6 +23,22 @@ from harness.record import Run, RunFolder, read_run
 from harness.verify.compare import Made, measured, named_hashes, texts
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
+HARNESS = ("-m", "harness")
+
+
+def start(record: Run, words: Sequence[object], code: Path, caches: Path, quiet: bool) -> subprocess.Popen[str]:
+    """Start this environment's Python on the code in `code`, held to the instructions that the record names.
+
+    Variables that the user has set stay as they are. `caches`: where it keeps what can be made again. `quiet`: what it
+    says is for the caller alone.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
+    narrow = limits(record.provenance.machine.get("instructions"))
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)], cwd=code, text=True, stdin=subprocess.DEVNULL,
+        env={**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(caches)},
+        stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE if quiet else None,
+    )  # fmt: skip
 
 
 @dataclass
@@ -43,48 +60,32 @@ class Rerunner:
         """
         place = self.folder / key
         place.mkdir()
-        settings = place / "settings.yaml"
+        settings, out, run, results = (place / name for name in ("settings.yaml", "found.json", "run", "results"))
         values = record.settings | ({} if threads is None else {"threads": threads})
         write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         code = self._code(key, record)
         if steps is not None:
             unit = "epoch" if record.losses is None else "step"
-            words = (settings, data, str(steps), unit, str(len(record.history)))
-            return self._first(key, record, code, words, place / "found.json")
-        run, results = place / "run", place / "results"
-        harness = ("-m", "harness")
-        named = (os.path.relpath(settings, code), "--seed", str(record.seed))
-        self._call(key, record, code, *harness, "train", *named, "--out", run, "--data", data)
+            # -P: the folder of the program holds modules of the present code, which must not be found first.
+            words = ("-P", FIRST_EPOCHS, settings, data, steps, unit, len(record.history), out)
+            self._call(key, record, code, *words)
+            made: dict[str, Any] = read_json(out)
+            hashes, losses = named_hashes(made.pop("hashes")), made.pop("losses")
+            kept = None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4")
+            return Made(False, hashes, losses=kept, **made)
+        spec = os.path.relpath(settings, code)
+        self._call(key, record, code, *HARNESS, "train", spec, "--seed", record.seed, "--out", run, "--data", data)
         if record.measured:
-            self._call(key, record, code, *harness, "eval", run, results, "--data", data)
+            self._call(key, record, code, *HARNESS, "eval", run, results, "--data", data)
         found = read_run(RunFolder(run, results))
         return Made(
             True,
             named_hashes(found.hashes.model_dump()),
             texts(found.history),
-            dict(found.provenance.machine),
-            dict(found.provenance.versions),
-            found.provenance.commit,
-            found.provenance.dirty,
-            measured(found),
-            found.folder.predictions if found.measured else None,
-            found.losses,
-        )
-
-    def _first(self, key: str, record: Run, code: Path, words: tuple[str | Path, ...], out: Path) -> Made:
-        # -P: the folder of the program holds modules of the present code, which must not be found first.
-        self._call(key, record, code, "-P", FIRST_EPOCHS, *words, out)
-        found: dict[str, Any] = read_json(out)
-        losses = found["losses"]
-        return Made(
-            False,
-            named_hashes(found["hashes"]),
-            found["history"],
-            found["machine"],
-            found["versions"],
-            found["commit"],
-            found["dirty"],
-            losses=None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4"),
+            **{name: getattr(found.provenance, name) for name in ("machine", "versions", "commit", "dirty")},
+            metrics=measured(found),
+            predictions=found.folder.predictions if found.measured else None,
+            losses=found.losses,
         )
 
     def _code(self, key: str, record: Run) -> Path:
@@ -95,38 +96,25 @@ class Rerunner:
             raise UserError(f"{key}: its record names no commit; --here runs the present code instead")
         with self._lock:
             if commit not in self._trees:
-                self._trees[commit] = self._tree(key, commit)
+                tree = add_worktree(self.root, self._tree(commit), commit)
+                if tree is None:
+                    raise UserError(
+                        f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the "
+                        "present code)"
+                    )
+                self._trees[commit] = tree
             return self._trees[commit]
 
-    def _tree(self, key: str, commit: str) -> Path:
-        inside = git(self.root, "rev-parse", "--show-prefix")
-        if inside is None:
-            raise UserError(f"{key}: {self.root.resolve()} is no git repository; --here runs the present code instead")
-        path = self.folder / f"code-{commit[:12]}"
-        # A hook of the user's would run in the middle of a verification, and a plain file could be named like a commit.
-        made = git(self.root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "-q", "--detach", str(path), commit)
-        if made is None:
-            raise UserError(
-                f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
-            )
-        return path / inside.decode().strip()
+    def _tree(self, commit: str) -> Path:
+        return self.folder / f"code-{commit[:12]}"
 
-    def _call(self, key: str, record: Run, code: Path, *words: str | Path) -> None:
-        """Run this environment's Python on the code in `code`, with the instructions that the record names.
-
-        Variables that the user has set stay as they are. Raises `UserError` with its last line when it fails.
-        """
-        narrow = limits(record.provenance.machine.get("instructions"))
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
-        # What an interrupted run saves goes there too, and so not into the repository.
-        env = {**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(self.folder)}
+    def _call(self, key: str, record: Run, code: Path, *words: object) -> None:
+        """Run Python on the code in `code` to its end. Raises `UserError` with its last line when it fails."""
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
-            process = subprocess.Popen(
-                [sys.executable, *map(str, words)], cwd=code, env=env, text=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
+            # What an interrupted run saves goes into the temporary folder too, and so not into the repository.
+            process = start(record, words, code, self.folder, quiet=True)
             self._running.append(process)
         _, said = process.communicate()
         with self._lock:
@@ -138,32 +126,26 @@ class Rerunner:
             hint = "" if self.here else "; --here runs the present code instead"
             raise UserError(f"{key}: cannot be made again: {last.removeprefix('harness: ')}{hint}")
 
-    def stop(self) -> None:
-        """End what is running; nothing more is started."""
+    @contextlib.contextmanager
+    def stopping(self) -> Iterator[None]:
+        """While it lasts, SIGTERM and Ctrl-C end what runs; at its end the working trees are taken away."""
+
+        def told(number: int, frame: FrameType | None) -> None:
+            self._stop()
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            self._stop()
+            for commit in self._trees:  # their files go with the temporary folder
+                git(self.root, "worktree", "remove", "--force", str(self._tree(commit)))
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
         with self._lock:
             self._stopped = True
             for process in self._running:
                 process.terminate()
-
-    def clear(self) -> None:
-        """Remove the working trees from the repository's list; their files go with the temporary folder."""
-        for commit in self._trees:
-            git(self.root, "worktree", "remove", "--force", str(self.folder / f"code-{commit[:12]}"))
-
-
-@contextlib.contextmanager
-def stopping(rerunner: Rerunner) -> Iterator[None]:
-    """While it lasts, SIGTERM and Ctrl-C end what runs and take the working trees away."""
-
-    def told(number: int, frame: FrameType | None) -> None:
-        rerunner.stop()
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        rerunner.stop()
-        rerunner.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)

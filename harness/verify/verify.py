@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,49 +15,69 @@ from harness.files import write_json
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import Run, RunFolder, read_run
+from harness.report.cells import CANDIDATE
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
-from harness.verify.rerun import Rerunner, stopping
-from harness.verify.rows import Target
+from harness.verify.rerun import Rerunner
+
+
+def targets(study: Study, row: str | None, seed: int | None, everything: bool) -> dict[str, Path]:
+    """The runs of a row (of every row with `everything`), of one seed or all: key -> folder below the repository.
+
+    Raises `UserError`.
+    """
+    rows = [*study.variants, CANDIDATE]
+    if (row is None) != everything:
+        found = "no row" if row is None else f"the row {row} and --all"
+        raise UserError(f"verify: got {found}; allowed: --all, or one of {', '.join(rows)}")
+    if row is not None and row not in rows:
+        raise UserError(f"verify: {study.name} has no row {row!r}; allowed: {', '.join(rows)}")
+    if row == CANDIDATE:
+        if seed is not None:
+            raise UserError(f"verify: --seed: got {seed}; the candidate has the seed of params.yaml")
+        return {CANDIDATE: study.candidate_results}
+    if seed is not None and seed not in study.seeds:
+        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, study.seeds))}")
+    cells = [cell for cell in study.cells if (everything or cell.variant == row) and seed in (None, cell.seed)]
+    return {cell.key: cell.results for cell in cells}
 
 
 def verify(
-    study: Study, chosen: list[Target], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
+    study: Study, chosen: dict[str, Path], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> bool:
     """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
 
-    `steps`: the first steps alone; `here`: by the present code instead of the recorded
-    commit's; `threads`: with so many instead of the recorded number. Returns whether every run came out as recorded.
-    Raises `UserError` when a run has no result, or cannot be made again.
+    `steps`: the first steps alone; `here`: by the present code, not the recorded commit's; `threads`: with so many, not
+    the recorded number. Returns whether every run came out as recorded. Raises `UserError` when a run has no result, or
+    cannot be made again.
     """
-    there = [target for target in chosen if RunFolder.of(root / target.results).config.exists()]
-    for target in chosen:
-        if target not in there:
-            said = f"no result of {target.key} in {target.results}: there is nothing to verify"
-            if len(chosen) == 1 or not there:
-                raise UserError(said)
-            say(f"{target.key}: {said}")
-    records = {target.key: read_run(RunFolder.of(root / target.results)) for target in there}
+    records = {}
+    for key, results in chosen.items():
+        folder = RunFolder.of(root / results)
+        if folder.config.exists():
+            records[key] = read_run(folder)
+        elif len(chosen) > 1:
+            say(f"{key}: no result of {key} in {results}: there is nothing to verify")
+    if not records:
+        raise UserError(f"no result of {', '.join(chosen)}: there is nothing to verify")
     images = images_of(study, root)
     if images.content_hash() != images.manifest.hash:
         raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
-    runs = counted(len(records), "run")
-    say(f"verify: {study.name}: {runs} to be made again, {min(jobs, len(records))} at once")
-    agreed, failed, written = True, list[str](), False
+    say(f"verify: {study.name}: {counted(len(records), 'run')} to be made again, {min(jobs, len(records))} at once")
+    agreed, failed = True, list[str]()
     for key, outcome in _made(records, images, root, jobs, steps, here, threads):
         if isinstance(outcome, UserError):
             failed.append(str(outcome))
             say(f"{key}: not verified: {outcome}")
             continue
-        record = records[key]
-        comparison = compare(record, outcome, here)
-        for line in lines(key, record, comparison, here):
+        comparison = compare(records[key], outcome, here)
+        for line in lines(key, records[key], comparison, here):
             say(line)
         agreed = agreed and comparison.verified(here)
-        written |= _write(root, study, key, _verification(record, outcome, comparison, here))
-    if written:
+        _write(root, study, key, _verification(records[key], outcome, comparison, here))
+    if len(failed) < len(records):
         _show(root, study)
     if failed:
         raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
@@ -68,24 +88,23 @@ def _made(
     records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
     """Every run made again, as they end."""
-    data = images.folder.resolve()
+    data, found = images.folder.resolve(), images.manifest.hash
 
-    def make(key: str, record: Run) -> Made:
-        found = images.manifest.hash
+    def make(key: str, record: Run) -> Made | UserError:
         if found != record.hashes.data:
             # Nothing that follows could agree.
             return Made(False, {"data": found}, [], record.provenance.machine, record.provenance.versions, None, None)
-        return rerunner.make(key, record, data, threads, steps)
+        try:
+            return rerunner.make(key, record, data, threads, steps)
+        except UserError as error:
+            return error
 
     with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
         rerunner = Rerunner(root, Path(folder).resolve(), here)
-        with stopping(rerunner), ThreadPoolExecutor(jobs) as pool:
-            tasks: dict[Future[Made], str] = {pool.submit(make, key, record): key for key, record in records.items()}
+        with rerunner.stopping(), ThreadPoolExecutor(jobs) as pool:
+            tasks = {pool.submit(make, key, record): key for key, record in records.items()}
             for task in as_completed(tasks):
-                try:
-                    yield tasks[task], task.result()
-                except UserError as error:
-                    yield tasks[task], error
+                yield tasks[task], task.result()
 
 
 def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str]:
@@ -94,7 +113,7 @@ def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str
     ok = c.verified(here)
     head = f"{key}: verified to the bit, {_how_far(c)}" if ok else f"{key}: DIFFERS from its record"
     told = [head, f"  agree: {', '.join(grouped(c.agrees)) or 'nothing'}"]
-    told += [f"  differ: {name} {_pair(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
+    told += [f"  differ: {name} {_short(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
     told += _parting(c)
     if c.first_epoch is None and not ok and c.epochs:
         losses = f"no step's loss, of {c.steps:,}, and " if c.steps else ""
@@ -120,53 +139,47 @@ def _how_far(c: Comparison) -> str:
 
 def _parting(c: Comparison) -> list[str]:
     """Where a run and its record part: at a step, by its loss, and in an epoch, by its row of history.csv."""
-    row, loss = "", ""
+    row = loss = ""
     if c.row is not None:
-        row = f"epoch {c.row}: " + "; ".join(
-            f"{column} {show((one, other))}"
-            for column, one, other in zip(c.columns, *c.differs["history"], strict=True)
-        )
+        cells = zip(c.columns, *c.differs["history"], strict=True)
+        row = f"epoch {c.row}: " + "; ".join(f"{name} {show((one, other))}" for name, one, other in cells)
     if c.first_step is not None:
         epoch, step = c.first_step
         loss = f"epoch {epoch}, step {step} of {c.steps_an_epoch}: loss {show(c.differs[LOSSES])}"
-    if loss and (c.row is None or c.row >= epoch):
-        return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
+        if c.row is None or c.row >= epoch:
+            return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
     return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
 
 
-def _pair(pair: tuple[object, object]) -> str:
-    return " -> ".join(
-        "none" if value is None else value[:12] if isinstance(value, str) else str(value) for value in pair
-    )
+def _short(pair: tuple[object, object]) -> str:
+    cut = [value[:12] if isinstance(value, str) else value for value in pair]
+    return show((cut[0], cut[1]))
 
 
 def grouped(names: list[str]) -> list[str]:
     """Names of what agrees, with the layers and the metrics counted instead of listed."""
-    layers, metrics = (sum(name.startswith(start) for name in names) for start in (INITIAL, METRIC))
-    counts = {INITIAL: f"initial weights ({layers} layers)", METRIC: f"metrics ({metrics})"}
-    return list(
-        dict.fromkeys(next((said for start, said in counts.items() if name.startswith(start)), name) for name in names)
-    )
+    layers = sum(name.startswith(INITIAL) for name in names)
+    metrics = sum(name.startswith(METRIC) for name in names)
+    short = (
+        f"initial weights ({layers} layers)" if name.startswith(INITIAL)
+        else f"metrics ({metrics})" if name.startswith(METRIC) else name
+        for name in names
+    )  # fmt: skip
+    return list(dict.fromkeys(short))
 
 
-def _verification(record: Run, made: Made, comparison: Comparison, here: bool) -> Verification:
+def _verification(record: Run, made: Made, found: Comparison, here: bool) -> Verification:
+    same = ("epochs", "of", "first_epoch", "steps", "cause")
     return Verification(
-        verified=comparison.verified(here),
+        **{name: getattr(found, name) for name in same},
+        **{name: getattr(made, name) for name in ("commit", "dirty", "machine", "versions")},
+        verified=found.verified(here),
         record=identity(record.provenance.fingerprint, record.hashes),
-        epochs=comparison.epochs,
-        of=comparison.of,
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        commit=made.commit,
-        dirty=made.dirty,
         here=here,
-        machine=made.machine,
-        versions=made.versions,
-        agrees=grouped(comparison.agrees),
-        differs=list(comparison.differs),
-        first_epoch=comparison.first_epoch,
-        first_step=list(comparison.first_step) if comparison.first_step else None,
-        steps=comparison.steps,
-        cause=comparison.cause,
+        agrees=grouped(found.agrees),
+        differs=list(found.differs),
+        first_step=list(found.first_step) if found.first_step else None,
     )
 
 
@@ -176,27 +189,20 @@ def _lock(root: Path, study: Study) -> FileLock:
     return FileLock(lock)
 
 
-def _write(root: Path, study: Study, key: str, new: Verification) -> bool:
-    """Add a verification to the report's; that the first steps agree does not replace that the whole run did.
-
-    Returns whether the file is another now.
-    """
+def _write(root: Path, study: Study, key: str, new: Verification) -> None:
+    """Add a verification to the report's; that the first steps agree does not replace that the whole run did."""
     path = root / study.folder / FILE
     with _lock(root, study):
         found = read_verified(path)
         old = found.get(key)
         if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
-            return False
+            return
         # In the order of their keys, so that the file does not depend on which run ended first.
         write_json(path, {name: one.model_dump() for name, one in sorted((found | {key: new}).items())})
-    return True
 
 
 def _show(root: Path, study: Study) -> None:
-    """Make the report again where there is one, so that it shows what was found.
-
-    DVC makes it again, too, with its next `repro`, and to the byte, since what was verified is all that is new.
-    """
+    """Make the report again where there is one, to the byte as DVC's next `repro` does: it shows what was found."""
     path = root / study.report
     if not path.exists():
         return
@@ -208,5 +214,5 @@ def _show(root: Path, study: Study) -> None:
         candidate = load_candidate(root / "params.yaml") if study.is_default else None
         with _lock(root, study):
             say(f"verify: wrote {render(study, candidate, root, early)}, which shows it")
-    except (UserError, UnicodeDecodeError, OSError) as error:
+    except UserError as error:
         say(f"verify: {study.report} does not show it yet, since it cannot be made again: {error}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from harness.commits import git
+from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json
 from harness.identity.code import PACKAGE, PROVEN, digest
@@ -43,7 +43,7 @@ def commits(root: Path, folder: Path) -> Iterator[Commit]:
     if log is None or head is None:
         raise UserError(f"{root.resolve()}: is no git repository with a commit; the code of the last proof is not here")
     for name in dict.fromkeys([*head.split(), *log.split()]):
-        if commit := read_commit(root, name.decode(), folder):
+        if commit := read_commit(root, name, folder):
             yield commit
 
 
@@ -52,14 +52,14 @@ def read_commit(root: Path, name: str, folder: Path) -> Commit | None:
     found = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found is None:
         raise UserError(f"--against: got {name!r}; a commit of this repository is allowed")
-    full = found.decode().strip()
+    full = found.strip()
     if all(git(root, "cat-file", "-e", f"{full}:./{place}/__main__.py") is None for place in ADAPTERS):
         return None
     place = folder / f"read-{full[:12]}"
     content = git(root, "archive", "--format=tar", full, "--", PACKAGE)
     if content is None:
         return None
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(content.encode("utf-8", "surrogateescape"))) as tar:
         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it from 3.11.4 on
         tar.extractall(place)  # noqa: S202 - git's own archive of this repository
     try:
@@ -74,14 +74,12 @@ def worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
 
     Raises `UserError` when git cannot make it.
     """
-    inside = (git(root, "rev-parse", "--show-prefix") or b"").decode().strip()
     path = folder / f"code-{commit[:12]}"
-    # A hook of the user's would run in the middle of a proof.
-    made = git(root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "-q", "--detach", str(path), commit)
-    if made is None:
+    tree = add_worktree(root, path, commit)
+    if tree is None:
         raise UserError(f"{root.resolve()}: git cannot make a working tree of commit {commit[:12]}")
     try:
-        yield path / inside
+        yield tree
     finally:
         git(root, "worktree", "remove", "--force", str(path))
 

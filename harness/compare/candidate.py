@@ -1,0 +1,144 @@
+"""`harness compare`: a candidate against the baseline's run, and what the study's noise says of their difference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.commits import commit_of, git, run_of
+from harness.compare.baseline import Noise, baseline_for, noise
+from harness.diff.listing import points
+from harness.errors import UserError
+from harness.grammar import counted
+from harness.record import Run, RunFolder, read_run
+from harness.report.cells import read_results
+from harness.report.conditions import arithmetic
+from harness.report.numbers import number, value
+from harness.report.words import METRICS
+from harness.settings.load import load_candidate
+from harness.settings.schema import MACHINE, Settings
+from harness.settings.study import CANDIDATE, Study, differences, unequal
+
+EXPERIMENTS = "refs/exps/*/*/*"
+"""Where DVC keeps its experiments: refs/exps/AB/CDEF.../NAME, by the commit that they began from."""
+
+
+def compare(given: str, study: Study, root: Path) -> list[str]:
+    """Lines on the candidate of the experiment or revision `given` (the workspace's where empty) and the baseline.
+
+    Trains the baseline where no run of it was computed as the candidate. Raises `UserError`.
+    """
+    with candidate_of(given, study, root) as run:
+        base, whose = baseline_for(run, study, root)
+        metric = study.file.metric
+        one, other = run.metrics[metric], base.metrics[metric]
+        found = noise(_errors(study, run, root), study.baseline, study.file.confidence)
+        return [
+            f"{given or 'the workspace'}: {_flips(study, run.config.resolved)}",
+            f"seed {run.seed}, both with {arithmetic(run.provenance)}",
+            f"{METRICS[metric]}: {number(one)} %, {study.baseline}-{run.seed}: {number(other)} % ({whose})",
+            f"difference: {points(one - other)} points",
+            _noise_line(found),
+            "one seed: no verdict",
+        ]
+
+
+def standing(study: Study, candidate: tuple[Settings, int], root: Path) -> list[str]:
+    """Lines on the workspace's candidate: what it changes, and where its results are."""
+    settings, seed = candidate
+    result = read_results(study, candidate, root).candidate
+    assert result is not None  # noqa: S101 - one was given
+    metric = study.file.metric
+    if result.run and result.status == "finished":
+        what = f"{METRICS[metric]} {number(result.run.metrics[metric])} %"
+    else:
+        what = f"{result.status}: {result.note}; run: dvc repro" if result.status != "diverged" else result.note
+    return [f"candidate: {_flips(study, settings)}; seed {seed}", f"results: {study.candidate_results}: {what}"]
+
+
+@contextmanager
+def candidate_of(given: str, study: Study, root: Path) -> Iterator[Run]:
+    """The evaluated candidate of the experiment or revision `given`; of the workspace where it is empty.
+
+    Its files last as long as the context. Raises `UserError` where there is none, or it has no errors to compare.
+    """
+    if given:
+        with run_of(find(given, root), study.candidate_results, root) as run:
+            yield _measured(run, given, study)
+        return
+    folder = RunFolder.of(root / study.candidate_results)
+    run = _measured(read_run(folder) if folder.config.exists() else None, "the workspace", study)
+    settings, seed = load_candidate(root / CANDIDATE)
+    if others := [*unequal(settings, run.settings), *(["seed"] if seed != run.seed else [])]:
+        raise UserError(
+            f"compare: {study.candidate_results}: its {', '.join(others)} are not those of {CANDIDATE}; run: dvc repro"
+        )
+    yield run
+
+
+def find(given: str, root: Path) -> str:
+    """The commit of a DVC experiment, by its name, or of a git revision. Raises `UserError`.
+
+    Of several experiments of one name it is the one that began from the last commit.
+    """
+    refs = git(root, "for-each-ref", EXPERIMENTS, "--format=%(refname) %(objectname)") or ""
+    known = [re.fullmatch(r"refs/exps/(..)/(.*)/(.*) (.*)", line) for line in refs.splitlines()]
+    begun = {(ref[3], ref[1] + ref[2]): ref[4] for ref in known if ref}  # name, commit that it began from -> its own
+    named = [commit for (name, _), commit in begun.items() if name == given]
+    found = begun.get((given, commit_of("HEAD", root) or ""))
+    if len(named) > 1 and not found:
+        raise UserError(f"compare: {given}: the name of {len(named)} experiments; name one by its commit")
+    found = found or (named[0] if named else commit_of(given, root))
+    if found is None:
+        names = ", ".join(sorted({name for name, _ in begun})) or "there is none"
+        raise UserError(f"compare: got {given!r}; allowed: a git revision, or an experiment of DVC: {names}")
+    return found
+
+
+def _measured(run: Run | None, where: str, study: Study) -> Run:
+    if run is None:
+        raise UserError(f"compare: {where} has no candidate of {study.name} at {study.candidate_results}")
+    if run.measured is None or run.measured.weights or study.file.metric not in run.metrics:
+        raise UserError(
+            f"compare: {where}: the candidate has no {study.file.metric} of its recorded weights: it diverged, or is "
+            "to be evaluated: dvc repro"
+        )
+    return run
+
+
+def _flips(study: Study, settings: Settings) -> str:
+    """What a candidate changes, except where it was computed: `lrn: true -> false, dropout: 0.5 -> 0`."""
+    found: dict[str, tuple[Any, Any]] = differences(study.variants[study.baseline], settings)
+    told = [f"{name}: {value(a)} -> {value(b)}" for name, (a, b) in found.items() if name not in MACHINE]
+    return ", ".join(told) or f"nothing differs from {study.baseline}"
+
+
+def _noise_line(found: Noise | None) -> str:
+    if found is None:
+        return "noise: unknown, the study has fewer than two finished seeds"
+    if found.variants:
+        of = f"{counted(found.pairs, 'paired difference')} of {counted(found.variants, 'variant')}"
+    else:
+        of = f"{counted(found.pairs, 'run')} of the baseline, as of two independent runs"
+    return (
+        f"noise: sd {number(found.sd)} points (n = {of}); of two equal nets one seed's difference lies between "
+        f"{points(-found.half)} and {points(found.half)} ({100 * found.confidence:g} %)"
+    )
+
+
+def _errors(study: Study, like: Run, root: Path) -> dict[str, dict[int, float]]:
+    """Variant -> seed -> error of the finished runs of declared settings, on the images and by the code of `like`."""
+    metric = study.file.metric
+    found: dict[str, dict[int, float]] = {}
+    for cell in study.cells:
+        folder = RunFolder.of(root / cell.results)
+        if not folder.config.exists():
+            continue
+        run = read_run(folder)
+        same = (run.images.hash, run.hashes.code) == (like.images.hash, like.hashes.code)
+        if same and metric in run.metrics and not unequal(study.variants[cell.variant], run.settings):
+            found.setdefault(cell.variant, {})[cell.seed] = run.metrics[metric]
+    return found
