@@ -90,13 +90,17 @@ def evaluate(
 @app.command(rich_help_panel=PANEL)
 def ensemble(study: StudyFile = STUDY) -> None:
     """Average the nets of all seeds of the variants that a study names under `ensembles`, and write their errors."""
-    from harness.ensemble import ensembles
     from harness.files import read_json, write_json
     from harness.settings.load import load_study
 
     checked = load_study(study)
     path = checked.folder / "ensembles.json"
-    write_json(path, ensembles(checked, Path("."), read_json(path) if path.exists() else {}))
+    found = {}
+    if checked.file.ensembles:  # without any, nothing heavy is imported
+        from harness.ensemble import ensembles
+
+        found = ensembles(checked, Path("."), read_json(path) if path.exists() else {})
+    write_json(path, found)
 
 
 @app.command(rich_help_panel=PANEL)
