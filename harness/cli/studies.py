@@ -87,7 +87,7 @@ def doctor(
     """Say what a study would run, on which device, and about how long it takes."""
     from collections import Counter
 
-    from harness.estimate import outlook
+    from harness.cost import outlook
     from harness.report.cells import read_results
     from harness.settings.load import load_study
     from harness.verify.environment import other_instructions
@@ -229,7 +229,7 @@ def claims(
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims and what tests them; or, with a study, their verdicts."""
-    from harness.claims.listing import list_claims
+    from harness.claims.ledger import list_claims
     from harness.claims.schema import load_claims
     from harness.report.cells import read_results
     from harness.report.ledger import verdicts
