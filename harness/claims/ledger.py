@@ -112,7 +112,7 @@ def _row(
     also = f"; {unmet}" if unmet else ""
     if lacking := schema.missing(claim, study.variants):
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
-        return _untestable(claim, f"needs {_variants(lacking)}{where}{also}")
+        return _untestable(claim, f"needs variant{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}{where}{also}")
     try:
         found = measured(claim, test)
     except NotMeasuredError as error:
@@ -175,10 +175,6 @@ def _unmet(claim: Claim, study: Study) -> str:
 def _of_top5(test: schema.Test | None, study: Study) -> bool:
     """Whether a test's number is of a top-5 error, since the study's is: its bound and its margin are of top-1."""
     return isinstance(test, schema.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
-
-
-def _variants(names: Sequence[str]) -> str:
-    return f"variant{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 # ---- claims as a list to read: what each says, and what tests it

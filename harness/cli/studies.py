@@ -95,10 +95,8 @@ def doctor(
     checked = load_study(study)
     results = read_results(checked, candidate(checked), Path("."))
     todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
-    for line in outlook(checked, jobs, len(todo)):
-        print(line)
-    for line in other_instructions(cell.run.provenance.machine for cell in results.cells if cell.run):
-        print(line)
+    machines = (cell.run.provenance.machine for cell in results.cells if cell.run)
+    print("\n".join([*outlook(checked, jobs, len(todo)), *other_instructions(machines)]))
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
     for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
         print(f"stale: {counted(number, 'run')}: {why}")

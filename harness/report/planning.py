@@ -31,8 +31,8 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
         few, many = (seeds_needed(effect, one, study.alpha, power) for one in (design, upper))
         needed.append((variant, design, upper, few, many))
     said = {"study": study, "rows": rows, "effect": effect, "power": power, "pilot": PILOT, "needed": needed}
-    # The lines of the variants are indented below the first.
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in paragraphs("planning", part="seeds", **said)]
+    head, *rest = paragraphs("planning", part="seeds", **said)
+    return [head, *(f"  {line}" for line in rest)]
 
 
 def _design(study: Study, row: VariantRow) -> tuple[Design, int] | None:

@@ -75,7 +75,6 @@ class Proof:
 
 
 def proofs(study: Study, results: Results) -> list[Proof]:
-    """A proof a variant beside the baseline, in the order of the study."""
     baseline = {cell.seed: cell for cell in results.of(study.baseline)}
     return [_proof(study, variant, results, baseline) for variant in study.variants if variant != study.baseline]
 
