@@ -87,7 +87,6 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first two names and how many more there are, with the verb."""
     more = f" and {counted(len(names) - 2, 'more file')}" if len(names) > 2 else ""
     return f"{', '.join(names[:2])}{more} {'differs' if len(names) == 1 else 'differ'}"
 

@@ -91,7 +91,6 @@ def cause(old: Records | None, new: Records | None) -> str:
 
 
 def _evaluation(old: Metrics, new: Metrics) -> str:
-    """Why the results of bitwise identical trainings differ, if they do."""
     if old == new:
         return IDENTICAL
     if old.code != new.code:
@@ -138,7 +137,6 @@ def summary(why: Mapping[str, str], runs: int) -> str:
 
 
 def verdict_line(changes: Sequence[Change]) -> str:
-    """Whether the verdicts of the rows that both reports have are the same, and which are not."""
     both = [change for change in changes if change.old and change.new]
     if not any(change.old and change.old.verdict for change in both):
         return "verdicts: the committed report has none"

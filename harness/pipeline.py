@@ -67,7 +67,6 @@ def check_pipeline(study: Study) -> None:
 
 
 def lock_of(pipeline: Path) -> Path:
-    """What DVC has recorded of a pipeline."""
     return pipeline.with_suffix(".lock")
 
 

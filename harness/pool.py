@@ -173,7 +173,6 @@ def run_cells(
 
 
 def log_of(cell: str, pipeline: Path = ROOT) -> Path:
-    """Where a cell's output is kept."""
     return LOGS / pipeline.parent.name / f"{cell}.log"
 
 

@@ -57,7 +57,6 @@ def share(study: Study, root: Path) -> None:
 
 
 def _names(study: Study, root: Path) -> set[str]:
-    """Names of the weights of the study's finished runs."""
     found = set()
     for cell in study.cells:
         with suppress(UserError):

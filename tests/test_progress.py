@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.cli.app import STUDY
-from harness.estimate import outlook
+from harness.cost import outlook
 from harness.progress import clock, progress
 from harness.settings.load import load_study
 

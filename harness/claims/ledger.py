@@ -85,11 +85,6 @@ def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
     return {name: parse(Ensemble, value, f"{path}: {name}") for name, value in values.items()}
 
 
-def computed_rows(claims: Mapping[str, Claim]) -> list[Row]:
-    """The rows that need no study: what is computed from the net and the settings."""
-    return [_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, schema.ArithmeticTest)]
-
-
 def provided(study: Study) -> set[Need]:
     """What a study's images offer, of what claims need. Whether its net overfits is known after its runs alone."""
     source: str = study.data.source
@@ -117,7 +112,7 @@ def _row(
     also = f"; {unmet}" if unmet else ""
     if lacking := schema.missing(claim, study.variants):
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
-        return _untestable(claim, f"needs {_variants(lacking)}{where}{also}")
+        return _untestable(claim, f"needs variant{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}{where}{also}")
     try:
         found = measured(claim, test)
     except NotMeasuredError as error:
@@ -182,5 +177,43 @@ def _of_top5(test: schema.Test | None, study: Study) -> bool:
     return isinstance(test, schema.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
 
 
-def _variants(names: Sequence[str]) -> str:
-    return f"variant{'s' if len(names) > 1 else ''} {', '.join(names)}"
+# ---- claims as a list to read: what each says, and what tests it
+
+
+def list_claims(claims: Mapping[str, Claim]) -> str:
+    """Each claim with its section, its words, its numbers and its test; what is computed comes with its verdict."""
+    computed = (_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, schema.ArithmeticTest))
+    final = {row.claim.id: f"{row.verdict}. {row.reason}" for row in computed}
+    return "\n".join(line for claim in claims.values() for line in _lines(claim, final.get(claim.id, "")))
+
+
+def _lines(claim: Claim, computed: str) -> list[str]:
+    entry = claim.entry
+    published = "; ".join(f"{number.name} {number.value:g} {number.unit}".strip() for number in claim.published)
+    needs = ", ".join(need for need in claim.needs if need != "any")
+    facts = {
+        "published": published,
+        "behind": entry.behind,
+        "tested by": _test(claim) or "nothing: these are numbers of others",
+        "computed": computed,
+        "needs": needs,
+        "scale": entry.scale,
+        "caveat": entry.caveat,
+    }
+    return [
+        f"{claim.id}  [{entry.type}; section {entry.section}]  {entry.claim}",
+        *(f"    {name}: {text}" for name, text in facts.items() if text),
+    ]
+
+
+def _test(claim: Claim) -> str:
+    test = claim.test
+    if test is None or isinstance(test, schema.ArithmeticTest):
+        return f"arithmetic, {test.fact}" if test else ""
+    against = f" against {test.against}" if test.against else ""
+    claimed = ""
+    if isinstance(test, schema.Directed):
+        within = f" within {'a factor of ' if test.ratio else ''}{test.margin:g}" if test.margin else ""
+        claimed = f": {test.direction} {'to' if test.margin else 'than'} {test.bound:g}{within}"
+    where = f" (study {test.study})" if test.study else ""
+    return f"{test.statistic} of {', '.join(test.variants)}{against}{claimed}{where}"

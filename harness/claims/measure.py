@@ -62,7 +62,6 @@ class _Given:
         return self.comparisons if same else {}
 
     def difference(self, metric: str, variant: str, against: str, confidence: float) -> Estimate:
-        """Mean difference of a variant to another one."""
         row = self.own(against, metric).get(variant)
         if row is not None and row.se is not None:
             return statistics.of_comparison(row, confidence, variant)
@@ -99,7 +98,6 @@ def measure(
 
 
 def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list[str]]:
-    """A directed test's estimates, and notes."""
     runs, variants = given.runs, test.variants
     each = statistics.adjusted(given.study.file.confidence, len(variants))
     match test:
@@ -126,8 +124,11 @@ def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list
         case schema.EnsembleTest():
             return [_ensemble(test, given)], []
         case schema.EarlyLossTest():
-            value = _early(test.epochs)
-            return [statistics.paired(runs[v], runs[test.against], value, each, v, "nats") for v in variants], []
+
+            def early(run: Run) -> float:
+                return statistics.early_loss(run, test.epochs)
+
+            return [statistics.paired(runs[v], runs[test.against], early, each, v, "nats") for v in variants], []
         case schema.LevelRatioTest():
             arms, chosen = _arms(test, runs)
             against = arms[test.against]
@@ -145,10 +146,6 @@ def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list
 
 def _value(name: str) -> Callable[[Run], float]:
     return lambda run: statistics.metric(run, name)
-
-
-def _early(epochs: int) -> Callable[[Run], float]:
-    return lambda run: statistics.early_loss(run, epochs)
 
 
 def _limits(test: schema.DifferenceTest, given: _Given, parts: Sequence[Estimate]) -> list[str]:

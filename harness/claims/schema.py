@@ -36,8 +36,6 @@ Curve = Literal["train_loss", "train_top1", "validation_loss", "validation_top1"
 
 
 class Number(Declared):
-    """A published number."""
-
     name: str = Field(description="what it is")
     value: float = Field(description="the number as printed")
     unit: str = Field("points", description="points of error, or another unit")
@@ -57,7 +55,6 @@ class Test(Declared):
 
     @property
     def names(self) -> list[str]:
-        """Every variant that it cannot do without."""
         return [*self.variants, *([self.against] if self.against else [])]
 
 
@@ -184,8 +181,6 @@ TESTS: dict[str, type[Test]] = {
 
 
 class Entry(Declared):
-    """The keys of a claim in the file."""
-
     section: str = Field(description="section of the paper")
     claim: str = Field(description="the claim, in a sentence of our own")
     published: list[dict[str, Any]] = Field(description="numbers: name, value, unit (points by default)")
@@ -200,8 +195,6 @@ class Entry(Declared):
 
 @dataclass(frozen=True)
 class Claim:
-    """A checked claim."""
-
     id: str
     entry: Entry
     published: tuple[Number, ...]

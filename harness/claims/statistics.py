@@ -107,7 +107,6 @@ def same_run(runs: Runs, first: str, second: str, confidence: float, name: str) 
 
 
 def level(runs: Runs, name: str, confidence: float) -> Estimate:
-    """Mean of a number over the seeds, with its interval."""
     values = {seed: metric(run, name) for seed, run in runs.items()}
     return _mean(values, dict.fromkeys(runs, 0.0), confidence, name, UNITS.get(name, "%"))
 
@@ -220,7 +219,6 @@ def share(held: int, n: int, confidence: float, name: str) -> Estimate:
 
 
 def _mean(one: Mapping[int, float], other: Mapping[int, float], confidence: float, name: str, unit: str) -> Estimate:
-    """The mean difference of two numbers by seed, one less other."""
     d = compare(one, other, confidence)
     return Estimate(name, d.mean, d.low, d.high, d.n, unit)
 

@@ -44,14 +44,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict and its reason."""
-
     verdict: Verdict
     reason: str
 
 
 def side(estimate: Estimate, region: Region) -> Verdict:
-    """The verdict on one number."""
     low, high = estimate.low, estimate.high
     if low is None or high is None:
         return "inconclusive"

@@ -5,11 +5,11 @@ from typing import Any
 
 import typer
 
-from harness.cli import numerics, proofs, results, stages, studies
+from harness.cli import proofs, results, stages, studies
 from harness.cli.app import app
 from harness.errors import UserError
 
-__all__ = ["app", "main", "numerics", "proofs", "results", "stages", "studies"]
+__all__ = ["app", "main", "proofs", "results", "stages", "studies"]
 
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""

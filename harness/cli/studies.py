@@ -87,7 +87,7 @@ def doctor(
     """Say what a study would run, on which device, and about how long it takes."""
     from collections import Counter
 
-    from harness.estimate import outlook
+    from harness.cost import outlook
     from harness.report.cells import read_results
     from harness.settings.load import load_study
     from harness.verify.environment import other_instructions
@@ -95,10 +95,8 @@ def doctor(
     checked = load_study(study)
     results = read_results(checked, candidate(checked), Path("."))
     todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
-    for line in outlook(checked, jobs, len(todo)):
-        print(line)
-    for line in other_instructions(cell.run.provenance.machine for cell in results.cells if cell.run):
-        print(line)
+    machines = (cell.run.provenance.machine for cell in results.cells if cell.run)
+    print("\n".join([*outlook(checked, jobs, len(todo)), *other_instructions(machines)]))
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
     for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
         print(f"stale: {counted(number, 'run')}: {why}")
@@ -229,7 +227,7 @@ def claims(
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims and what tests them; or, with a study, their verdicts."""
-    from harness.claims.listing import list_claims
+    from harness.claims.ledger import list_claims
     from harness.claims.schema import load_claims
     from harness.report.cells import read_results
     from harness.report.ledger import verdicts

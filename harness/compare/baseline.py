@@ -92,7 +92,6 @@ def _comparable(base: Run, run: Run) -> bool:
 
 
 def _check_present(run: Run, study: Study, root: Path) -> None:
-    """Refuse a candidate to which the present images and code give no baseline."""
     manifest = root / study.manifest
     images = read_manifest(manifest).hash if manifest.exists() else "none"
     present = (images, identity("train"), identity("eval"))

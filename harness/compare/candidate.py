@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.commits import commit_of, git, run_of
-from harness.compare.baseline import Noise, baseline_for, noise
+from harness.compare.baseline import baseline_for, noise
 from harness.diff.listing import points
 from harness.errors import UserError
-from harness.grammar import counted
 from harness.record import Run, RunFolder, read_run
 from harness.report.cells import read_results
 from harness.report.conditions import arithmetic
 from harness.report.numbers import number, value
+from harness.report.template import paragraph
 from harness.report.words import METRICS
 from harness.settings.load import load_candidate
 from harness.settings.schema import MACHINE, Settings
@@ -41,13 +41,12 @@ def compare(given: str, study: Study, root: Path) -> list[str]:
             f"seed {run.seed}, both with {arithmetic(run.provenance)}",
             f"{METRICS[metric]}: {number(one)} %, {study.baseline}-{run.seed}: {number(other)} % ({whose})",
             f"difference: {points(one - other)} points",
-            _noise_line(found),
+            paragraph("scatter", found=found, points=points),
             "one seed: no verdict",
         ]
 
 
 def standing(study: Study, candidate: tuple[Settings, int], root: Path) -> list[str]:
-    """Lines on the workspace's candidate: what it changes, and where its results are."""
     settings, seed = candidate
     result = read_results(study, candidate, root).candidate
     assert result is not None  # noqa: S101 - one was given
@@ -114,19 +113,6 @@ def _flips(study: Study, settings: Settings) -> str:
     found: dict[str, tuple[Any, Any]] = differences(study.variants[study.baseline], settings)
     told = [f"{name}: {value(a)} -> {value(b)}" for name, (a, b) in found.items() if name not in MACHINE]
     return ", ".join(told) or f"nothing differs from {study.baseline}"
-
-
-def _noise_line(found: Noise | None) -> str:
-    if found is None:
-        return "noise: unknown, the study has fewer than two finished seeds"
-    if found.variants:
-        of = f"{counted(found.pairs, 'paired difference')} of {counted(found.variants, 'variant')}"
-    else:
-        of = f"{counted(found.pairs, 'run')} of the baseline, as of two independent runs"
-    return (
-        f"noise: sd {number(found.sd)} points (n = {of}); of two equal nets one seed's difference lies between "
-        f"{points(-found.half)} and {points(found.half)} ({100 * found.confidence:g} %)"
-    )
 
 
 def _errors(study: Study, like: Run, root: Path) -> dict[str, dict[int, float]]:

@@ -164,7 +164,6 @@ def _agreement(old: Side, new: Side, variant: str, moved: Moved) -> Agreement:
 
 
 def _runs(side: Side, variant: str) -> dict[tuple[str, int], Run]:
-    """The runs that a row's estimate is made of."""
     return {(name, s): side.runs[name][s] for name in (side.baseline, variant) for s in side.rows[variant].seeds}
 
 

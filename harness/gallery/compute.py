@@ -33,7 +33,11 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
 
     Raises `UserError` when the images are not those of the run.
     """
-    check_images(run, name, packed)
+    if packed.manifest.hash != run.images.hash:
+        raise UserError(
+            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
+            f"({packed.manifest.hash[:12]}); train it again, or name its images"
+        )
     config, settings = run.config, run.config.resolved
     numerics = configure(settings)
     weights, found = ensure(run, name, packed)
@@ -61,15 +65,6 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         response=response,
         left_out=left_out,
     )
-
-
-def check_images(run: Run, name: str, packed: Packed) -> None:
-    """Raises `UserError` when packed images are not those that a run was trained on."""
-    if packed.manifest.hash != run.images.hash:
-        raise UserError(
-            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
-            f"({packed.manifest.hash[:12]}); train it again, or name its images"
-        )
 
 
 def kernels(net: AlexNet) -> Kernels:
@@ -148,7 +143,10 @@ def augmentations(packed: Packed, config: Config) -> Augmentations | None:
         corners.append(corner.numpy())
         flips.append(flip)
         if batch.draws.colour is not None:
-            colours.append(_shift(images, index, batch.draws.colour[place]))
+            drawn = batch.draws.colour[place]
+            if settings.colour_scale == "per_image":
+                drawn = own_colour(images.fetch(np.array([index])), drawn[None])[0]
+            colours.append(drawn.numpy())  # what was added to every pixel: (channels,) in grey levels
         seen = batch.images[place].permute(1, 2, 0) / settings.input_scale + _mean(images, corner, flip)
         views.append(seen.round().clamp(0, 255).to(torch.uint8).numpy())
     colours += [np.zeros_like(colours[0])] * (len(epochs) - len(colours)) if colours else []
@@ -175,7 +173,9 @@ def normalised(net: AlexNet, test: Images, numerics: Numerics, seed: int) -> Res
     for place, (name, op, x) in enumerate(traced):
         if isinstance(op, Norm) and not op.spatial:
             maps, after = traced[place - 1][2][0].float().cpu().numpy(), x[0].float().cpu().numpy()
-            centre = _strongest(maps, op)
+            # The kernel that responds most, of those whose window is not cut by the edge of their column.
+            sizes = np.array([len(window(op, len(maps), kernel)) for kernel in range(len(maps))])
+            centre = int(np.where(sizes == sizes.max(), np.abs(maps).sum((1, 2)), -1).argmax())
             return Response(
                 layer=name,
                 index=index,
@@ -188,12 +188,6 @@ def normalised(net: AlexNet, test: Images, numerics: Numerics, seed: int) -> Res
                 centre=centre,
             )
     return None
-
-
-def _strongest(maps: np.ndarray, norm: Norm) -> int:
-    """The kernel that responds most, of those whose window is not cut by the edge of their column."""
-    sizes = np.array([len(window(norm, len(maps), centre)) for centre in range(len(maps))])
-    return int(np.where(sizes == sizes.max(), np.abs(maps).sum((1, 2)), -1).argmax())
 
 
 def window(norm: Norm, kernels: int, centre: int) -> list[int]:
@@ -235,16 +229,7 @@ def _choose(count: int, shown: int, seed: int, picture: str) -> np.ndarray:
     return drawn
 
 
-def _shift(images: Images, index: int, drawn: Tensor) -> np.ndarray:
-    """What was added to every pixel of a training image: (channels,) in grey levels."""
-    if images.settings.colour_scale == "per_image":
-        drawn = own_colour(images.fetch(np.array([index])), drawn[None])[0]
-    shift: np.ndarray = drawn.numpy()
-    return shift
-
-
 def _view(images: Images, indices: np.ndarray) -> Tensor:
-    """Centre crops as the net's input."""
     return next(images.test_views(BATCH, False, indices))[0]
 
 

@@ -70,7 +70,6 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
 
 
 def draw_all(gallery: Gallery) -> dict[str, bytes]:
-    """Every picture of a run: name -> PNG."""
     names = gallery.class_names
     pictures = {
         "kernels": draw.kernels(gallery.kernels),

@@ -40,7 +40,6 @@ class Sheet:
         )
 
     def frame(self, x: int, y: int, pixels: np.ndarray, colour: str, width: int) -> None:
-        """A frame around an image that was put at (x, y)."""
         for left, top, w, h in (
             (x - width, y - width, pixels.shape[1] + 2 * width, width),
             (x - width, y + len(pixels), pixels.shape[1] + 2 * width, width),
@@ -55,7 +54,6 @@ class Sheet:
         self.figure.text(x / WIDTH, 1 - y / self.height, words, fontsize=size, **look)
 
     def axes(self, x: int, y: int, width: int, height: int) -> Axes:
-        """Axes whose inner frame is the rectangle."""
         place = (x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height)
         return self.figure.add_axes(place)
 

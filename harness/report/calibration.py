@@ -109,7 +109,6 @@ def _of_looks(cells: Sequence[LookCell]) -> dict[str, Any]:
 
 
 def _by_noise(cells: Sequence[Row]) -> dict[str, list[Row]]:
-    """In the order of the noises."""
     found = {noise: [c for c in cells if c.noise == noise] for noise in simulation.NOISES}
     return {noise: own for noise, own in found.items() if own}
 

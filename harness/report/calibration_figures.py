@@ -49,11 +49,8 @@ def power_figure(cells: Sequence[Cell]) -> bytes:
         figure = Figure(figsize=(7.6, 2.5), layout="constrained")
         for axes, n in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
             for method in METHODS:
-                own = [
-                    c
-                    for c in cells
-                    if (c.noise, c.seeds, c.comparisons, c.test) == ("normal", n, FAMILY, method) and c.effect > 0
-                ]
+                kind = "normal", n, FAMILY, method
+                own = [c for c in cells if (c.noise, c.seeds, c.comparisons, c.test) == kind and c.effect > 0]
                 axes.plot([c.effect for c in own], [100 * c.power for c in own], color=COLOURS[method],
                           marker=MARKERS[method], markersize=4, label=method if n == panels[0] else None)  # fmt: skip
             axes.axhline(80, color=INK, linewidth=0.8, linestyle="--")

@@ -61,7 +61,6 @@ class Candidate:
 
     @property
     def run(self) -> Run | None:
-        """Its run, where it has finished."""
         return self.result.run if self.result.status == "finished" else None
 
 

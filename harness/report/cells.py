@@ -55,11 +55,9 @@ class Results:
         return [*self.cells, *([self.candidate] if self.candidate else [])]
 
     def of(self, variant: str) -> list[Result]:
-        """A variant's cells."""
         return [cell for cell in self.cells if cell.variant == variant]
 
     def finished(self, variant: str) -> dict[int, Run]:
-        """A variant's finished runs by seed."""
         return {c.seed: c.run for c in self.of(variant) if c.status == "finished" and c.run}
 
 

@@ -43,7 +43,6 @@ def held_fixed(study: Study) -> dict[tuple[str, str], list[Held]]:
 
 
 def varied(study: Study) -> list[str]:
-    """The settings in which some variant differs from another."""
     held = {setting.name for group in held_fixed(study).values() for setting in group}
     return [name for name in Settings.model_fields if name not in held]
 
@@ -170,6 +169,5 @@ def other_weights(results: Results) -> list[Result]:
 
 
 def images(results: Results) -> list[Images]:
-    """The sets of images that were used, in the order of the cells."""
     used = [cell.ended.images for cell in results.cells if cell.ended]
     return list({images.hash: images for images in reversed(used)}.values())[::-1]

@@ -88,7 +88,6 @@ def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
 
 
 def _statuses(found: Iterable[str]) -> dict[str, int]:
-    """How many runs there are of each way not to have finished."""
     counts = Counter(found)
     return {status: counts[status] for status in ("diverged", "missing", "stale")}
 
@@ -106,7 +105,6 @@ CELL_COLUMNS = [
 
 
 def cells_csv(results: Results) -> list[dict[str, Any]]:
-    """A row a declared cell, and the candidate's."""
     table = []
     for cell in results.all:
         row: dict[str, Any] = {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "note": cell.note}

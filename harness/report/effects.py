@@ -58,7 +58,6 @@ class TimeToLevel:
 
     @property
     def never(self) -> int:
-        """Runs that never get there."""
         return sum(map(math.isinf, self.epochs))
 
     @property
@@ -122,7 +121,11 @@ def effects_of(study: Study, results: Results) -> Effects:
         gaps, base_gaps = _gaps(own), _gaps(base)
         place = ranking.ranks.get(variant, math.nan)
         is_baseline = variant == study.baseline
-        against = None if is_baseline else runs[study.baseline]
+        times = {}
+        for level in levels:
+            reached, others = (_reached(level, runs[name]) for name in (variant, study.baseline))
+            ratio = None if is_baseline else level_ratio(reached, others, confidence)
+            times[level.curve] = TimeToLevel(tuple(one.epochs for one in reached.values()), ratio)
         return VariantEffects(
             variant,
             None if math.isnan(place) else place,
@@ -130,7 +133,7 @@ def effects_of(study: Study, results: Results) -> Effects:
             None if is_baseline else compare(gaps, base_gaps, confidence),
             None if is_baseline else fieller(gaps, base_gaps, confidence),
             None if is_baseline else _time_ratio(own, base),
-            {level.curve: _time_to(level, runs[variant], against, confidence) for level in levels},
+            times,
         )
 
     return Effects(
@@ -191,14 +194,7 @@ def _levels(baseline: Runs) -> list[Level]:
 
 
 def _recorded(run: Run, curve: str) -> bool:
-    """Whether a finished run has a curve from its first epoch to its last."""
     return bool(run.history) and all(math.isfinite(row.get(curve, math.nan)) for row in run.history)
-
-
-def _time_to(level: Level, runs: Runs, baseline: Runs | None, confidence: float) -> TimeToLevel:
-    own = _reached(level, runs)
-    ratio = None if baseline is None else level_ratio(own, _reached(level, baseline), confidence)
-    return TimeToLevel(tuple(one.epochs for one in own.values()), ratio)
 
 
 def _reached(level: Level, runs: Runs) -> dict[int, Reached]:

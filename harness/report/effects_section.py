@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report.effects import Effects, TimeToLevel, VariantEffects
-from harness.report.markdown import code, joined, unbroken
-from harness.report.numbers import NOTHING, estimate, mean_sd, number, p_value, ratio
+from harness.report.effects import Effects, VariantEffects
+from harness.report.markdown import code
+from harness.report.numbers import number
 from harness.report.rerun import rerun
+from harness.report.template import paragraph, paragraphs
 from harness.settings.study import Study
 from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.paired import Difference
@@ -32,75 +33,30 @@ def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
     def again(variants: Sequence[str]) -> str:
         return code(rerun(study, variants, root))
 
+    def beside(one: VariantEffects) -> str:
+        return again(_with_baseline(one.variant, study))
+
     return {
         "ranking": found.ranking,
-        "gaps": [[*_gap_row(one), again(_with_baseline(one.variant, study))] for one in found.variants],
+        "gaps": [[*paragraphs("effects", part="gap", one=one), beside(one)] for one in found.variants],
         "levels": [f"{number(level.error)} % {CURVES[level.curve]}" for level in found.levels],
-        "times": [[*_time_row(one, found), again(_with_baseline(one.variant, study))] for one in found.variants],
+        "times": [
+            [*paragraphs("effects", part="times", one=one, levels=found.levels), beside(one)] for one in found.variants
+        ],
         "factorials": [
-            [
-                " × ".join(map(code, which)),
-                _kind(which),
-                unbroken(estimate(d)),
-                str(d.n),
-                again([*one.design.cells.values()]),
-            ]
+            [*paragraphs("effects", part="contrast", of=which, d=d), again([*one.design.cells.values()])]
             for one in found.factorials
             for which, d in one.effects.items()
             if len(which) <= MOST_TOGETHER
         ],
         "no_factorial": [
-            f"The factorial of {joined(list(map(code, one.design.factors)))} has no effects here: "
-            f"{one.design.clash or 'no seed has finished in all of its cells'}."
-            for one in found.factorials
-            if not one.effects
+            paragraph("effects", part="no_factorial", design=one.design) for one in found.factorials if not one.effects
         ],
         "components": [
-            [
-                code(one.factor),
-                *(unbroken(estimate(d)) for d in (two.added, two.removed, two.interaction)),
-                str(two.interaction.n),
-                again(one.variants),
-            ]
+            [*paragraphs("effects", part="component", one=one, two=two), again(one.variants)]
             for one, two in found.components
         ],
     }
-
-
-def _gap_row(one: VariantEffects) -> list[str]:
-    d, r = one.gap_difference, one.gap_ratio
-    bounds = " (no bounds)" if r and r.n > 1 and r.ratio is not None and r.low is None else ""
-    return [
-        code(one.variant),
-        number(one.rank, 1),
-        unbroken(mean_sd(one.gap)),
-        unbroken(estimate(d)) if d else NOTHING,
-        unbroken(ratio(r) + bounds) if r else NOTHING,
-        str(d.n) if d else NOTHING,
-    ]
-
-
-def _time_row(one: VariantEffects, found: Effects) -> list[str]:
-    cells = [code(one.variant), unbroken(ratio(one.time_ratio)) if one.time_ratio else NOTHING]
-    times = [one.levels[level.curve] for level in found.levels]
-    for time in times:
-        r = time.ratio
-        bound = f"{r.bound} " if r and r.bound and r.ratio is not None else ""
-        cells += [
-            unbroken(_epochs(time)),
-            *([unbroken(bound + ratio(r)), unbroken(p_value(r.p))] if r else [NOTHING] * 2),
-        ]
-    pairs = [time.ratio.n for time in times if time.ratio] or [one.time_ratio.n if one.time_ratio else 0]
-    return [*cells, str(max(pairs)) if one.time_ratio else NOTHING]
-
-
-def _epochs(time: TimeToLevel) -> str:
-    """`11`, the median over the runs, and how many never get there."""
-    never = f"never in {time.never} of {len(time.epochs)}"
-    if time.median is None:
-        return never if time.epochs else NOTHING
-    text = number(time.median, 0 if time.median == int(time.median) else 1)
-    return f"{text} ({never})" if time.never else text
 
 
 def _kind(which: tuple[str, ...]) -> str:

@@ -78,30 +78,21 @@ def _forest_line(axes: Axes, place: int, row: VariantRow) -> None:
 
 
 def _forest_legend(rows: list[VariantRow], candidate: float | None) -> list[Line2D]:
-    def entry(label: str, **look: Any) -> Line2D:
-        return Line2D([], [], label=label, **look)
-
     there = {_verdict(row) for row in rows if row.difference.mean is not None}
-    entries = []
-    if there & {"helps", "hurts"}:
-        entries.append(entry("helps or hurts", color=BLUE, marker="o", linewidth=2))
-    if "equivalent" in there:
-        entries.append(entry("equivalent", color=PURPLE, marker="o", linewidth=2))
-    if "inconclusive" in there:
-        judged = any(row.comparison and row.comparison.in_family for row in rows)
-        entries.append(entry("inconclusive" if judged else "no verdict", color=GREY, marker="o", linewidth=2))
-    if there:
-        entries.append(entry("one seed", color=GREY, marker="|", linestyle="none"))
-    if _margin(rows):
-        entries.append(entry("margin", color=BAND, linewidth=7))
-    if any(row.paper is not None for row in rows):
-        entries.append(
-            entry("the paper", marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=ORANGE,
-                  markeredgewidth=1.4)
-        )  # fmt: skip
-    if candidate is not None:
-        entries.append(entry("candidate (one run)", color=GREEN, marker="s", linestyle="none"))
-    return entries
+    judged = any(row.comparison and row.comparison.in_family for row in rows)
+    paper = any(row.paper is not None for row in rows)
+    white = {"markerfacecolor": "white", "markeredgecolor": ORANGE, "markeredgewidth": 1.4}
+    entries: list[tuple[object, str, dict[str, Any]]] = [
+        (there & {"helps", "hurts"}, "helps or hurts", {"color": BLUE, "marker": "o", "linewidth": 2}),
+        ("equivalent" in there, "equivalent", {"color": PURPLE, "marker": "o", "linewidth": 2}),
+        ("inconclusive" in there, "inconclusive" if judged else "no verdict",
+         {"color": GREY, "marker": "o", "linewidth": 2}),
+        (there, "one seed", {"color": GREY, "marker": "|", "linestyle": "none"}),
+        (_margin(rows), "margin", {"color": BAND, "linewidth": 7}),
+        (paper, "the paper", {"marker": "D", "linestyle": "none", **white}),
+        (candidate is not None, "candidate (one run)", {"color": GREEN, "marker": "s", "linestyle": "none"}),
+    ]  # fmt: skip
+    return [Line2D([], [], label=label, **look) for shown, label, look in entries if shown]
 
 
 def seeds(rows: list[VariantRow], metric: str) -> bytes:
@@ -194,7 +185,11 @@ def curves(table: list[dict[str, Any]], variants: list[str], baseline: str, colu
         grid.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("epoch", fontsize=9, y=0.08 / height, va="bottom")
         figure.supylabel(label, fontsize=9, x=0.08 / width, ha="left")
-        handles = _curve_legend(baseline, bool(with_candidate), bool((frame["status"] == "diverged").any()))
+        handles = [Line2D([], [], color=GREY, linewidth=2, label=baseline)]
+        handles += [Line2D([], [], color=BLUE, label="the variant")]
+        handles += [Line2D([], [], color=GREEN, label="candidate (one run)") for _ in with_candidate]
+        if (frame["status"] == "diverged").any():
+            handles.append(Line2D([], [], color=ORANGE, linestyle="--", label="diverged"))
         figure.legend(handles=handles, loc="upper right", ncols=4, frameon=False, fontsize=8)
         return svg(figure)
 
@@ -207,15 +202,6 @@ def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, width: flo
     mean, sd = epochs.mean(), epochs.std(ddof=1).fillna(0)
     axes.plot(mean.index, mean, color=colour, linewidth=width)
     axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
-
-
-def _curve_legend(baseline: str, candidate: bool, diverged: bool) -> list[Line2D]:
-    entries = [Line2D([], [], color=GREY, linewidth=2, label=baseline), Line2D([], [], color=BLUE, label="the variant")]
-    if candidate:
-        entries.append(Line2D([], [], color=GREEN, label="candidate (one run)"))
-    if diverged:
-        entries.append(Line2D([], [], color=ORANGE, linestyle="--", label="diverged"))
-    return entries
 
 
 def _log_scale(axes: Axes, *subs: float) -> None:

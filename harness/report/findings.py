@@ -28,12 +28,10 @@ class Findings:
 
     @cached_property
     def standing(self) -> looks.Standing:
-        """Where the study stands: whether there are verdicts yet."""
         return looks.standing(self.study, self.results)
 
     @cached_property
     def rows(self) -> list[tables.VariantRow]:
-        """The variants against the baseline."""
         return tables.variant_rows(self.study, self.results)
 
     @cached_property
@@ -42,7 +40,6 @@ class Findings:
 
     @cached_property
     def evidence(self) -> dict[str, ImageEvidence | None]:
-        """The answers image by image."""
         return evidence.evidence_rows(self.study, self.results)
 
     @cached_property
@@ -57,15 +54,12 @@ class Findings:
 
     @cached_property
     def proofs(self) -> list[proof.Proof]:
-        """That only the switch changed."""
         return proof.proofs(self.study, self.results)
 
     @cached_property
     def conditions(self) -> list[conditions.Condition]:
-        """What the runs should share."""
         return conditions.conditions(self.results)
 
     @cached_property
     def declarations(self) -> list[declared.Entry]:
-        """The study's declarations, first to last."""
         return declared.read(self.study, self.root)

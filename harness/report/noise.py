@@ -123,7 +123,6 @@ def _text(**values: object) -> list[str]:
 
 
 def read_sources(study: Study, results: Results) -> list[Source]:
-    """The study's variants with what their finished runs answered."""
     found = []
     for name in study.variants:
         runs = results.finished(name).values()
@@ -196,7 +195,6 @@ def twins(study: Study, results: Results, root: Path) -> Twins:
 
 
 def floor_rows(sources: Sequence[Source], confidence: float) -> list[dict[str, Any]]:
-    """Rows of noise.csv: one a source."""
     table: list[dict[str, Any]] = []
     for source in sources:
         row: dict[str, Any] = {"source": source.name, "runs": source.runs, "declared": source.declared}

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.grammar import counted
 from harness.net.layout import Row, layout
 from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
 from harness.record import Run
 from harness.report.cells import Result, Results
 from harness.report.conditions import CONDITIONS
-from harness.report.markdown import code, joined, plain
-from harness.report.numbers import NOTHING, value
+from harness.report.markdown import code, joined
+from harness.report.numbers import value
+from harness.report.template import paragraphs
 from harness.report.verified import verified_text
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, changed
@@ -75,7 +75,6 @@ class Proof:
 
 
 def proofs(study: Study, results: Results) -> list[Proof]:
-    """A proof a variant beside the baseline, in the order of the study."""
     baseline = {cell.seed: cell for cell in results.of(study.baseline)}
     return [_proof(study, variant, results, baseline) for variant in study.variants if variant != study.baseline]
 
@@ -170,48 +169,15 @@ def _drawn(row: Row) -> Row:
 
 def proof_rows(found: Iterable[Proof], study: Study, results: Results, root: Path) -> list[list[str]]:
     """Rows of the report's table, the baseline's first: its runs have nothing to differ from, but may be verified."""
-    rows = [
-        [code(study.baseline), "the baseline", *[NOTHING] * 3, verified_text(study, results.of(study.baseline), root)]
-    ]
-    for proof in found:
-        rows.append(
-            [
-                code(proof.variant),
-                _verdict(proof),
-                joined([code(name) for name in proof.declared]) or "nothing",
-                joined(_union(pair.moved for pair in proof.pairs)) or "nothing",
-                _layers(proof),
-                verified_text(study, results.of(proof.variant), root),
-            ]
-        )
+    rows = []
+    for name, proof in {study.baseline: None, **{proof.variant: proof for proof in found}}.items():
+        made_again = verified_text(study, results.of(name), root)
+        rows.append([*paragraphs("proof", variant=name, proof=proof, union=_union), made_again])
     return rows
 
 
-def _verdict(proof: Proof) -> str:
-    seeds = len(proof.pairs) + len(proof.alone)
-    if proof.verdict == "open":
-        return "open: no pair of runs"
-    failing = [pair for pair in proof.pairs if pair.failures]
-    if failing:
-        why = _union(pair.failures for pair in failing)
-        more = f" and {len(why) - 3} more" if len(why) > 3 else ""
-        return f"**fails** on {len(failing)} of {seeds}: {plain('; '.join(why[:3]))}{more}"
-    short = _union(pair.unshown for pair in proof.pairs)
-    return f"proven on {len(proof.pairs)} of {seeds}" + (f" (not shown: {plain('; '.join(short))})" if short else "")
-
-
-def _layers(proof: Proof) -> str:
-    if not proof.pairs:
-        return NOTHING
-    affected = _union(pair.affected for pair in proof.pairs)
-    equal = [name for name in _union(pair.equal_layers for pair in proof.pairs) if name not in affected]
-    return counted(len(equal), "layer") + (
-        f"; the switch affects {joined([code(name) for name in affected])}" if affected else ""
-    )
-
-
-def _union(lists: Iterable[list[str]]) -> list[str]:
-    return list(dict.fromkeys(name for one in lists for name in one))
+def _union(pairs: Iterable[Pair], attribute: str) -> list[str]:
+    return list(dict.fromkeys(name for pair in pairs for name in getattr(pair, attribute)))
 
 
 def proof_warnings(found: Iterable[Proof]) -> list[str]:
@@ -227,6 +193,12 @@ PROOF_COLUMNS = [
     "baseline_fingerprint", "fingerprint", "data", "code",
 ]  # fmt: skip
 
+LISTS = {
+    "why": "failures", "changed": "changed", "moved": "moved", "initial_equal": "equal_layers",
+    "initial_affected": "affected", "unshown": "unshown",
+}  # fmt: skip
+"""Columns that are a pair's lists, and its attribute."""
+
 
 def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run beside the baseline's; lists are joined by `; `."""
@@ -240,18 +212,8 @@ def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[di
             row: dict[str, Any] = {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs"}
             pair, base, run = pairs.get(seed), runs[study.baseline, seed], runs[proof.variant, seed]
             if pair and base and run:
-                row |= {
-                    "verdict": pair.verdict,
-                    "why": "; ".join(pair.failures),
-                    "changed": "; ".join(pair.changed),
-                    "moved": "; ".join(pair.moved),
-                    "initial_equal": "; ".join(pair.equal_layers),
-                    "initial_affected": "; ".join(pair.affected),
-                    "unshown": "; ".join(pair.unshown),
-                    "baseline_fingerprint": base.fingerprint,
-                    "fingerprint": run.fingerprint,
-                    "data": run.hashes.data,
-                    "code": run.hashes.code,
-                }
+                lists = {column: "; ".join(getattr(pair, name)) for column, name in LISTS.items()}
+                row |= {"verdict": pair.verdict, **lists, "data": run.hashes.data, "code": run.hashes.code}
+                row |= {"baseline_fingerprint": base.fingerprint, "fingerprint": run.fingerprint}
             table.append(row | {"declared": declared})
     return table

@@ -32,7 +32,6 @@ ERROR_NAMES = {
 
 
 def context(found: Findings) -> dict[str, Any]:
-    """Everything that the template names."""
     study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
     now = found.standing
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
@@ -42,6 +41,8 @@ def context(found: Findings) -> dict[str, Any]:
     used = conditions.images(results)
     which = words.which_images(used[0].name, used[0].counts) if used else plain(study.data.source)
     marked = conditions.uncommitted(results)
+    file = inside(study.path, root)
+    link = f"[{plain(file.as_posix())}](<{os.path.relpath(file, study.report.parent)}>)" if file else ""
     there = [own for own in found.evidence.values() if own]
     return {
         "study": study,
@@ -90,7 +91,7 @@ def context(found: Findings) -> dict[str, Any]:
         "declared": declared.text(study, results, found.declarations),
         "varied": conditions.varied(study),
         "held": conditions.held_fixed(study),
-        "study_link": _link(study, root),
+        "study_link": link or code(study.path.name),
         "images": used,
         "unreadable": _unreadable(study, used, root),
         "identity": identity_text(results),
@@ -161,10 +162,3 @@ def _unreadable(study: Study, used: list[Images], root: Path) -> list[tuple[Imag
     files = [(one["path"], one["why"]) for one in manifest.left_out] if manifest else []
     own = manifest.hash if manifest else ""
     return [(images, files if images.hash == own else []) for images in used if images.left_out]
-
-
-def _link(study: Study, root: Path) -> str:
-    file = inside(study.path, root)
-    if file is None:
-        return code(study.path.name)
-    return f"[{plain(file.as_posix())}](<{os.path.relpath(file, study.report.parent)}>)"

@@ -52,7 +52,6 @@ class VariantRow:
 
     @property
     def seconds(self) -> float | None:
-        """Mean wall time of a run."""
         return sum(self.times) / len(self.times) if self.times else None
 
     @property
@@ -78,7 +77,6 @@ class VariantRow:
 
 
 def variant_rows(study: Study, results: Results) -> list[VariantRow]:
-    """A row a variant, in the order of the study."""
     compared = comparisons(study, results)
     return [_row(study, results, variant, compared.get(variant)) for variant in study.variants]
 

@@ -53,7 +53,6 @@ def rendered(template: str, **values: Any) -> str:
 
 
 def to_markdown(context: dict[str, Any]) -> str:
-    """The report's text."""
     return rendered("report.md.j2", **context)
 
 

@@ -50,7 +50,6 @@ class Verification(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where and when it ran."""
         where = self.machine.get("device_name") or self.machine.get("cpu")
         return f"{where}, torch {self.versions.get('torch')}, {self.when[:10]}"
 

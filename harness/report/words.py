@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from harness.report.cells import Result
 from harness.report.markdown import code, plain
-from harness.report.numbers import decimals, number, places_of, value
+from harness.report.numbers import decimals, interval, number, places_of, value
 from harness.report.tables import VariantRow
 from harness.settings.study import Study
 
@@ -30,18 +30,14 @@ def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
 
 
 def error_text(row: VariantRow) -> str:
-    """The mean error, rounded as its sd allows."""
     return number(row.error.mean, decimals(row.error.sd or row.floor))
 
 
 def difference_text(row: VariantRow) -> str:
     """`+0.23, −0.31 to +0.77`."""
     d = row.difference
-    places = places_of(d)
-    mean = number(d.mean, places, sign=True)
-    if d.low is None:
-        return mean
-    return f"{mean}, {number(d.low, places, sign=True)} to {number(d.high, places, sign=True)}"
+    mean = number(d.mean, places_of(d), sign=True)
+    return mean if d.low is None else f"{mean}, {interval(d)}"
 
 
 def changes_text(changes: dict[str, tuple[object, object]], none: str) -> str:

@@ -104,7 +104,8 @@ def compare_all(
             raise ValueError(f"family: got {name!r}; allowed: {', '.join(arms)}")
     if any(math.isnan(value) for arm in values.values() for value in arm.values()):
         raise ValueError("got a value that is not a number")
-    pairs = [_pairs(values[arm], values[baseline]) for arm in arms]
+    finite = {name: {s for s, value in values[name].items() if math.isfinite(value)} for name in [*arms, baseline]}
+    pairs = [sorted(finite[arm] & finite[baseline]) for arm in arms]
     found, correlation = _estimates_of(values, baseline, arms, pairs, rules)
     rows = [
         _alone(values[arm], values[baseline], seeds, rules, found, place, len(inside))
@@ -112,10 +113,6 @@ def compare_all(
     ]
     own = np.array([arms.index(name) for name in inside], dtype=np.int64)
     return dict(zip(arms, _with_family(rows, own, found, correlation, rules), strict=True))
-
-
-def _pairs(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
-    return [s for s in sorted(one.keys() & other.keys()) if math.isfinite(one[s]) and math.isfinite(other[s])]
 
 
 def _estimates_of(

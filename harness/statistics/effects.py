@@ -216,7 +216,6 @@ def add_one_in(
     full_without: Mapping[int, float],
     confidence: float = 0.95,
 ) -> TwoWays:
-    """Compare add-one-in with leave-one-out over the seeds that all four arms have."""
     seeds = bare.keys() & bare_with.keys() & full.keys() & full_without.keys()
     added = {seed: bare_with[seed] - bare[seed] for seed in seeds}
     removed = {seed: full[seed] - full_without[seed] for seed in seeds}

@@ -44,7 +44,6 @@ class Difference:
 
     @property
     def n(self) -> int:
-        """Number of pairs."""
         return len(self.values)
 
     @property

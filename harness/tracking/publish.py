@@ -21,11 +21,9 @@ from harness.grammar import counted
 from harness.record import Run
 from harness.report.cells import CANDIDATE, Result, Results, read_results
 from harness.report.looks import Standing, standing
-from harness.report.markdown import code
-from harness.report.numbers import NOTHING, interval, mean_sd, number, places_of
 from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
-from harness.report.template import paragraph
+from harness.report.template import paragraph, rendered
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri
@@ -83,7 +81,6 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
 
 
 def pending(study: Study) -> bool:
-    """Whether the last publication found no server."""
     return _pending(study).exists()
 
 
@@ -146,7 +143,6 @@ class _Publication:
                 self.mlflow.set_tag(old.info.run_id, "current", "false")
 
     def _search(self, query: str) -> list[Any]:
-        """Every run that a query finds, page by page."""
         page = self.mlflow.search_runs([self.experiment], query)
         runs = list(page)
         while page.token:
@@ -297,19 +293,9 @@ def _same(one: dict[str, float], other: dict[str, float]) -> bool:
 
 def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
     """What MLflow shows on an execution's page: the question, how far the study is, and the variants in a table."""
-    table = ["| variant | seeds | error, % (sd) | difference | interval | verdict |", "|:--|--:|--:|--:|:-:|:--|"]
-    for row in rows:
-        difference, own = "– | –", row.difference
-        if not row.is_baseline:
-            difference = f"{number(own.mean, places_of(own), sign=True)} | {interval(own)}"
-        seeds = f"{row.finished} of {row.declared}"
-        cells = (code(row.variant), seeds, mean_sd(row.error, row.floor), difference, row.verdict or NOTHING)
-        table.append(f"| {' | '.join(cells)} |")
-    # MLflow takes 8,000 characters of a tag.
-    kept = table[: 2 + 40]
-    more = [] if len(kept) == len(table) else ["", f"{len(table) - len(kept)} more variants: see the report."]
     said = paragraph("standing", now=now, study=study)
-    return "\n".join([study.file.purpose[:1000], "", *([said, ""] if said else []), *kept, *more])
+    # MLflow takes 8,000 characters of a tag.
+    return rendered("note.md.j2", purpose=study.file.purpose[:1000], said=said, rows=rows, most=40).rstrip("\n")
 
 
 def user() -> str:

@@ -22,7 +22,6 @@ RECORDED = {
 
 
 def status(root: Path) -> list[str]:
-    """A line a scope: its identity and digest, and what is known of them."""
     known = read_known(root)
     lines = []
     for scope in PROVEN:
@@ -73,7 +72,6 @@ def entry(root: Path, code: str, probes: int = 0, against: str | None = None) ->
 
 
 def stale(root: Path, scope: str, name: str) -> str:
-    """How many committed records have an identity, in words."""
     what, places, keys = RECORDED[scope]
     count = sum(_value(read_json(path), keys) == name for path in root.glob(places))
     return f"{counted(count, f'committed {what}')} of identity {name[:12]} stale"

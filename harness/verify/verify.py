@@ -16,6 +16,7 @@ from harness.grammar import counted
 from harness.progress import say
 from harness.record import Run, RunFolder, read_run
 from harness.report.cells import CANDIDATE
+from harness.report.template import paragraphs
 from harness.report.verified import FILE, Verification, identity, read_verified
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
@@ -87,7 +88,6 @@ def verify(
 def _made(
     records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
-    """Every run made again, as they end."""
     data, found = images.folder.resolve(), images.manifest.hash
 
     def make(key: str, record: Run) -> Made | UserError:
@@ -108,47 +108,13 @@ def _made(
 
 
 def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str]:
-    """What is printed of one run."""
     c = comparison
-    ok = c.verified(here)
-    head = f"{key}: verified to the bit, {_how_far(c)}" if ok else f"{key}: DIFFERS from its record"
-    told = [head, f"  agree: {', '.join(grouped(c.agrees)) or 'nothing'}"]
-    told += [f"  differ: {name} {_short(pair)}" for name, pair in c.differs.items() if name not in ("history", LOSSES)]
-    told += _parting(c)
-    if c.first_epoch is None and not ok and c.epochs:
-        losses = f"no step's loss, of {c.steps:,}, and " if c.steps else ""
-        told.append(f"  {losses}no epoch's row of history.csv differs, of {c.epochs}")
-    if c.cause:
-        told.append(f"  likely cause: {c.cause}")
-    if ok and c.environment:
-        other = ", ".join(f"{name} {show(pair)}" for name, pair in c.environment.items())
-        told.append(f"  although these differ: {other}")
-    if record.provenance.dirty and not here:
-        told.append("  its record says: made with changes that its commit does not hold")
-    return told
-
-
-def _how_far(c: Comparison) -> str:
-    """How much of the run was made again."""
-    if c.epochs == c.of:
-        return f"all {c.of} epochs" + (f", {c.steps:,} steps" if c.steps else "")
-    if c.steps:
-        return f"steps 1 to {c.steps:,} of {c.of_steps:,}"
-    return f"epochs 1 to {c.epochs} of {c.of}"
-
-
-def _parting(c: Comparison) -> list[str]:
-    """Where a run and its record part: at a step, by its loss, and in an epoch, by its row of history.csv."""
-    row = loss = ""
-    if c.row is not None:
-        cells = zip(c.columns, *c.differs["history"], strict=True)
-        row = f"epoch {c.row}: " + "; ".join(f"{name} {show((one, other))}" for name, one, other in cells)
-    if c.first_step is not None:
-        epoch, step = c.first_step
-        loss = f"epoch {epoch}, step {step} of {c.steps_an_epoch}: loss {show(c.differs[LOSSES])}"
-        if c.row is None or c.row >= epoch:
-            return [f"  part in {loss}", *([f"  history.csv differs from {row}"] if row else [])]
-    return [*([f"  part in {row}"] if row else []), *([f"  the losses part in {loss}"] if loss else [])]
+    told = {name: _short(pair) for name, pair in c.differs.items() if name not in ("history", LOSSES)}
+    cells = list(zip(c.columns, *c.differs["history"], strict=True)) if c.row is not None else []
+    dirty = record.provenance.dirty and not here
+    said = {"key": key, "c": c, "ok": c.verified(here), "told": told, "cells": cells, "dirty": dirty, "show": show}
+    head, *rest = paragraphs("verify", agrees=grouped(c.agrees), loss=c.differs.get(LOSSES), **said)
+    return [head, *(f"  {line}" for line in rest)]
 
 
 def _short(pair: tuple[object, object]) -> str:
