@@ -220,8 +220,8 @@ def _ensemble(test: schema.EnsembleTest, given: _Given) -> Estimate:
             f"the ensemble of {name} is of seeds {', '.join(map(str, sorted(found.seeds)))}, but those that finished "
             f"are {', '.join(map(str, sorted(members)))}"
         )
-    weights = {f"{v}-{seed}": run.hashes.weights for v in test.variants for seed, run in given.runs[v].items()}
-    if found.made_of and found.made_of.get("weights") != weights:
+    pairs = [(f"{v}-{seed}", run) for v in test.variants for seed, run in given.runs[v].items()]
+    if found.made_of and found.made_of.get("weights") != {key: run.hashes.weights for key, run in pairs}:
         raise NotMeasuredError(f"the ensemble of {name} is of other weights than the runs; run: harness ensemble")
     error = found.test_top1 if test.metric == "test_top1" else found.test_top1_10crop
     if error is None:
