@@ -442,7 +442,8 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     assert "3 runs to do, 2 at once" in said
     # Runs that are those of the other study were not trained again.
     logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/logs/extra").glob("*.log")}
-    shared = {name for name, text in logs.items() if "is a run that was made before (train@" in text}
+    # (The candidate is the same run as base-0, and may have left the records that were taken.)
+    shared = {name for name, text in logs.items() if re.search(r"is a run that was made before \(train[@-]", text)}
     assert shared == {f"{variant}-0.log" for variant in VARIANTS}
     records = [json.loads((project / f"reports/{study}/runs/no-lrn-0/train/provenance.json").read_text())
                for study in ("tiny", "extra")]  # fmt: skip
