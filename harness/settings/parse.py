@@ -40,7 +40,10 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return str(error.get("ctx", {}).get("error", error["msg"]))
     above, rest = "", list(error["loc"])
     while len(rest) > 1 and (inner := _inner(model, rest[0])):
-        above, model, rest = f"{above}{rest[0]}.", inner, rest[1:]
+        held = 2 if isinstance(rest[1], int) else 1  # of a list, its place as well
+        if len(rest) <= held:
+            break
+        above, model, rest = f"{above}{'.'.join(map(str, rest[:held]))}.", inner, rest[held:]
     key = str(rest[0])
     if error["type"] == "extra_forbidden":
         return f"unknown setting {above + key!r}{_nearest(key, list(model.model_fields))}"
