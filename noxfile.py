@@ -6,6 +6,7 @@ Every session uses the one environment that nox itself runs in (PyTorch is large
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def reports(session: nox.Session) -> None:
     """Bring every committed report up to date with the present code; what needs weights trains them where missing."""
     install(session)
     for lock in [Path("dvc.lock"), *sorted(Path("experiments").glob("*/dvc.lock"))]:
+        if lock.parent != Path("."):
+            shutil.copy("experiments/pipeline.yaml", lock.with_suffix(".yaml"))
         run(session, "dvc", "repro", "-s", str(lock.with_suffix(".yaml")), env=AS_COMMITTED)
 
 

@@ -15,7 +15,10 @@ from harness.settings.load import lineage
 from harness.settings.study import DEFAULT, Study
 
 STAGES = DEFAULT.parent / "pipeline.yaml"
-"""The stages of a study folder: each has a copy of this file as its dvc.yaml."""
+"""The stages of a study folder: `harness run` copies this file there, as dvc.yaml.
+
+Git does not hold the copies, since every DVC command reads all pipelines of a repository.
+"""
 
 CELLS = "cells.yaml"
 ROOT = Path("dvc.yaml")
@@ -53,13 +56,13 @@ def write_pipeline(study: Study) -> None:
 
 
 def check_pipeline(study: Study) -> None:
-    """Refuse a study folder whose cells.yaml is not what the study declares, or whose stages are others.
+    """Refuse a study folder whose pipeline, where it has one, is not what the study declares.
 
     Raises `UserError`.
     """
-    if study.is_default:
-        return
     path, stages = study.path.parent / CELLS, path_of(study)
+    if study.is_default or not (path.exists() or stages.exists()):
+        return
     if not path.exists() or path.read_text(encoding="utf-8") != cells_text(study):
         raise UserError(f"{path}: is not what {study.path} declares; run: harness run {study.name}")
     if stages.exists() and stages.read_bytes() != STAGES.read_bytes():

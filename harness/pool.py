@@ -83,9 +83,17 @@ def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
     return seed_by_seed(set(TO_RUN.findall(output)), study)
 
 
-def every(study: Study) -> list[str]:
-    """All runs of a study, and the candidate beside the default one, in the order in which they are to run."""
-    return seed_by_seed([*(cell.key for cell in study.cells), *([CANDIDATE] if study.is_default else [])], study)
+def chosen(study: Study, only: Sequence[str]) -> list[str]:
+    """The runs of some variants, by default of all, in their order; `candidate` is the one beside the default study.
+
+    Raises `UserError` for a variant that the study does not declare.
+    """
+    known = [*study.variants, *([CANDIDATE] if study.is_default else [])]
+    for name in only:
+        if name not in known:
+            raise UserError(f"run: --only: got {name!r}; allowed: {', '.join(known)}, with commas between them")
+    cells = {cell.key: cell.variant for cell in study.cells} | ({CANDIDATE: CANDIDATE} if study.is_default else {})
+    return seed_by_seed([key for key, variant in cells.items() if not only or variant in only], study)
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:

@@ -612,7 +612,7 @@ def test_the_ledger_s_table_holds_every_digit(reported: tuple[Study, Path]) -> N
         [float(variant[name]) for name in ("difference", "low", "high")]
     )
     assert rows["C13"]["n"] == "5"
-    assert rows["C13"]["command"] == "dvc repro -f -s {train,eval}@{no-overlap,base}-{0,1,2,3,4}"
+    assert rows["C13"]["command"] == "harness run components --force --only no-overlap,base"
     assert rows["C01"]["published"] == "top-1: 37.5 %; top-5: 17.0 %"
     assert rows["C27"]["published"] == "parameters: 60,000,000; neurons: 650,000"
     assert rows["C12"]["published"] == "top-1: 1.4 points; top-5: 1.2 points"

@@ -409,7 +409,7 @@ def test_the_section_shows_each_effect_with_the_command_that_makes_it_again(
     lines = [line for line in said.splitlines() if line.startswith("| `")]
     assert len(lines) == 2 * len(study.variants) + 3 + 3
     for line in lines:
-        assert "dvc repro -f -s" in line
+        assert "--force --only" in line
     both = "no-dropout_no-augment"
     contrast = next(line for line in lines if line.startswith("| `no-dropout` × `no-augment` | interaction |"))
     for cell in ("base", "no-dropout", "no-augment", both):

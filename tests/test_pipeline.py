@@ -15,6 +15,8 @@ import pytest
 from conftest import TINY
 from ruamel.yaml import YAML
 
+from harness.pipeline import STAGES
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
@@ -319,9 +321,11 @@ def test_the_committed_reports_are_those_of_the_committed_code(tmp_path: Path) -
     if status.returncode or status.stdout:
         pytest.skip("the working tree is no commit")
     call(tmp_path, "git", "clone", "-q", str(ROOT), "clone")
-    done = [str(path.relative_to(ROOT).with_suffix(".yaml")) for path in ROOT.glob("experiments/*/dvc.lock")]
+    done = [path.with_suffix(".yaml") for path in sorted((tmp_path / "clone/experiments").glob("*/dvc.lock"))]
     assert len(done) >= 4
-    assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "dvc.yaml", *sorted(done))) == set()
+    for path in done:
+        shutil.copy(tmp_path / "clone" / STAGES, path)
+    assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "dvc.yaml", *map(str, done))) == set()
 
 
 def stages_of(path: Path) -> dict[str, Any]:
@@ -330,10 +334,7 @@ def stages_of(path: Path) -> dict[str, Any]:
 
 
 def test_the_stages_are_the_same_everywhere() -> None:
-    pipeline = ROOT / "experiments/pipeline.yaml"
-    for copy in ROOT.glob("experiments/*/dvc.yaml"):
-        assert copy.read_bytes() == pipeline.read_bytes(), copy
-    folders, root = stages_of(pipeline), stages_of(ROOT / "dvc.yaml")
+    folders, root = stages_of(ROOT / STAGES), stages_of(ROOT / "dvc.yaml")
     assert root.keys() - folders.keys() == {"train-candidate", "eval-candidate"}
     for name, stage in folders.items():
         assert stage.pop("wdir") == "../.."
@@ -436,8 +437,8 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
             "plan": [{"kind": "one_factor"}],
         },
     )  # fmt: skip
-    said = call(project, "python", "-m", "harness", "check", "experiments/extra", status=2)
-    assert "cells.yaml: is not what experiments/extra/study.yaml declares; run: harness run extra" in said
+    call(project, "python", "-m", "harness", "check", "extra")
+    assert not (folder / "dvc.yaml").exists()
     said = call(project, "python", "-m", "harness", "run", "extra", "--gpus", "0,1")
     assert "3 runs to do, 2 at once" in said
     # Runs that are those of the other study were not trained again.

@@ -460,8 +460,8 @@ def test_each_number_carries_its_runs_and_their_command(fake: tuple[Study, Path]
                 assert run is not None
                 assert run.fingerprint.startswith(fingerprint)
                 assert len(fingerprint) == 12
-            both = "base" if row["variant"] == "base" else f"{{{row['variant']},base}}"
-            assert row["command"] == f"dvc repro -f -s {{train,eval}}@{both}-{{0,1,2,3,4}}"
+            both = "base" if row["variant"] == "base" else f"{row['variant']},base"
+            assert row["command"] == f"harness run components --force --only {both}"
     with (root / "reports/components/cells.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             run = cells[f"{row['variant']}-{row['seed']}"]

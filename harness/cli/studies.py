@@ -25,6 +25,9 @@ def run(
         str, typer.Option(help="GPUs to share out, one a run, as 0,1; by default every run sees all.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Train every run again, also those on record.")] = False,
+    only: Annotated[
+        str, typer.Option(help="The runs of these variants alone, as no-lrn,base; then the report.", metavar="VARIANTS")
+    ] = "",
     require_clean: RequireClean = None,
 ) -> None:
     """Run a study: its runs in parallel, then everything else; as `dvc repro`, faster."""
@@ -38,6 +41,7 @@ def run(
 
     count, named = pool.workers(jobs, gpus)
     checked = load_study(study)
+    wanted = pool.chosen(checked, [name.strip() for name in only.split(",")] if only else [])
     pipeline.write_pipeline(checked)
     check(study)
     provenance.check_clean(require_clean, lineage(study))
@@ -51,10 +55,10 @@ def run(
     failed: list[str] = []
     try:
         if force:
-            done = pool.every(checked)
+            done = wanted
             say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
             failed = pool.run_cells(done, count, named, file, force=True)
-        while not failed and (cells := [cell for cell in pool.waiting(checked, file) if cell not in done]):
+        while not failed and (cells := [one for one in pool.waiting(checked, file) if one in {*wanted} - {*done}]):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
             failed = pool.run_cells(cells, count, named, file)
             done += cells
@@ -68,6 +72,11 @@ def run(
             f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
+    if others := [cell for cell in pool.waiting(checked, file) if only and cell not in wanted]:
+        # As DVC would run these too, the report is made without it.
+        report(study)
+        say(f"run: {counted(len(others), 'other run')} to do; run: harness run {checked.name}")
+        return
     say("run: every run is up to date")
     pipeline.keep_lock(file)  # with the runs that have just been recorded
     pool.repro(file)

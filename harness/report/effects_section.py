@@ -31,7 +31,7 @@ def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
         return {}
 
     def again(variants: Sequence[str]) -> str:
-        return code(rerun(study, variants, root))
+        return code(rerun(study, variants))
 
     def beside(one: VariantEffects) -> str:
         return again(_with_baseline(one.variant, study))
@@ -77,7 +77,7 @@ def effects_csv(found: Effects, study: Study, root: Path) -> list[dict[str, Any]
     rows = [_row("ranks alike (Friedman)", "", "", len(found.ranking.seeds), p=found.ranking.p)]
 
     def add(variants: Sequence[str], made: Iterable[dict[str, Any]]) -> None:
-        command = rerun(study, variants, root)
+        command = rerun(study, variants)
         rows.extend(row | {"command": command} for row in made)
 
     for one in found.variants:

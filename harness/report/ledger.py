@@ -36,7 +36,7 @@ def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
 
 def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[Row]:
     ensembles, own = read_ensembles(root / study.folder / "ensembles.json"), comparisons(study, results)
-    return ledger(claims, study, results.finished, ensembles, lambda names: rerun(study, names, root), own)
+    return ledger(claims, study, results.finished, ensembles, lambda names: rerun(study, names), own)
 
 
 def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     own = found.candidate
     curves = csv_rows.curves_csv(results)
     folder = root / study.folder
-    made = carried(study, results, root, csv_rows.variants_csv(found.rows, own, found.standing))
+    made = carried(study, results, csv_rows.variants_csv(found.rows, own, found.standing))
     write_csv(folder / "variants.csv", made, [*csv_rows.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "cells.csv", csv_rows.cells_csv(results), csv_rows.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, csv_rows.CURVE_COLUMNS)
@@ -38,7 +38,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
         folder / "forest.svg", figures.forest(found.rows, own.difference if own else None, METRICS[study.file.metric])
     )
     images = evidence.evidence_csv(found.evidence, study.file.confidence)
-    write_csv(folder / "images.csv", carried(study, results, root, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
+    write_csv(folder / "images.csv", carried(study, results, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
     others = effects_section.effects_csv(found.effects, study, root)
     write_csv(folder / "effects.csv", others, effects_section.EFFECT_COLUMNS)
     write_bytes(folder / "seeds.svg", figures.seeds(found.rows, METRICS[study.file.metric]))

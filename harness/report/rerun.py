@@ -7,8 +7,6 @@ from typing import Any
 from harness.report.cells import CANDIDATE, Results
 from harness.settings.study import Study
 
-CANDIDATE_AGAIN = "dvc repro -f -s train-candidate eval-candidate"
-
 MADE_BY = ["runs", "command"]
 """Columns of a table with a row a variant: its runs, as seed: fingerprint, and what makes them and the baseline's."""
 
@@ -19,26 +17,18 @@ def inside(path: Path, root: Path) -> Path | None:
     return absolute.relative_to(root.resolve()) if absolute.is_relative_to(root.resolve()) else None
 
 
-def rerun(study: Study, variants: Sequence[str], root: Path) -> str:
-    """The command that runs every seed of some variants again through DVC, in bash or zsh."""
-    file = inside(study.path, root)
-    own = file.parent / "dvc.yaml" if file and not study.is_default else None
-    place = f"{own.as_posix()}:" if own and (root / own).exists() else ""
-    return f"dvc repro -f -s {place}{{train,eval}}@{_braces(variants)}-{_braces([str(s) for s in study.seeds])}"
+def rerun(study: Study, variants: Sequence[str]) -> str:
+    """The command that runs every seed of some variants again, and brings the report up to date."""
+    return f"harness run {study.name} --force --only {','.join(variants)}"
 
 
-def carried(study: Study, results: Results, root: Path, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def carried(study: Study, results: Results, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a table with a row a variant, each with what made its numbers: see `MADE_BY`."""
 
     def made(variant: str) -> dict[str, str]:
         cells = [results.candidate] if variant == CANDIDATE else results.of(variant)
         runs = [f"{c.seed}: {c.run.fingerprint[:12]}" for c in cells if c and c.run and c.status == "finished"]
         pair = list(dict.fromkeys([variant, study.baseline]))
-        again = CANDIDATE_AGAIN if variant == CANDIDATE else rerun(study, pair, root)
-        return {"runs": "; ".join(runs), "command": again}
+        return {"runs": "; ".join(runs), "command": rerun(study, [variant] if variant == CANDIDATE else pair)}
 
     return [row | made(row["variant"]) for row in table]
-
-
-def _braces(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{{{','.join(words)}}}"

@@ -99,7 +99,7 @@ def context(found: Findings) -> dict[str, Any]:
         "proofs": proof.proof_rows(found.proofs, study, results, root),
         "gallery": gallery(study, results, root),
         "commits": [commit for one in found.conditions if one.name == "commit" for commit in one.groups],
-        "again": lambda variant: rerun(study, [variant], root),
+        "again": lambda variant: rerun(study, [variant]),
         "commands": {cell.variant: cell.run.provenance.command for cell in reversed(results.cells) if cell.run},
     }
 
