@@ -25,6 +25,16 @@ DVC = [sys.executable, "-m", "dvc"]
 HARNESS = [sys.executable, "-m", "harness"]
 VARIANTS, SEEDS = 50, 20
 
+ITSELF = """
+import resource, sys
+from dvc.cli import main
+code = main(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print("DVC's own process:", used.ru_utime + used.ru_stime)
+sys.exit(code)
+"""
+"""DVC, that prints the CPU seconds of its own process in the end: without the stages that it runs."""
+
 
 def cpu(folder: Path, *command: str, times: int = 3) -> tuple[float, str]:
     """CPU seconds of a command and its children, the least of several; and its output."""
@@ -102,7 +112,8 @@ def one_flip(clone: Path) -> None:
     cpu(clone, *HARNESS, "data", times=1)
     cpu(clone, *HARNESS, "publish", times=1)
     subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)
-    whole, output = cpu(clone, *DVC, "exp", "run", "--temp", "-S", "lrn=false", times=1)
+    itself = [sys.executable, "-c", ITSELF]
+    whole, output = cpu(clone, *itself, "exp", "run", "--temp", "-S", "lrn=false", times=1)
     if len(re.findall("Running stage", output)) != 5:
         raise SystemExit(f"more than the candidate was run:\n{output}")
     settings = clone / "flip.json"
@@ -114,8 +125,9 @@ def one_flip(clone: Path) -> None:
     )
     tested, _ = cpu(clone, *HARNESS, "eval", "once", "once-eval", "--data", str(images), times=1)
     show("dvc exp run --temp -S lrn=false beside them", whole - own - tested, 15)
+    print(f"of that in DVC's own process: {float(re.findall(r'own process: (.*)', output)[0]):.1f} s", flush=True)
     idle, _ = cpu(clone, sys.executable, "-c", "import harness.train.run, harness.evaluate", times=3)
-    stages, _ = cpu(clone, *DVC, "repro", "-f", "-s", "train@base-0", "eval@base-0", times=1)
+    stages, _ = cpu(clone, *DVC, "repro", "-f", "-s", "train@no-lrn-0", "eval@no-lrn-0", times=1)
     show("a run's two stages beside its training and evaluation", stages - own - tested + 2 * idle, 6)
 
 
