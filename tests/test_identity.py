@@ -308,9 +308,23 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     assert numerics(root, "prove").returncode == 0
     assert numerics(root, "bump", "train").returncode == 2
 
-    # The first of two drops comes an epoch too late.
+    # An activation of one's own, as the README has it: what is on record stays as it is.
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "refactored")
+    edit(root / "harness/settings/schema.py", '"relu", "tanh", "logistic"]', '"relu", "tanh", "logistic", "gelu"]')
+    tanh = '        case Activation("tanh"):\n'
+    gelu = '        case Activation("gelu"):\n            return torch.nn.functional.gelu(x)\n'
+    edit(root / "harness/net/alexnet.py", tanh, gelu + tanh)
+    proven = numerics(root, "prove", *only, "--only", "data-synthetic")
+    assert proven.returncode == 0, proven.stdout + proven.stderr
+    program = "from harness.identity.known import identity; print(*map(identity, ('data', 'train', 'eval')))"
+    asked = [sys.executable, "-c", program]
+    found = subprocess.run(asked, cwd=root, env=environment(root), capture_output=True, text=True, check=True).stdout
+    assert found.split() == list(before.values())
+
+    # The first of two drops comes an epoch too late.
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "gelu")
     edit(root / "harness/train/recipe.py", "drop - 1e-9", "drop + 0.1")
     found = numerics(root, "prove", *only[2:])
     assert found.returncode == 1, found.stdout + found.stderr

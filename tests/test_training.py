@@ -380,6 +380,11 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
     weights_file(second).unlink()
     assert hashes(go("second:base")) == hashes(second)
     assert "first/conv6-0: its weights are not here: training it again" in capsys.readouterr().out
+    # Nor do they have to be here at all, as in a fresh clone.
+    shutil.rmtree(second.folder.training)
+    shutil.rmtree("runs")
+    assert hashes(go("second:base")) == hashes(second)
+    assert weights_file(first).exists()
     record = json.loads(first.folder.provenance.read_text())
     record["hashes"]["weights"] = "0" * 64
     first.folder.provenance.write_text(json.dumps(record))
