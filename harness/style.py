@@ -18,7 +18,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # as text it would look different wherever the font is missing
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
+    "font.size": 11,
     "axes.edgecolor": "#bbbbbb",
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.7,
-    "axes.titlesize": 9,
+    "axes.titlesize": 11,
     "figure.facecolor": "white",  # opaque: readable on a dark page too
 }
 

@@ -30,8 +30,6 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
         declared=sum(row.declared for row in rows),
         compared=len(judged),
         decided=sorted(decided, key=lambda row: -abs(row.difference.mean or 0)),
-        helping=[row for row in sides["helps"] if len(row.changes) == 1],
-        hurting=[row for row in sides["hurts"] if len(row.changes) == 1],
         equivalent=sides["equivalent"],
         undecided=undecided,
         few=[row for row in silent if row.difference.n < 2],

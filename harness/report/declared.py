@@ -30,6 +30,15 @@ def text(study: Study, results: Results, seen: list[Entry]) -> str:
     )
 
 
+def late(results: Results, seen: list[Entry]) -> dict[str, int]:
+    """How many runs of this report, and of earlier designs, had been made when the present declaration was written."""
+    there = _there(results)
+    after = [change.runs for change in changes(seen) if change.runs and not change.by_rule]
+    first = [seen[0].runs] if seen and seen[0].runs else []
+    runs = {run for group in [*first, *after] for run in group}
+    return {"own": len(runs & there), "earlier": len(runs - there)}
+
+
 def warnings(results: Results, seen: list[Entry]) -> list[str]:
     """What came after runs, other than what a declared rule allows: changes, designs before this one, shared runs."""
     there = _there(results)

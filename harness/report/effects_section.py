@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.effects import Effects, VariantEffects
-from harness.report.markdown import code
 from harness.report.numbers import number
 from harness.report.rerun import rerun
 from harness.report.template import paragraph, paragraphs
@@ -30,21 +29,12 @@ def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
     if not found.compared:
         return {}
 
-    def again(variants: Sequence[str]) -> str:
-        return code(rerun(study, variants))
-
-    def beside(one: VariantEffects) -> str:
-        return again(_with_baseline(one.variant, study))
-
     return {
-        "ranking": found.ranking,
-        "gaps": [[*paragraphs("effects", part="gap", one=one), beside(one)] for one in found.variants],
+        "gaps": [paragraphs("effects", part="gap", one=one) for one in found.variants],
         "levels": [f"{number(level.error)} % {CURVES[level.curve]}" for level in found.levels],
-        "times": [
-            [*paragraphs("effects", part="times", one=one, levels=found.levels), beside(one)] for one in found.variants
-        ],
+        "times": [paragraphs("effects", part="times", one=one, levels=found.levels) for one in found.variants],
         "factorials": [
-            [*paragraphs("effects", part="contrast", of=which, d=d), again([*one.design.cells.values()])]
+            paragraphs("effects", part="contrast", of=which, d=d)
             for one in found.factorials
             for which, d in one.effects.items()
             if len(which) <= MOST_TOGETHER
@@ -52,10 +42,7 @@ def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
         "no_factorial": [
             paragraph("effects", part="no_factorial", design=one.design) for one in found.factorials if not one.effects
         ],
-        "components": [
-            [*paragraphs("effects", part="component", one=one, two=two), again(one.variants)]
-            for one, two in found.components
-        ],
+        "components": [paragraphs("effects", part="component", one=one, two=two) for one, two in found.components],
     }
 
 

@@ -21,6 +21,9 @@ LEDGER_COLUMNS = [
     "claim", "section", "statement", "published", "ours", "low", "high", "n", "verdict", "reason", "command",
 ]  # fmt: skip
 
+COUNTED = {"replicates": "replicate", "contradicts": "contradict"}
+"""Verdicts of several claims."""
+
 ERRORS = ("points", "%")
 """Units of errors."""
 
@@ -71,7 +74,7 @@ def section(rows: Sequence[Row]) -> dict[str, Any]:
     verdicts = Counter(row.verdict for row in rows)
     return {
         "total": len(rows),
-        "counts": [f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS],
+        "counts": [f"{verdicts[verdict]} {COUNTED.get(verdict, verdict)}" for verdict in VERDICTS],
         "final": sum(row.claim.entry.type == "arithmetic" for row in rows),
         "tested": [row for row in rows if row.verdict != "not testable here"],
         "untested": [row for row in rows if row.verdict == "not testable here"],

@@ -32,12 +32,13 @@ def number(value: float | None, places: int = DECIMALS, *, sign: bool = False) -
     return text.replace("-", "−") if value < 0 else f"+{text}" if sign else text
 
 
-def mean_sd(summary: Summary, floor: float | None = None) -> str:
+def mean_sd(summary: Summary, floor: float | None = None, most: int | None = None) -> str:
     """`21.83 (0.48)`: the mean, and the sd where there is one.
 
-    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread.
+    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread. `most`:
+    the decimals, where a table has them alike.
     """
-    places = decimals(summary.sd or floor)
+    places = decimals(summary.sd or floor) if most is None else most
     spread = f" ({number(summary.sd, places)})" if summary.sd is not None else ""
     return number(summary.mean, places) + spread
 

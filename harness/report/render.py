@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from harness.files import write_bytes, write_csv, write_text
-from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections
+from harness.files import write_bytes, write_csv, write_json, write_text
+from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections, summary
 from harness.report.cells import read_results
 from harness.report.findings import Findings
 from harness.report.looks import check_early
 from harness.report.rerun import MADE_BY, carried
-from harness.report.template import to_markdown
-from harness.report.words import METRICS
+from harness.report.template import rendered
+from harness.report.words import METRICS, images_name
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
@@ -27,6 +27,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     own = found.candidate
     curves = csv_rows.curves_csv(results)
     folder = root / study.folder
+    effects = summary.effects_of(study, found.rows)
     made = carried(study, results, csv_rows.variants_csv(found.rows, own, found.standing))
     write_csv(folder / "variants.csv", made, [*csv_rows.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "cells.csv", csv_rows.cells_csv(results), csv_rows.CELL_COLUMNS)
@@ -35,7 +36,8 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     write_csv(folder / "ledger.csv", ledger.ledger_csv(found.claims), ledger.LEDGER_COLUMNS)
     names = list(study.variants)
     write_bytes(
-        folder / "forest.svg", figures.forest(found.rows, own.difference if own else None, METRICS[study.file.metric])
+        folder / "forest.svg",
+        figures.forest(effects, study.file.margin, METRICS[study.file.metric]),
     )
     images = evidence.evidence_csv(found.evidence, study.file.confidence)
     write_csv(folder / "images.csv", carried(study, results, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
@@ -48,6 +50,12 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
         ("curves-loss", "train_loss", "training loss"),
     ):
         write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
+    context = sections.context(found)
+    answer = summary.sentence(found, effects, images_name(study))
+    write_text(folder / "details.md", rendered("details.md.j2", **context))
+    write_text(folder / "claims.md", rendered("claims.md.j2", **context))
+    write_json(folder / summary.SUMMARY, summary.summary(found, answer))
     path = root / study.report
-    write_text(path, to_markdown(sections.context(found)))
+    write_text(path, summary.page(found, context, effects, answer))
+    write_text(path.with_name("README.md"), summary.index(root))
     return path

@@ -17,6 +17,7 @@ from harness.report.gallery import gallery
 from harness.report.identity_text import identity_text
 from harness.report.looks import Standing
 from harness.report.markdown import code, joined, plain
+from harness.report.numbers import places_of
 from harness.report.rerun import inside, rerun
 from harness.report.tables import VariantRow, errors_of, rules
 from harness.report.template import paragraph, paragraphs
@@ -30,6 +31,9 @@ ERROR_NAMES = {
 }  # fmt: skip
 """Columns of the table of levels, where there is such a number."""
 
+PAGES = {"method": "how it works", "calibration": "how often it errs"}
+"""Pages on the tests beside the reports, where they are there."""
+
 
 def context(found: Findings) -> dict[str, Any]:
     study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
@@ -39,17 +43,23 @@ def context(found: Findings) -> dict[str, Any]:
     single = errors_of([candidate.run]) if candidate and candidate.run else {}
     chance = chance_of(rows, results)
     used = conditions.images(results)
-    which = words.which_images(used[0].name, used[0].counts) if used else plain(study.data.source)
+    name = words.images_name(study)
+    which = words.which_images(name, used[0].counts) if used else plain(name)
+    base = next(row for row in rows if row.is_baseline)
     marked = conditions.uncommitted(results)
     file = inside(study.path, root)
-    link = f"[{plain(file.as_posix())}](<{os.path.relpath(file, study.report.parent)}>)" if file else ""
+    link = f"[{plain(file.as_posix())}](<{os.path.relpath(file, study.folder)}>)" if file else ""
     there = [own for own in found.evidence.values() if own]
     return {
         "study": study,
         "folder": study.name,
         "metric": study.file.metric,
         "top": top_of(study.file.metric),
-        "source": lambda *files: f"Numbers: {joined([f'[{file}]({study.name}/{file})' for file in files])}.",
+        "source": lambda *files: f"Numbers: {joined([f'[{file}]({file})' for file in files])}.",
+        "base": base,
+        "base_error": words.error_text(base),
+        "error_places": max((places_of(row.difference) for row in rows if row.difference.n), default=1) + 1,
+        "declared_late": paragraph("declared_late", **declared.late(results, found.declarations)),
         "interim": now.interim,
         "standing": paragraph("standing", now=now, study=study),
         "answer": answer(study, rows, which) if now.judged else "",
@@ -99,8 +109,8 @@ def context(found: Findings) -> dict[str, Any]:
         "proofs": proof.proof_rows(found.proofs, study, results, root),
         "gallery": gallery(study, results, root),
         "commits": [commit for one in found.conditions if one.name == "commit" for commit in one.groups],
-        "again": lambda variant: rerun(study, [variant]),
-        "commands": {cell.variant: cell.run.provenance.command for cell in reversed(results.cells) if cell.run},
+        "again": rerun(study, list(dict.fromkeys([list(study.variants)[-1], study.baseline]))),
+        "method_pages": [f"[{name}]({name}.md)" for name in PAGES if (root / "reports" / f"{name}.md").exists()],
     }
 
 
@@ -121,7 +131,6 @@ def chance_of(rows: list[VariantRow], results: Results) -> dict[str, Any]:
 
 def _method(study: Study, rows: list[VariantRow], results: Results, now: Standing, root: Path) -> str:
     """How the tests were made, and where they are explained, as far as these pages are there."""
-    pages = {"method": "how it works", "calibration": "how often it errs"}
     family = [row.comparison for row in rows if row.comparison and row.comparison.in_family]
     decided = [c for c in family if c.verdict in ("helps", "hurts")]
     mute = [c for c in family if c.flip.p is not None and not c.flip.can_reject(c.alpha, c.comparisons)]
@@ -133,7 +142,7 @@ def _method(study: Study, rows: list[VariantRow], results: Results, now: Standin
         mute=[c.flip.least or 1 for c in mute],
         agreeing=sum(c.flip_adjusted is not None and c.flip_adjusted <= c.alpha for c in decided),
         robust=robust.text(study, results) if now.judged else "",
-        pages=[f"[{what}]({name}.md)" for name, what in pages.items() if (root / "reports" / f"{name}.md").exists()],
+        pages=[f"[{what}](../{name}.md)" for name, what in PAGES.items() if (root / "reports" / f"{name}.md").exists()],
     )
 
 

@@ -11,12 +11,20 @@ from harness.progress import clock
 from harness.report import markdown, numbers, words
 from harness.report.tables import other_crop
 
+
+def effect_interval(effect: Any) -> str:
+    """`−0.3 to +0.8`: the interval of an effect, with a decimal more where it is narrow."""
+    places = 1 if effect.high - effect.low >= 0.4 else 2
+    return f"{numbers.number(effect.low, places, sign=True)} to {numbers.number(effect.high, places, sign=True)}"
+
+
 CALLED = {
     function.__name__: function
     for function in (
         markdown.code, markdown.joined, markdown.plain, markdown.unbroken,
         numbers.adjusted_p, numbers.decimals, numbers.estimate, numbers.interval, numbers.mean_sd, numbers.number,
         numbers.p_value, numbers.places_of, numbers.ratio, numbers.value,
+        effect_interval, words.possible_interval,
         words.cells_text, words.changes_text, words.confidence, words.difference_text, words.error_text,
         clock, counted, other_crop, verb,
     )
@@ -50,10 +58,6 @@ SENTENCES = _environment(blocks=False)
 def rendered(template: str, **values: Any) -> str:
     """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
     return PAGES.get_template(template).render(values, paragraph=paragraph)
-
-
-def to_markdown(context: dict[str, Any]) -> str:
-    return rendered("report.md.j2", **context)
 
 
 def paragraph(name: str, **values: Any) -> str:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from harness.report.cells import Result
 from harness.report.markdown import code, plain
@@ -53,8 +55,21 @@ def cells_text(cells: list[Result]) -> str:
     return "; ".join(f"{code(variant)} {', '.join(numbers)}" for variant, numbers in seeds.items())
 
 
+def images_name(study: Study) -> str:
+    """The source of a study's images; of a folder its name."""
+    return Path(study.data.root).name if study.data.source == "folder" and study.data.root else study.data.source
+
+
+def possible_interval(row: VariantRow, base: float | None) -> str:
+    """`−0.31 to +0.77`, cut at what an error between 0 and 100 % can do; `base`: the baseline's error."""
+    d = row.difference
+    if d.low is None or d.high is None or base is None:
+        return interval(d)
+    return interval(replace(d, low=max(d.low, -base), high=min(d.high, 100 - base)))
+
+
 def which_images(name: str, counts: dict[str, int]) -> str:
-    """`fashion-mnist-8k (3,500 images to train, ...)`."""
-    ways = {"train": "images to train", "validation": "to validate", "test": "to test"}
+    """`fashion-mnist-8k (3,500 training, ...)`."""
+    ways = {"train": "training", "validation": "validation", "test": "test images"}
     parts = [f"{counts[part]:,} {way}" for part, way in ways.items() if part in counts]
     return f"{plain(name)} ({', '.join(parts)})"

@@ -13,7 +13,7 @@ from harness.settings.parse import parse
 from harness.settings.plan import Plan, expand, merged
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import CANDIDATE, DEFAULT, NAME, Published, Study, StudyFile
+from harness.settings.study import CANDIDATE, DEFAULT, NAME, Component, Published, Study, StudyFile
 
 
 def resolve(values: Any, where: str) -> Settings:
@@ -166,11 +166,14 @@ def load_study(path: Path) -> Study:
     for name in file.ensembles:
         if not set(name.split("+")) <= set(variants):
             raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
-    # What the paper says of a variant that this study lacks was said of the study that it extends.
-    published = {name: said for name, said in file.published.items() if "published" in own or name in variants}
-    for name in published:
-        if name not in variants:
-            raise UserError(f"{path}: published.{name}: no such variant; allowed: {', '.join(variants)}")
+    # A variant that this study lacks was named by the study that it extends.
+    named = {
+        key: {name: value for name, value in getattr(file, key).items() if name in own.get(key, {}) or name in variants}
+        for key in ("published", "components")
+    }
+    for key, name in ((key, name) for key, names in named.items() for name in names):
+        if name not in variants or name == file.baseline:
+            raise UserError(f"{path}: {key}.{name}: no such variant; allowed: {', '.join(variants)}")
     if len(variants) * len(file.seeds) > file.limit:
         raise UserError(
             f"{path}: limit: got {product(len(variants), len(file.seeds), 'run')}; allowed: at most {file.limit}"
@@ -180,17 +183,18 @@ def load_study(path: Path) -> Study:
         file,
         data,
         {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
-        {name: parse(Published, values, f"{path}: published.{name}") for name, values in published.items()},
+        {name: parse(Published, values, f"{path}: published.{name}") for name, values in named["published"].items()},
+        {name: Component.of(text) for name, text in named["components"].items()},
     )
 
 
 INHERITED = (
-    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "looks", "published", "claims",
-    "settings", "factors",
+    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "looks", "published", "components",
+    "claims", "settings", "factors",
 )  # fmt: skip
 """Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
 
-LAID_OVER = ("settings", "factors", "data")
+LAID_OVER = ("settings", "factors", "data", "components")
 
 
 def lineage(path: Path) -> list[Path]:

@@ -86,6 +86,9 @@ class StudyFile(Declared):
         [], description="numbers of seeds at which verdicts may be looked at, the full number last; none: at the end"
     )
     published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, top5, where}")
+    components: dict[str, str] = Field(
+        {}, description="variant -> the component that it takes out of the baseline; `+NAME`: that it adds to it"
+    )
     ensembles: list[str] = Field(
         [], description="variants whose nets of all seeds are also averaged; a+b: the nets of both together"
     )
@@ -123,6 +126,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Component:
+    """What a variant takes out of the baseline or, if `added`, what it has and the baseline lacks."""
+
+    label: str
+    added: bool
+
+    @classmethod
+    def of(cls, text: str) -> "Component":
+        return cls(text.removeprefix("+").strip(), text.startswith("+"))
+
+
+@dataclass(frozen=True)
 class Study:
     """A checked study file."""
 
@@ -131,6 +146,7 @@ class Study:
     data: DataSettings
     variants: dict[str, Settings]
     published: dict[str, Published]
+    components: dict[str, Component]
 
     @property
     def name(self) -> str:
