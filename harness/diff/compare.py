@@ -111,9 +111,7 @@ def _by_seed(old: Side, new: Side, variants: list[str], seeds: tuple[int, ...], 
         v: {s: (new.runs[v][s].error or 0.0) - (old.runs[v][s].error or 0.0) for s in seeds}
         for v in (new.baseline, *variants)
     }
-    # The sign-flip test has no interval with few seeds; Student's stands in for it.
-    names: Mapping[str, Test] = {"block": "block", "moderated": "moderated"}
-    test = names.get(new.rows[variants[0]].rule["test"], "paired_t")
+    test: Test = "block" if new.rows[variants[0]].rule["test"] == "block" else "paired_t"
     found = compare_all(values, new.baseline, Rules(alpha=alpha, test=test))
     return {v: Moved(c.difference.mean, c.difference.low, c.difference.high, c.p, c.adjusted) for v, c in found.items()}
 

@@ -17,7 +17,6 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
     decided = [row for row, c in judged if c.verdict in ("helps", "hurts")]
     undecided = [row for row in sides["inconclusive"] if row.difference.sign is not None]
     silent = [row for row in sides["inconclusive"] if row.difference.sign is None] if base.finished else []
-    several = [row for row in silent if row.difference.n >= 2]
     outside = [row for row in rows if row.comparison and not row.comparison.in_family] if base.finished else []
     spoken = [row for row, c in judged if row.difference.sign is not None or c.verdict != "inconclusive"]
     return paragraph(
@@ -33,8 +32,7 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
         equivalent=sides["equivalent"],
         undecided=undecided,
         few=[row for row in silent if row.difference.n < 2],
-        constant=[row for row in several if not row.difference.sd],
-        mute=[row for row in several if row.difference.sd],
+        constant=[row for row in silent if row.difference.n >= 2],
         outside=outside,
         spoken=spoken,
         seeds=min((row.comparison.difference.n for row in spoken if row.comparison), default=0),

@@ -10,8 +10,8 @@ from harness.statistics.calibrate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHOD
 from harness.statistics.judging import DEFAULT
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
-COLOURS = {"paired_t": ORANGE, "block": BLUE, "moderated": GREEN, "sign_flip": INK, "plain_block": GREY}
-MARKERS = {"paired_t": "s", "block": "o", "moderated": "^", "sign_flip": "x", "plain_block": "D"}
+COLOURS = {"paired_t": ORANGE, "block": BLUE, "plain_block": GREY}
+MARKERS = {"paired_t": "s", "block": "o", "plain_block": "D"}
 FAMILY = 7
 """Comparisons of the study that the figures show: as many as the default study has."""
 

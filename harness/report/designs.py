@@ -35,10 +35,7 @@ class Component:
 
 
 def factorials(study: Study) -> list[FactorialDesign]:
-    """The full factorials of two factors or more, in the order of the plan.
-
-    Fractional ones are none: their effects are those of several factors at once.
-    """
+    """The factorials of two factors or more, in the order of the plan."""
     found = []
     for plan in _steps(study, "factorial"):
         names = _names(study, plan)

@@ -16,17 +16,14 @@ from harness.report.tables import compared_errors, paired_runs
 from harness.settings.study import Study
 from harness.statistics.effects import (
     LevelRatio,
-    Ranking,
     Ratio,
     Reached,
     TwoWays,
     add_one_in,
     factorial,
-    fieller,
     gap,
     level_ratio,
     log_ratio,
-    rank,
     time_to_level,
 )
 from harness.statistics.paired import Difference, Summary, compare, summarise
@@ -69,16 +66,14 @@ class TimeToLevel:
 
 @dataclass(frozen=True)
 class VariantEffects:
-    """One variant. Against the baseline, and None for it: `gap_difference`, `gap_ratio`, `time_ratio`.
+    """One variant. Against the baseline, and None for it: `gap_difference`, `time_ratio`.
 
-    `rank`: None without a seed that all variants have. `gap`: test less training error in points. `levels`: by curve.
+    `gap`: test minus training error in points. `levels`: by curve.
     """
 
     variant: str
-    rank: float | None
     gap: Summary
     gap_difference: Difference | None
-    gap_ratio: Ratio | None
     time_ratio: Ratio | None
     levels: dict[str, TimeToLevel]
 
@@ -93,25 +88,19 @@ class FactorialEffects:
 
 @dataclass(frozen=True)
 class Effects:
-    """All of them. `ranking`: over the variants that have a run."""
+    """All of them. `compared`: whether any variant has a run beside one of the baseline."""
 
-    ranking: Ranking
+    compared: bool
     levels: list[Level]
     variants: list[VariantEffects]
     factorials: list[FactorialEffects]
     components: list[tuple[Component, TwoWays]]
-
-    @property
-    def compared(self) -> bool:
-        """Whether any variant has a run beside one of the baseline."""
-        return len(self.ranking.ranks) > 1
 
 
 def effects_of(study: Study, results: Results) -> Effects:
     """Every effect that the study's runs show. Raises `UserError` for a run whose record makes no sense."""
     runs = paired_runs(study, results)
     finished = {variant: {s: run for s, run in own.items() if run.metrics} for variant, own in runs.items()}
-    ranking = rank({variant: own for variant, own in compared_errors(study, results).items() if own})
     levels = _levels(finished[study.baseline])
     errors = {variant: _values(own, study.file.metric) for variant, own in finished.items()}
     confidence = study.file.confidence
@@ -119,7 +108,6 @@ def effects_of(study: Study, results: Results) -> Effects:
     def told(variant: str) -> VariantEffects:
         own, base = finished[variant], finished[study.baseline]
         gaps, base_gaps = _gaps(own), _gaps(base)
-        place = ranking.ranks.get(variant, math.nan)
         is_baseline = variant == study.baseline
         times = {}
         for level in levels:
@@ -128,16 +116,14 @@ def effects_of(study: Study, results: Results) -> Effects:
             times[level.curve] = TimeToLevel(tuple(one.epochs for one in reached.values()), ratio)
         return VariantEffects(
             variant,
-            None if math.isnan(place) else place,
             summarise(gaps.values()),
             None if is_baseline else compare(gaps, base_gaps, confidence),
-            None if is_baseline else fieller(gaps, base_gaps, confidence),
             None if is_baseline else _time_ratio(own, base),
             times,
         )
 
     return Effects(
-        ranking,
+        sum(bool(own) for own in compared_errors(study, results).values()) > 1,
         levels,
         [told(variant) for variant in study.variants],
         [_factorial(design, errors, confidence) for design in factorials(study)],

@@ -61,7 +61,7 @@ def effects_csv(found: Effects, study: Study, root: Path) -> list[dict[str, Any]
     """A row a number: variants first, then designs. `of`: the variant, or the factors of a contrast."""
     if not found.compared:
         return []
-    rows = [_row("ranks alike (Friedman)", "", "", len(found.ranking.seeds), p=found.ranking.p)]
+    rows: list[dict[str, Any]] = []
 
     def add(variants: Sequence[str], made: Iterable[dict[str, Any]]) -> None:
         command = rerun(study, variants)
@@ -80,11 +80,9 @@ def effects_csv(found: Effects, study: Study, root: Path) -> list[dict[str, Any]
 
 def _variant_csv(one: VariantEffects, found: Effects) -> Iterator[dict[str, Any]]:
     of, d = one.variant, one.gap_difference
-    yield _row("mean rank", of, "rank", len(found.ranking.seeds), one.rank)
     yield _row("gap", of, "points", one.gap.n, one.gap.mean, sd=one.gap.sd)
-    if d and one.gap_ratio and one.time_ratio:
+    if d and one.time_ratio:
         yield _difference("gap, difference", of, d)
-        yield _ratio("gap, ratio of means", of, one.gap_ratio, d.confidence)
         yield _ratio("training time, ratio", of, one.time_ratio, d.confidence)
     for level in found.levels:
         time, name = one.levels[level.curve], f"epochs to {level.curve}"

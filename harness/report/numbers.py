@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from harness.statistics.comparison import Comparison
 from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.paired import Difference, Summary
 
@@ -52,13 +51,6 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
     if p > 0.995:
         return "1"
     return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
-
-
-def adjusted_p(c: Comparison) -> str:
-    """The adjusted p; as a bound where signs were drawn and none went as far: the test resolves no less."""
-    if c.test == "sign_flip" and not c.flip.exact and c.p is not None and c.adjusted and c.p == c.flip.least:
-        return f"≤ {c.adjusted:.2g}"
-    return p_value(c.adjusted)
 
 
 def binomial_sd(error: float, images: float) -> float:

@@ -11,9 +11,6 @@ from harness.report.template import paragraph
 from harness.settings.study import Study
 from harness.statistics.calibrate import residuals_of
 
-POOLING = ("block", "moderated")
-"""Tests in which arms share a residual."""
-
 APART = 0.01
 """p of Bartlett's test at which arms are said to scatter differently: a hint, so that it is to be seldom false."""
 
@@ -23,7 +20,7 @@ LEAST = 5
 
 def text(study: Study, results: Results) -> str:
     """What a reader is to know of a shared residual; empty where nothing hangs on it."""
-    if rules(study).test not in POOLING:
+    if rules(study).test != "block":
         return ""
     own = comparisons(study, results)
     alone = comparisons(replace(study, file=study.file.model_copy(update={"test": "paired_t"})), results)

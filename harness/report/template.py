@@ -22,7 +22,7 @@ CALLED = {
     function.__name__: function
     for function in (
         markdown.code, markdown.joined, markdown.plain, markdown.unbroken,
-        numbers.adjusted_p, numbers.decimals, numbers.estimate, numbers.interval, numbers.mean_sd, numbers.number,
+        numbers.decimals, numbers.estimate, numbers.interval, numbers.mean_sd, numbers.number,
         numbers.p_value, numbers.places_of, numbers.ratio, numbers.value,
         effect_interval, words.possible_interval,
         words.cells_text, words.changes_text, words.confidence, words.difference_text, words.error_text,

@@ -20,13 +20,10 @@ Layers = tuple[dict[str, Any], ...]
 class Plan(Declared):
     """One step of a plan: how factors are combined. A factor is a switch off the baseline, with a name."""
 
-    kind: Literal["one_factor", "leave_one_out", "add_one_in", "factorial", "fractional", "grid"] = Field(
+    kind: Literal["one_factor", "leave_one_out", "add_one_in", "factorial", "grid"] = Field(
         description="one_factor and leave_one_out: each factor alone, add_one_in: all, and all but one each; ..."
     )
     factors: list[str] | None = Field(None, description="names of factors; by default every one of the study")
-    generators: dict[str, list[str]] = Field(
-        {}, description="fractional: a factor that is the product of others: its level follows from theirs"
-    )
     values: dict[str, list[Any]] = Field({}, description="grid: setting -> values; every combination is one variant")
 
 
@@ -40,9 +37,9 @@ def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dic
         found = dict(_grid(plan, where))
     else:
         names = _names(plan, factors, where)
-        if plan.kind in ("factorial", "fractional"):
-            _count(2 ** len([name for name in names if name not in plan.generators]), where)
-        chosen = {"fractional": _fractional, "factorial": _factorial}.get(plan.kind, _single)(plan, names, where)
+        if plan.kind == "factorial":
+            _count(2 ** len(names), where)
+        chosen = (_factorial if plan.kind == "factorial" else _single)(plan, names, where)
         found = {name: tuple(factors[factor] for factor in used) for name, used in chosen.items()}
     if not found:
         raise UserError(f"{where}: got a plan that expands to no variant; name at least one factor, or values")
@@ -57,11 +54,8 @@ def _count(variants: int, where: str) -> None:
 def _names(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> list[str]:
     if plan.values:
         raise UserError(f"{where}: values: got {len(plan.values)} settings; allowed with kind: grid alone")
-    if plan.generators and plan.kind != "fractional":
-        raise UserError(f"{where}: generators: allowed with kind: fractional alone")
     names = list(factors) if plan.factors is None else plan.factors
-    used = [*names, *(part for parts in plan.generators.values() for part in parts), *plan.generators]
-    for name in used:
+    for name in names:
         if name not in factors:
             raise UserError(f"{where}: factors: got {name!r}; allowed: {', '.join(factors) or 'none is declared'}")
     for name in names:
@@ -84,29 +78,9 @@ def _factorial(plan: Plan, names: Sequence[str], where: str) -> dict[str, tuple[
     return {"_".join(some): some for some in chosen}
 
 
-def _fractional(plan: Plan, names: Sequence[str], where: str) -> dict[str, tuple[str, ...]]:
-    if not plan.generators:
-        raise UserError(f"{where}: generators: got none; fractional needs one for each factor that follows from others")
-    free = [name for name in names if name not in plan.generators]
-    for name, parts in plan.generators.items():
-        unfit = [part for part in parts if part not in free]
-        if len(parts) < 2 or unfit:
-            raise UserError(
-                f"{where}: generators.{name}: got {parts}; allowed: at least two of {', '.join(free) or 'the factors'}"
-            )
-    found: dict[str, tuple[str, ...]] = {}
-    for levels in product((-1, 1), repeat=len(free)):
-        level = dict(zip(free, levels, strict=True))
-        level |= {name: prod(level[part] for part in parts) for name, parts in plan.generators.items()}
-        used = tuple(name for name in [*free, *plan.generators] if level[name] == 1)
-        if used:
-            found["_".join(used)] = used
-    return found
-
-
 def _grid(plan: Plan, where: str) -> Iterator[tuple[str, Layers]]:
-    if plan.factors is not None or plan.generators:
-        raise UserError(f"{where}: kind: grid takes values, no factors and no generators")
+    if plan.factors is not None:
+        raise UserError(f"{where}: kind: grid takes values, no factors")
     for combination in product(*plan.values.values()):
         pairs = dict(zip(plan.values, combination, strict=True))
         if pairs:

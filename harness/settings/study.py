@@ -79,9 +79,7 @@ class StudyFile(Declared):
         None, gt=0.0, description="differences surely below this many points count as equivalent; none: nothing does"
     )
     family: list[str] | None = Field(None, description="variants that are compared together; by default all")
-    test: Literal["block", "paired_t", "moderated", "sign_flip"] = Field(
-        "block", description="what the verdicts rest on: see reports/method.md"
-    )
+    test: Literal["block", "paired_t"] = Field("block", description="what the verdicts rest on: see reports/method.md")
     looks: list[Annotated[int, Field(ge=2)]] = Field(
         [], description="numbers of seeds at which verdicts may be looked at, the full number last; none: at the end"
     )

@@ -1,4 +1,4 @@
-"""Three models of one study: what the mean differences to the baseline are worth.
+"""Two models of one study: what the mean differences to the baseline are worth.
 
 Each takes values (..., seeds, arms), arm 0 the baseline, and gives mean, standard error and degrees of freedom of
 every comparison (..., arms - 1). Interval, test and equivalence are all made from these three numbers. Seeds are
@@ -117,78 +117,6 @@ def _scale_p(centred: Floats, inside: NDArray[np.bool_]) -> Floats:
         within = among / ((n - 1) * (others - 1))
         p = special.fdtrc(n - 1, (n - 1) * (others - 1), own / within)
     return np.where(inside & (others >= 2) & np.isfinite(p), p, 1.0)
-
-
-def moderated(values: Floats) -> Estimates:
-    """Each comparison's own variance, shrunk towards the mean of all (Smyth 2004, "moderated t").
-
-    The variances of the paired differences are taken as draws around a common one; how far they scatter beyond what
-    n - 1 degrees of freedom give says how many degrees of freedom the common one is worth. Differences of one study
-    share the baseline, so the common variance is worth no more than (n - 1) k / (1 + (k - 1) r^2), with r^2 the mean
-    squared correlation of two differences.
-    """
-    mean, variance = _differences(values)
-    n, k = values.shape[-2], mean.shape[-1]
-    own = paired(values)
-    if k < 3 or n < 2:
-        return own
-    d = n - 1
-    there = variance > 0
-    count = there.sum(-1, keepdims=True)
-    prior_df, prior = shared_variance(variance, d, there)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        worth = d * k / (1 + (k - 1) * _shared(values)[..., None])
-        weight = np.minimum(prior_df, np.maximum(worth - d, 0.0))
-        shrunk = (weight * prior + d * variance) / (weight + d)
-    usable = there & (count >= 3)
-    return Estimates(
-        mean,
-        np.sqrt(np.where(usable, shrunk, variance) / n),
-        np.where(usable, np.maximum(np.floor(weight + d), 1), own.df).astype(np.int64),
-        np.zeros(mean.shape, dtype=bool),
-    )
-
-
-def shared_variance(variance: Floats, d: int, there: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """What variances (..., k) of `d` degrees of freedom scatter around, (..., 1) each (Smyth 2004, section 6.2).
-
-    First the degrees of freedom that the common variance is worth: infinite where they scatter as chance alone has it,
-    few where the true ones differ; then that variance. Only those that are `there` count.
-    """
-    count = there.sum(-1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(there, np.log(np.where(there, variance, 1.0)) - special.digamma(d / 2) + np.log(d / 2), 0.0)
-        centre = logs.sum(-1, keepdims=True) / count
-        scatter = (np.where(there, logs - centre, 0.0) ** 2).sum(-1, keepdims=True) / (count - 1)
-        excess = scatter - special.polygamma(1, d / 2)
-        prior_df = np.where(excess > 0, 2 * _inverse_trigamma(np.where(excess > 0, excess, 1.0)), np.inf)
-        prior = np.where(
-            np.isinf(prior_df),
-            (variance * there).sum(-1, keepdims=True) / count,
-            np.exp(centre + special.digamma(np.minimum(prior_df, 1e10) / 2) - np.log(np.minimum(prior_df, 1e10) / 2)),
-        )
-    return prior_df, prior
-
-
-def _shared(values: Floats) -> Floats:
-    """Mean squared correlation of the paired differences of two variants, (...)."""
-    d = values[..., 1:] - values[..., :1]
-    d = d - d.mean(-2, keepdims=True)
-    norm = np.sqrt((d**2).sum(-2, keepdims=True))
-    unit = d / np.where(norm > 0, norm, 1.0)
-    k = d.shape[-1]
-    r = np.einsum("...ij,...il->...jl", unit, unit)
-    own = (np.diagonal(r, axis1=-2, axis2=-1) ** 2).sum(-1)
-    return np.asarray(((r**2).sum((-2, -1)) - own) / (k * (k - 1)))
-
-
-def _inverse_trigamma(x: Floats) -> Floats:
-    """y with trigamma(y) = x, by Newton's method (Smyth 2004, appendix)."""
-    y = 0.5 + 1 / x
-    for _ in range(20):
-        tri = special.polygamma(1, y)
-        y = y + tri * (1 - tri / x) / special.polygamma(2, y)
-    return np.asarray(np.clip(y, 1e-8, 1e8))
 
 
 def _differences(values: Floats) -> tuple[Floats, Floats]:

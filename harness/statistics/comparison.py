@@ -14,7 +14,7 @@ from harness.statistics.block import Estimates
 from harness.statistics.judging import DEFAULT, MODELS, TESTS, Floats, Test, adjust, bounds, estimates, judged
 from harness.statistics.paired import Difference, spread
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
-from harness.statistics.signflip import SignFlip, sign_flip, sign_flip_equivalence, signed_ranks
+from harness.statistics.signflip import SignFlip, sign_flip, signed_ranks
 from harness.statistics.verdict import VERDICTS, Verdict
 
 POWER = 0.8
@@ -83,10 +83,8 @@ class Comparison:
 
     @property
     def detectable(self) -> float | None:
-        """The smallest difference that this design finds with a power of .8, after adjustment; none by signs alone."""
-        if self.test == "sign_flip" or self.design is None:
-            return None
-        return detectable_at(self.design, self.difference.n, self.alpha, POWER)
+        """The smallest difference that this design finds with a power of .8, after adjustment."""
+        return detectable_at(self.design, self.difference.n, self.alpha, POWER) if self.design else None
 
 
 def compare_all(
@@ -138,8 +136,6 @@ def _estimates_of(
         size = math.sqrt(len(seeds) / len(pairs[c]))
         if joint.pooled[number]:
             se[c], df[c], pooled[c] = max(joint.se[number] * size, se[c]), joint.df[number], True
-        elif rules.test == "moderated" and joint.se[number] > 0:
-            se[c], df[c] = joint.se[number] * size, joint.df[number]
     shared = [set(pairs[c]) for c in range(k) if pooled[c]]
     overlaps = (len(one & other) / math.sqrt(len(one) * len(other)) for one, other in product(shared, shared))
     overlap = min(overlaps, default=1.0)
@@ -179,12 +175,10 @@ def _alone(
     sd = spread(d, np.maximum(abs(a), abs(b))) if n > 1 else None
     se, df = (float(found.se[place]), int(found.df[place])) if n and found.se[place] > 0 else (None, None)
     with_infinite = [one[s] - other[s] if math.isfinite(one[s]) or math.isfinite(other[s]) else 0.0 for s in both]
-    flip = sign_flip(with_infinite, confidence)
+    flip = sign_flip(with_infinite)
     low = high = None
     mean = float(d.mean()) if n else None
-    if rules.test == "sign_flip":
-        low, high = flip.low, flip.high
-    elif mean is not None and se and df:
+    if mean is not None and se and df:
         low, high = (float(end) for end in bounds(np.array(mean), np.array(se), np.array(df), confidence))
     sds = [float(x.std(ddof=1)) for x in (a, b)] if n > 1 else []
     varies = bool(sd) and all(sds)
@@ -208,14 +202,10 @@ def _with_family(
     direction.
     """
     flips = np.array([row.flip.p for row in rows], dtype=np.float64)
-    if rules.test == "sign_flip":
-        p, adjusted = flips, family.holm(flips[own])
-        equal = np.array([_equivalence_by_signs(row) for row in rows], dtype=np.float64)
-    else:
-        p = family.two_sided(found.mean, found.se, found.df)
-        inside = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
-        adjusted = adjust(p[own], inside, correlation)
-        equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
+    p = family.two_sided(found.mean, found.se, found.df)
+    inside = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
+    adjusted = adjust(p[own], inside, correlation)
+    equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
     mean = np.array([row.difference.mean for row in rows], dtype=np.float64)
     lost = np.array([row.diverged > 0 for row in rows], dtype=bool)
     mean = np.where(lost & (np.sign(mean) != [row.lean for row in rows]), 0.0, mean)
@@ -233,12 +223,6 @@ def _with_family(
             flip_adjusted=_number(flip_adjusted[member]),
         )
     return out
-
-
-def _equivalence_by_signs(row: Comparison) -> float | None:
-    if row.margin is None or not row.difference.n:
-        return None
-    return float(sign_flip_equivalence(np.array([row.difference.values]), row.margin)[0])
 
 
 def _number(value: float) -> float | None:

@@ -1,12 +1,9 @@
-"""Effects that are no plain difference of errors: ratios, ranks, time to a level, and designs of several switches."""
+"""Effects that are no plain difference of errors: ratios, time to a level, and designs of several switches."""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from scipy import stats
 
 from harness.statistics.paired import Difference, compare
 from harness.statistics.signflip import sign_flip
@@ -34,56 +31,6 @@ def log_ratio(variant: Mapping[int, float], baseline: Mapping[int, float], confi
     logs = [{seed: math.log(value) for seed, value in arm.items()} for arm in (variant, baseline)]
     d = compare(logs[0], logs[1], confidence)
     return Ratio(d.n, *(None if end is None else math.exp(end) for end in (d.mean, d.low, d.high)))
-
-
-def fieller(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95) -> Ratio:
-    """Ratio of the means of paired values, which may be zero or below (Fieller 1954).
-
-    The interval is bounded only when the baseline's mean is surely not zero; else its ends are None.
-    """
-    seeds = sorted(variant.keys() & baseline.keys())
-    a, b = (np.array([arm[seed] for seed in seeds], dtype=np.float64) for arm in (variant, baseline))
-    n = len(seeds)
-    if not n or b.mean() == 0:
-        return Ratio(n, None, None, None)
-    ratio = float(a.mean() / b.mean())
-    if n < 2:
-        return Ratio(n, ratio, None, None)
-    t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    va, cov, vb = (float(x) / n for x in (a.var(ddof=1), np.cov(a, b)[0, 1], b.var(ddof=1)))
-    # The ratios r with (mean a - r mean b)^2 <= t^2 (va - 2 r cov + r^2 vb): between the roots of a quadratic.
-    square, linear, constant = b.mean() ** 2 - t**2 * vb, a.mean() * b.mean() - t**2 * cov, a.mean() ** 2 - t**2 * va
-    inside = linear**2 - square * constant
-    if square <= 0 or inside <= 0:
-        return Ratio(n, ratio, None, None)
-    root = math.sqrt(inside)
-    return Ratio(n, ratio, float((linear - root) / square), float((linear + root) / square))
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Mean rank of each arm over the seeds that all have (1: the least), and Friedman's p that none differs."""
-
-    seeds: tuple[int, ...]
-    ranks: dict[str, float]
-    p: float | None
-
-
-def rank(values: Mapping[str, Mapping[int, float]]) -> Ranking:
-    """Rank the arms within each seed; infinite values (a diverged run) share the worst rank, ties the middle one.
-
-    Friedman's test needs three arms and two seeds, and some difference; else p is None.
-    """
-    arms = list(values)
-    seeds = sorted(set.intersection(*(set(values[arm]) for arm in arms))) if arms else []
-    if not seeds:
-        return Ranking((), dict.fromkeys(arms, math.nan), None)
-    table = np.array([[values[arm][seed] for arm in arms] for seed in seeds])
-    ranks = stats.rankdata(table, axis=1)
-    p = None
-    if len(arms) >= 3 and len(seeds) >= 2 and np.ptp(ranks, axis=1).any():
-        p = float(stats.friedmanchisquare(*ranks.T).pvalue)
-    return Ranking(tuple(seeds), dict(zip(arms, ranks.mean(0).tolist(), strict=True)), p)
 
 
 def time_to_level(history: Iterable[Mapping[str, float]], column: str, level: float) -> float:
@@ -141,7 +88,7 @@ def level_ratio(
         {s: pair[arm].length if pair[arm].never else pair[arm].epochs for s, pair in told.items()} for arm in (0, 1)
     ]
     found = log_ratio(arms[0], arms[1], confidence)
-    p = sign_flip([_log_epochs(*pair) for pair in pairs], confidence).p
+    p = sign_flip([_log_epochs(*pair) for pair in pairs]).p
     whole = not any(short) and len(told) == len(pairs)
     return LevelRatio(
         len(pairs), short[0], short[1], len(pairs) - len(told),

@@ -14,19 +14,19 @@ from scipy import stats
 from harness.statistics import block as models
 from harness.statistics import family
 from harness.statistics.block import Estimates
-from harness.statistics.signflip import sign_flip_equivalence, sign_flip_p
 from harness.statistics.verdict import codes
 
 Floats = NDArray[np.float64]
-Test = Literal["paired_t", "block", "moderated", "sign_flip"]
-TESTS: tuple[Test, ...] = ("paired_t", "block", "moderated", "sign_flip")
+Test = Literal["paired_t", "block"]
+TESTS: tuple[Test, ...] = ("paired_t", "block")
 DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
 
 MODELS: dict[str, Callable[[Floats], Estimates]] = {
-    "block": models.block, "moderated": models.moderated, "plain_block": models.plain_block,
-}  # fmt: skip
+    "block": models.block,
+    "plain_block": models.plain_block,
+}
 """Of the tests that do not take each comparison by itself, and of the block design that is simulated beside them."""
 
 PROMISED = 5
@@ -60,13 +60,6 @@ def judge(found: Estimates, alpha: float, margin: float | None) -> Judged:
     p = family.two_sided(found.mean, found.se, found.df)
     equal = family.equivalence(found.mean, found.se, found.df, margin)
     return judged(found.mean, p, adjust(p, found), equal, alpha)
-
-
-def judge_by_signs(differences: Floats, alpha: float, margin: float | None) -> Judged:
-    """The same by the sign-flip test: paired differences (..., comparisons, seeds)."""
-    p = sign_flip_p(differences)
-    equal = np.full(p.shape, np.nan) if margin is None else sign_flip_equivalence(differences, margin)
-    return judged(differences.mean(-1), p, family.holm(p), equal, alpha)
 
 
 def judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> Judged:

@@ -15,7 +15,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.judging import Test, estimates, judge, judge_by_signs
+from harness.statistics.judging import Test, estimates, judge
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -114,10 +114,10 @@ class Design:
     tests: tuple[Test, ...]
 
 
-PAIR = Design("two halves", 2, ("paired_t", "sign_flip"))
-"""With one comparison `block` and `moderated` are the paired t test."""
+PAIR = Design("two halves", 2, ("paired_t",))
+"""With one comparison `block` is the paired t test."""
 
-FAMILY = Design("four quarters", 4, ("block", "paired_t", "moderated", "sign_flip"))
+FAMILY = Design("four quarters", 4, ("block", "paired_t"))
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,7 @@ def by_the_report(tables: Floats, test: Test, alpha: float) -> Shares:
 
 def at_once(tables: Floats, test: Test, alpha: float) -> Shares:
     """The same for many studies (studies, cuts, seeds, arms), along their axes: for simulated runs."""
-    if test == "sign_flip":
-        judged = judge_by_signs(np.moveaxis(tables[..., 1:] - tables[..., :1], -1, -2), alpha, None)
-    else:
-        judged = judge(estimates(tables, test), alpha, None)
+    judged = judge(estimates(tables, test), alpha, None)
     return shares(judged.p, judged.adjusted, alpha)
 
 

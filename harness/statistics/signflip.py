@@ -1,11 +1,9 @@
 """The sign-flip test: exact, and it assumes nothing but that a difference is as likely as its negative.
 
 Under that, each of the 2^n ways to choose the signs of n paired differences is equally likely; p is the share of them
-whose sum is at least as far from zero. The interval is the set of shifts that the test does not reject; its ends are
-means of subsets of the differences (Hartigan, JASA 64, 1969). Its smallest two-sided p is 2 / 2^n.
+whose sum is at least as far from zero. Its smallest two-sided p is 2 / 2^n.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,15 +24,13 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class SignFlip:
-    """p of the test (None for no pair), the smallest p that it can give here, and its interval (None: none at this n).
+    """p of the test (None for no pair), and the smallest p that it can give here.
 
     `ranked`: whether signed ranks were flipped instead of the differences, since some are infinite (a diverged run).
     """
 
     p: float | None
     least: float | None
-    low: float | None
-    high: float | None
     exact: bool
     ranked: bool
 
@@ -43,21 +39,20 @@ class SignFlip:
         return self.least is not None and self.least * comparisons <= alpha
 
 
-def sign_flip(differences: ArrayLike, confidence: float = 0.95) -> SignFlip:
-    """Test and interval of one comparison. Infinite differences are ranked (the worst rank); nan is refused."""
+def sign_flip(differences: ArrayLike) -> SignFlip:
+    """The test of one comparison. Infinite differences are ranked (the worst rank); nan is refused."""
     d = np.asarray(differences, dtype=np.float64)
     if np.isnan(d).any():
         raise ValueError("got a difference that is not a number; leave its pair out and count it")
     n = len(d)
     if not n:
-        return SignFlip(None, None, None, None, True, False)
+        return SignFlip(None, None, True, False)
     ranked = bool(np.isinf(d).any())
     scores = signed_ranks(d) if ranked else d
     exact = n <= EXACT
     p = float(sign_flip_p(scores[None])[0])
     least = 2.0 ** (1 - n) if exact else 1 / (DRAWS + 1)
-    low, high = (None, None) if ranked else _interval(d, 1 - confidence)
-    return SignFlip(p, least, low, high, exact, ranked)
+    return SignFlip(p, least, exact, ranked)
 
 
 def signed_ranks(differences: ArrayLike) -> Floats:
@@ -91,12 +86,6 @@ def sign_flip_p(differences: ArrayLike, alternative: str = "two-sided") -> Float
     return np.minimum(p, 1.0).reshape(d.shape[:-1])
 
 
-def sign_flip_equivalence(differences: ArrayLike, margin: float) -> Floats:
-    """p of two one-sided sign-flip tests: that the difference is above -margin, and that it is below margin."""
-    d = np.asarray(differences, dtype=np.float64)
-    return np.maximum(sign_flip_p(d + margin, "greater"), sign_flip_p(d - margin, "less"))
-
-
 def _signs(n: int) -> tuple[Floats, bool]:
     """Choices of signs (choices, n): all of them, or drawn ones."""
     if n <= EXACT:
@@ -104,17 +93,3 @@ def _signs(n: int) -> tuple[Floats, bool]:
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64), True
     drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
     return np.asarray(1.0 - 2.0 * drawn, dtype=np.float64), False
-
-
-def _interval(d: Floats, alpha: float) -> tuple[float | None, float | None]:
-    """Shifts that the two-sided test does not reject: from the r-th smallest subset mean to the r-th largest."""
-    signs, exact = _signs(len(d))
-    subsets = signs < 0
-    counts = subsets.sum(1)
-    means = np.sort((subsets[counts > 0] @ d) / counts[counts > 0])
-    # Rejected are the shifts below which fewer than r means lie, where 2 r / choices <= alpha.
-    choices = 2 ** len(d) if exact else len(means) + 1
-    r = math.floor(alpha * choices / 2 + 1e-9)
-    if r < 1 or np.ptp(d) == 0:
-        return None, None
-    return float(means[r - 1]), float(means[-r])
