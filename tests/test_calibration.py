@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import UserError
-from harness.report import calibration
-from harness.statistics.calibrate import (
+from harness.calibration.simulate import (
     LOOKS,
     NOISES,
     Cell,
@@ -20,6 +18,8 @@ from harness.statistics.calibrate import (
     scales,
     simulate,
 )
+from harness.errors import UserError
+from harness.report import calibration
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import DEFAULT
 

@@ -17,12 +17,14 @@ from fake_study import make_run
 from scipy import stats
 
 from harness import weights
+from harness.calibration import cuts as noise
+from harness.calibration import real_runs as report
+from harness.calibration.cuts import FAMILY, PAIR, Design, Floor
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.files import hash_json
 from harness.provenance import versions
 from harness.record import Config, RunFolder, read_run
-from harness.report import noise as report
 from harness.report.cells import read_results
 from harness.report.numbers import decimals
 from harness.report.proof import compare as prove
@@ -30,8 +32,6 @@ from harness.report.render import render
 from harness.report.verified import identity
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.statistics import noise
-from harness.statistics.noise import FAMILY, PAIR, Design, Floor
 from harness.train.run import train
 
 ROOT = Path(__file__).parent.parent

@@ -11,6 +11,8 @@ from fake_study import diverge, make_results, make_study
 from scipy import stats
 from typer.testing import CliRunner
 
+from harness.calibration.simulate import LOOK_EFFECTS as EFFECTS
+from harness.calibration.simulate import LookCell, misses_of_looks, simulate_looks
 from harness.cli import app
 from harness.errors import UserError
 from harness.report import declared as report_declared
@@ -21,8 +23,6 @@ from harness.report.tables import comparisons
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.statistics.calibrate import LOOK_EFFECTS as EFFECTS
-from harness.statistics.calibrate import LookCell, misses_of_looks, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.sequential import LEAST, Walk, nominal, spent
 

@@ -136,8 +136,8 @@ def plan(
     print(list_variants(checked))
     print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
     if effect or hours or checked.folder.exists():
+        from harness.planning import detectable_lines, recorded_lines, seeds_lines
         from harness.report.cells import read_results
-        from harness.report.planning import detectable_lines, recorded_lines, seeds_lines
         from harness.report.tables import variant_rows
 
         rows = variant_rows(checked, read_results(checked, None, Path(".")))

@@ -119,6 +119,11 @@ def _scale_p(centred: Floats, inside: NDArray[np.bool_]) -> Floats:
     return np.where(inside & (others >= 2) & np.isfinite(p), p, 1.0)
 
 
+def residuals_of(table: Floats) -> Floats:
+    """Residuals of a table (seeds, arms) after the means of seeds and arms are taken out."""
+    return np.asarray(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
+
+
 def _differences(values: Floats) -> tuple[Floats, Floats]:
     """Mean and variance (ddof 1) of the paired differences; a variance that is rounding alone is 0."""
     d = values[..., 1:] - values[..., :1]

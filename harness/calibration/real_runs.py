@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.calibration import cuts as noise
+from harness.calibration import figures
+from harness.calibration.cuts import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
-from harness.report import noise_figures
 from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
 from harness.report.template import rendered
 from harness.report.verified import FILE, identity, read_verified
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.statistics import noise
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.judging import Test
-from harness.statistics.noise import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
 
 STUDY = Path("experiments/noise/study.yaml")
 
@@ -99,11 +99,11 @@ def section(root: Path, out: Path) -> list[str]:
     rows = compared(sources, confidence)
     last = list(rows)[-1] if rows else ""
     write_csv(out / "noise.csv", floor_rows(sources, confidence), FLOOR_COLUMNS)
-    write_bytes(out / "noise.svg", noise_figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
+    write_bytes(out / "noise.svg", figures.floors({s.name: (s.errors, s.floor) for s in sources if s.floor}))
     if rows:
         table = aa_rows(rows)
         write_csv(out / "aa.csv", table, list(table[0]))
-        write_bytes(out / "aa.svg", noise_figures.distributions(rows, study.baseline, ALL))
+        write_bytes(out / "aa.svg", figures.distributions(rows, study.baseline, ALL))
     single = [source.floor for source in sources if source.floor and source.name != study.baseline]
     scatter = len(single) > 1 and whole.sd > 0 and any(one.sd for one in single)
     errors = [source.errors for source in sources if source.floor]

@@ -231,11 +231,6 @@ def _inverse_trigamma(x: Floats) -> Floats:
     return np.asarray(np.clip(y, 1e-8, 1e8))
 
 
-def residuals_of(table: Floats) -> Floats:
-    """Residuals of a table (seeds, arms) after the means of seeds and arms are taken out."""
-    return np.asarray(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
-
-
 def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
     n, arms = values.shape[-2:]
     found = estimates(values, method)

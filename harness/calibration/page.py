@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.calibration import simulate as simulation
+from harness.calibration.figures import FAMILY, errors_figure, power_figure, verdicts_figure
+from harness.calibration.real_runs import rounded
+from harness.calibration.real_runs import section as real_runs
+from harness.calibration.simulate import Cell, Floats, LookCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
-from harness.report.calibration_figures import FAMILY, errors_figure, power_figure, verdicts_figure
-from harness.report.noise import rounded
-from harness.report.noise import section as real_runs
 from harness.report.template import rendered
-from harness.statistics import calibrate as simulation
-from harness.statistics.calibrate import Cell, Floats, LookCell
+from harness.statistics.block import residuals_of
 from harness.statistics.judging import DEFAULT, PROMISED
 from harness.statistics.sequential import nominal
 
@@ -147,5 +148,5 @@ def read_residuals(root: Path) -> dict[str, Floats]:
         seeds = sorted(set.intersection(*(set(values) for values in arms.values()))) if arms else []
         if len(arms) >= 3 and len(seeds) >= 3:
             table = np.array([[values[seed] for values in arms.values()] for seed in seeds])
-            tables[path.parent.name] = simulation.residuals_of(table)
+            tables[path.parent.name] = residuals_of(table)
     return tables

@@ -1,0 +1,1 @@
+"""How often the tests of a report err, and what they find: simulated studies, and real runs of one net."""
