@@ -6,7 +6,7 @@ from statistics import median
 from harness.report.tables import VariantRow
 from harness.report.template import paragraphs
 from harness.settings.study import Study
-from harness.statistics.block import LEAST_COMPARISONS, LEAST_SEEDS
+from harness.statistics.models import LEAST_COMPARISONS, LEAST_SEEDS
 from harness.statistics.power import Design, detectable_at, sd_bound, seeds_needed
 
 PILOT = 3

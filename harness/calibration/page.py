@@ -18,8 +18,8 @@ from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
 from harness.report.template import rendered
-from harness.statistics.block import residuals_of
 from harness.statistics.judging import DEFAULT, PROMISED
+from harness.statistics.models import residuals_of
 from harness.statistics.sequential import nominal
 
 FILE, LOOKS_FILE = "calibration.csv", "looks.csv"

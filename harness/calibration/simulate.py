@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from harness.statistics.block import Estimates
-from harness.statistics.judging import DEFAULT, PROMISED, bounds, estimates, judge
+from harness.statistics.judging import DEFAULT, PROMISED, VERDICTS, bounds, estimates, judge
+from harness.statistics.models import Estimates
 from harness.statistics.sequential import nominal
-from harness.statistics.verdict import VERDICTS
 
 Floats = NDArray[np.float64]
 

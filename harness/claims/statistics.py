@@ -18,7 +18,7 @@ from harness.claims.verdict import Estimate, Region
 from harness.record import Run
 from harness.statistics.comparison import Comparison
 from harness.statistics.effects import log_ratio
-from harness.statistics.paired import compare
+from harness.statistics.models import compare
 
 UNITS = {"fc7_precision6": "of 1", "pixels_precision6": "of 1", "wall_days": "days"}
 """Units of metrics that are not errors."""

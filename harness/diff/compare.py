@@ -11,8 +11,8 @@ from scipy import stats
 from harness.diff.sides import Row, Run, Side
 from harness.report.conditions import CIRCUMSTANCES
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.family import holm
 from harness.statistics.judging import Test
+from harness.statistics.multiplicity import holm
 
 Agreement = Literal["same runs", "equal", "agree", "differ", "unknown", "not comparable"]
 """same runs: by fingerprint and outcome; equal: other runs, the same outcome to the bit; agree, differ: whether the

@@ -26,7 +26,7 @@ from harness.statistics.effects import (
     log_ratio,
     time_to_level,
 )
-from harness.statistics.paired import Difference, Summary, compare, summarise
+from harness.statistics.models import Difference, Summary, compare, summarise
 
 LEVEL_CURVES = ("validation_top1", "clean_top1")
 """Curves whose level is timed, where runs have them: both are taken in test mode, so dropout does not move them."""

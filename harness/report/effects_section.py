@@ -10,7 +10,7 @@ from harness.report.rerun import rerun
 from harness.report.template import paragraph, paragraphs
 from harness.settings.study import Study
 from harness.statistics.effects import LevelRatio, Ratio
-from harness.statistics.paired import Difference
+from harness.statistics.models import Difference
 
 EFFECT_COLUMNS = [
     "effect", "of", "unit", "n", "value", "bound", "sd", "low", "high", "confidence", "p", "level", "variant_never",

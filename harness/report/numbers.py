@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from harness.statistics.effects import LevelRatio, Ratio
-from harness.statistics.paired import Difference, Summary
+from harness.statistics.models import Difference, Summary
 
 DECIMALS = 2
 """Decimals of an error in percent, at the most: a test part of 4,000 images has steps of .025."""

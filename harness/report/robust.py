@@ -9,7 +9,7 @@ from harness.report.cells import Results
 from harness.report.tables import compared_errors, comparisons, rules
 from harness.report.template import paragraph
 from harness.settings.study import Study
-from harness.statistics.block import residuals_of
+from harness.statistics.models import residuals_of
 
 APART = 0.01
 """p of Bartlett's test at which arms are said to scatter differently: a hint, so that it is to be seldom false."""

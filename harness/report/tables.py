@@ -11,8 +11,8 @@ from harness.report.looks import standing
 from harness.report.numbers import binomial_sd
 from harness.settings.study import Published, Study, top_of
 from harness.statistics.comparison import Comparison, Rules, compare_all
-from harness.statistics.paired import Difference, Summary, compare, summarise
-from harness.statistics.verdict import Verdict
+from harness.statistics.judging import Verdict
+from harness.statistics.models import Difference, Summary, compare, summarise
 
 ERRORS = (
     "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",

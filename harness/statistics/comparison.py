@@ -8,14 +8,24 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.statistics import block as models
-from harness.statistics import family
-from harness.statistics.block import Estimates
-from harness.statistics.judging import DEFAULT, MODELS, TESTS, Floats, Test, adjust, bounds, estimates, judged
-from harness.statistics.paired import Difference, spread
+from harness.statistics import models as models
+from harness.statistics import multiplicity as family
+from harness.statistics.judging import (
+    DEFAULT,
+    MODELS,
+    TESTS,
+    VERDICTS,
+    Floats,
+    Test,
+    Verdict,
+    adjust,
+    bounds,
+    estimates,
+    judged,
+)
+from harness.statistics.models import Difference, Estimates, spread
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
-from harness.statistics.signflip import SignFlip, sign_flip, signed_ranks
-from harness.statistics.verdict import VERDICTS, Verdict
+from harness.statistics.sign_flip import SignFlip, sign_flip, signed_ranks
 
 POWER = 0.8
 """Of the smallest detectable effect."""

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.statistics.paired import Difference, compare
-from harness.statistics.signflip import sign_flip
+from harness.statistics.models import Difference, compare
+from harness.statistics.sign_flip import sign_flip
 
 
 @dataclass(frozen=True)

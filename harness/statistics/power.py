@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from scipy import optimize, stats
 
-from harness.statistics.block import LEAST_SEEDS
-from harness.statistics.family import critical_value
+from harness.statistics.models import LEAST_SEEDS
+from harness.statistics.multiplicity import critical_value
 
 MOST_SEEDS = 10_000
 
