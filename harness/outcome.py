@@ -19,8 +19,8 @@ from harness.errors import UserError
 from harness.grammar import counted
 from harness.pipeline import places
 from harness.record import Config, Metrics, Provenance, RunFolder, parse_metrics
-from harness.report.cells import CANDIDATE
-from harness.report.conditions import differing as other_circumstances
+from harness.report.circumstances import differing as other_circumstances
+from harness.report.runs import CANDIDATE
 from harness.settings.parse import parse
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings

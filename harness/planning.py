@@ -3,8 +3,8 @@
 from dataclasses import replace
 from statistics import median
 
-from harness.report.tables import VariantRow
-from harness.report.template import paragraphs
+from harness.report.format import paragraphs
+from harness.report.variants import VariantRow
 from harness.settings.study import Study
 from harness.statistics.models import LEAST_COMPARISONS, LEAST_SEEDS
 from harness.statistics.power import Design, detectable_at, sd_bound, seeds_needed

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_study import make_results, make_study
+from harness.report.ledger import LEDGER_COLUMNS
+from harness.report.render import render
 from ruamel.yaml import YAML
 from scipy import stats
 
@@ -26,8 +28,6 @@ from harness.claims.schema import Claim, check_claims, claims_of, load_claims
 from harness.claims.statistics import NotMeasuredError
 from harness.claims.verdict import Estimate, Region, every_run, judge, side, weakest
 from harness.errors import UserError
-from harness.report.ledger import LEDGER_COLUMNS
-from harness.report.render import render
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 

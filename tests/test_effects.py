@@ -15,24 +15,24 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_study import diverge, make_results, make_run, make_study
+from harness.report.cells import Results, read_results
+from harness.report.designs import components, factorials
+from harness.report.effects import Effects, effects_of
+from harness.report.effects_section import effects_csv, effects_section
+from harness.report.numbers import estimate, ratio
+from harness.report.render import render
+from harness.report.template import to_markdown
+from harness.statistics.paired import compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import UserError
 from harness.report import robust, sections
-from harness.report.cells import Results, read_results
-from harness.report.designs import components, factorials
-from harness.report.effects import Effects, effects_of
-from harness.report.effects_section import effects_csv, effects_section
 from harness.report.findings import Findings
-from harness.report.numbers import estimate, ratio
-from harness.report.render import render
-from harness.report.template import to_markdown
 from harness.settings.study import Study
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import LevelRatio, Ratio, Reached, level_ratio, log_ratio
-from harness.statistics.paired import compare
 
 DESIGNS = """
 name: designs

@@ -19,6 +19,9 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import pytest
 from conftest import TINY, evaluated, tiny, trained, weights_file
+from harness.report.candidate import candidate_row
+from harness.report.cells import read_results
+from harness.report.verified import read_verified
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pictures import settings as picture_settings
@@ -35,9 +38,6 @@ from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.numerics import configure
 from harness.record import Config, Images, RunFolder, fingerprint, read_config, read_run
-from harness.report.candidate import candidate_row
-from harness.report.cells import read_results
-from harness.report.verified import read_verified
 from harness.settings.check import check_candidate, check_run, check_study
 from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings

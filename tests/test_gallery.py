@@ -14,6 +14,9 @@ import pytest
 import torch
 from conftest import TINY
 from fake_study import diverge, make_results, make_run, make_study
+from harness.report.cells import read_results
+from harness.report.gallery import gallery as section
+from harness.report.render import render as render_report
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -33,10 +36,7 @@ from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
 from harness.record import Run, RunFolder, read_run
-from harness.report.cells import read_results
-from harness.report.gallery import gallery as section
 from harness.report.page import to_html
-from harness.report.render import render as render_report
 from harness.settings.load import load_study, resolve
 from harness.settings.study import Cell, Study
 from harness.train.run import train

@@ -14,6 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import tiny
 from fake_study import make_run
+from harness.report.cells import read_results
+from harness.report.numbers import decimals
+from harness.report.proof import compare as prove
+from harness.report.render import render
+from harness.report.verified import identity
 from scipy import stats
 
 from harness import weights
@@ -25,11 +30,6 @@ from harness.evaluate import evaluate
 from harness.files import hash_json
 from harness.provenance import versions
 from harness.record import Config, RunFolder, read_run
-from harness.report.cells import read_results
-from harness.report.numbers import decimals
-from harness.report.proof import compare as prove
-from harness.report.render import render
-from harness.report.verified import identity
 from harness.settings.load import load_study
 from harness.settings.study import Study
 from harness.train.run import train

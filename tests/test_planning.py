@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from fake_study import STUDY, make_results, make_study
+from harness.report.cells import read_results
+from harness.report.tables import variant_rows
+from harness.statistics.family import critical_value
 from scipy import stats
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.planning import detectable_lines, recorded_lines, seeds_lines
 from harness.progress import clock
-from harness.report.cells import read_results
-from harness.report.tables import variant_rows
 from harness.settings.study import Study
-from harness.statistics.family import critical_value
 from harness.statistics.power import power
 
 

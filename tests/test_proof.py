@@ -14,6 +14,11 @@ from typing import Any
 import pytest
 from conftest import TINY
 from fake_study import STUDY, diverge, make_results, make_study
+from harness.report.cells import Results, read_results
+from harness.report.identity_text import identity_text
+from harness.report.proof import PROOF_COLUMNS, Proof, compare, proof_csv, proof_rows, proof_warnings, proofs
+from harness.report.render import render
+from harness.report.strict import faults
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -26,12 +31,7 @@ from harness.identity import known
 from harness.identity.known import Known
 from harness.provenance import check_clean, committed
 from harness.record import RunFolder, read_run
-from harness.report.cells import Results, read_results
 from harness.report.findings import Findings
-from harness.report.identity_text import identity_text
-from harness.report.proof import PROOF_COLUMNS, Proof, compare, proof_csv, proof_rows, proof_warnings, proofs
-from harness.report.render import render
-from harness.report.strict import faults
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study

@@ -18,6 +18,14 @@ from typing import Any
 import pytest
 import seaborn as sns
 from fake_study import EFFECTS, IMAGES, STUDY, diverge, make_results, make_run, make_study
+from harness.report.answer import answer
+from harness.report.cells import read_results
+from harness.report.identity_text import identity_text
+from harness.report.markdown import code, plain
+from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
+from harness.report.render import render
+from harness.report.template import to_markdown
+from harness.statistics.paired import Difference, Summary, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,19 +34,11 @@ from harness.errors import UserError
 from harness.files import write_json
 from harness.identity.known import identity
 from harness.report import figures, sections, tables
-from harness.report.answer import answer
-from harness.report.cells import read_results
 from harness.report.findings import Findings
-from harness.report.identity_text import identity_text
-from harness.report.markdown import code, plain
-from harness.report.numbers import adjusted_p, decimals, interval, mean_sd, number
-from harness.report.render import render
-from harness.report.template import to_markdown
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import TESTS, Test
-from harness.statistics.paired import Difference, Summary, compare
 
 Candidate = tuple[Settings, int]
 

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_study import diverge, make_results, make_study
+from harness.report.cells import Results, read_results
+from harness.report.looks import check_early, standing
+from harness.report.render import render
+from harness.report.tables import comparisons
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -16,10 +20,6 @@ from harness.calibration.simulate import LookCell, misses_of_looks, simulate_loo
 from harness.cli import app
 from harness.errors import UserError
 from harness.report import declared as report_declared
-from harness.report.cells import Results, read_results
-from harness.report.looks import check_early, standing
-from harness.report.render import render
-from harness.report.tables import comparisons
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from harness.report.words import METRICS
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -21,7 +22,6 @@ from harness.identity.code import digest
 from harness.identity.known import founding, identity, read_known
 from harness.provenance import git
 from harness.record import Config, Images, fingerprint
-from harness.report.words import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
 from harness.settings.listing import EVALUATIONS
 from harness.settings.load import find_study, load_candidate, load_study, resolve

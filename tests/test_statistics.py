@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from harness.statistics.paired import Difference, compare, summarise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
-
-from harness.statistics.paired import Difference, compare, summarise
 
 SLEEP = (
     [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],

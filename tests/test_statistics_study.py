@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from harness.statistics.verdict import VERDICTS, Verdict, codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,7 +17,6 @@ from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.effects import add_one_in, factorial, fieller, gap, log_ratio, rank, time_to_level
 from harness.statistics.images import image_evidence, mcnemar
 from harness.statistics.judging import TESTS, Test
-from harness.statistics.verdict import VERDICTS, Verdict, codes
 
 Values = dict[str, dict[int, float]]
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from harness.statistics.signflip import DRAWS, sign_flip, sign_flip_equivalence, sign_flip_p, signed_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,7 +17,6 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics import block, family, power
 from harness.statistics.power import Design
-from harness.statistics.signflip import DRAWS, sign_flip, sign_flip_equivalence, sign_flip_p, signed_ranks
 
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 """Darwin's maize, cross- less self-fertilised, in eighths of an inch (Fisher, Design of Experiments, 1935)."""

@@ -19,16 +19,16 @@ from typing import Any
 
 import pytest
 from fake_study import diverge, make_results, make_run, make_study
+from harness.report.cells import read_results
+from harness.report.looks import standing
+from harness.report.render import render
+from harness.report.tables import VariantRow, variant_rows
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
 from harness.record import RunFolder, read_provenance
-from harness.report.cells import read_results
-from harness.report.looks import standing
-from harness.report.render import render
-from harness.report.tables import VariantRow, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.publish import Published, note, pending, publish

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.calibration import simulate as simulation
-from harness.calibration.figures import FAMILY, errors_figure, power_figure, verdicts_figure
+from harness.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
 from harness.calibration.real_runs import rounded
 from harness.calibration.real_runs import section as real_runs
 from harness.calibration.simulate import Cell, Floats, LookCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
-from harness.report.template import rendered
+from harness.report.format import rendered
 from harness.statistics.judging import DEFAULT, PROMISED
 from harness.statistics.models import residuals_of
 from harness.statistics.sequential import nominal

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.calibration import cuts as noise
-from harness.calibration import figures
+from harness.calibration import plots as figures
 from harness.calibration.cuts import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
-from harness.report.cells import Results, read_results
 from harness.report.evidence import wrong_answers
-from harness.report.template import rendered
-from harness.report.verified import FILE, identity, read_verified
+from harness.report.format import rendered
+from harness.report.isolation import FILE, identity, read_verified
+from harness.report.runs import Results, read_results
 from harness.settings.load import load_study
 from harness.settings.study import Study
 from harness.statistics.comparison import Comparison, Rules, compare_all

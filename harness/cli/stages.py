@@ -129,15 +129,15 @@ def report(
     ] = False,
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
-    from harness.report.render import render
+    from harness.report.build import render
     from harness.settings.load import load_study
 
     checked = load_study(study)
     print(render(checked, candidate(checked), Path("."), interim))
     if strict:
-        from harness.report.cells import read_results
+        from harness.report.build import faults
         from harness.report.findings import Findings
-        from harness.report.strict import faults
+        from harness.report.runs import read_results
 
         given = candidate(checked)
         results = read_results(checked, given, Path("."), interim)

@@ -97,7 +97,7 @@ def doctor(
     from collections import Counter
 
     from harness.cost import outlook
-    from harness.report.cells import read_results
+    from harness.report.runs import read_results
     from harness.settings.load import load_study
     from harness.verify.environment import other_instructions
 
@@ -137,8 +137,8 @@ def plan(
     print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
     if effect or hours or checked.folder.exists():
         from harness.planning import detectable_lines, recorded_lines, seeds_lines
-        from harness.report.cells import read_results
-        from harness.report.tables import variant_rows
+        from harness.report.runs import read_results
+        from harness.report.variants import variant_rows
 
         rows = variant_rows(checked, read_results(checked, None, Path(".")))
         print("\n".join(recorded_lines(rows)))
@@ -238,8 +238,8 @@ def claims(
     """List the paper's claims and what tests them; or, with a study, their verdicts."""
     from harness.claims.ledger import list_claims
     from harness.claims.schema import load_claims
-    from harness.report.cells import read_results
-    from harness.report.ledger import verdicts
+    from harness.report.claims import verdicts
+    from harness.report.runs import read_results
     from harness.settings.load import declared_names, load_study
 
     known = load_claims(file)

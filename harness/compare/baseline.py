@@ -24,7 +24,7 @@ from harness.identity.known import identity
 from harness.instructions import LIMITS
 from harness.progress import clock, say
 from harness.record import Run, RunFolder, caches, fingerprint, read_provenance, read_run
-from harness.report.conditions import arithmetic
+from harness.report.circumstances import arithmetic
 from harness.settings.schema import MACHINE, sparse
 from harness.settings.study import Cell, Study, unequal
 from harness.verify.rerun import HARNESS, start

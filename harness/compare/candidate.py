@@ -13,11 +13,9 @@ from harness.compare.baseline import baseline_for, noise
 from harness.diff.listing import points
 from harness.errors import UserError
 from harness.record import Run, RunFolder, read_run
-from harness.report.cells import read_results
-from harness.report.conditions import arithmetic
-from harness.report.numbers import number, value
-from harness.report.template import paragraph
-from harness.report.words import METRICS
+from harness.report.circumstances import arithmetic
+from harness.report.format import METRICS, number, paragraph, value
+from harness.report.runs import read_results
 from harness.settings.load import load_candidate
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import CANDIDATE, Study, differences, unequal

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from harness.diff.sides import Row, Run, Side
-from harness.report.conditions import CIRCUMSTANCES
+from harness.report.circumstances import CIRCUMSTANCES
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import Test
 from harness.statistics.multiplicity import holm

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from harness.diff.compare import Change, same_runs
 from harness.diff.sides import Side
-from harness.report.numbers import number
-from harness.report.template import rendered
+from harness.report.format import number, rendered
 
 HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
 

@@ -12,7 +12,7 @@ from typing import Any
 from harness.commits import commit_of, files_of
 from harness.errors import UserError
 from harness.record import Config, RunFolder, paired, parse_metrics
-from harness.report.conditions import CIRCUMSTANCES
+from harness.report.circumstances import CIRCUMSTANCES
 from harness.settings.parse import parse
 
 RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")

@@ -25,7 +25,7 @@ SCOPES = {
     "eval": "harness.evaluate",
     "gallery": "harness.gallery.render",
     "ensemble": "harness.ensemble",
-    "report": "harness.report.render",
+    "report": "harness.report.build",
     "publish": "harness.tracking.publish",
 }
 """Scope -> the module that its stage enters."""

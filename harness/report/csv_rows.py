@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.record import CURVE
-from harness.report.candidate import Candidate
-from harness.report.cells import CANDIDATE, Results
-from harness.report.looks import Standing
-from harness.report.numbers import value
-from harness.report.tables import ERRORS, VariantRow, errors_of
+from harness.report.format import value
+from harness.report.runs import CANDIDATE, Results, rerun
+from harness.report.variants import ERRORS, Candidate, Standing, VariantRow, errors_of
+from harness.settings.study import Study
 
 VARIANT_COLUMNS = [
     "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
@@ -139,3 +138,19 @@ def curves_csv(results: Results) -> list[dict[str, Any]]:
         if cell.ended
         for row in cell.ended.history
     ]
+
+
+MADE_BY = ["runs", "command"]
+"""Columns of a table with a row a variant: its runs, as seed: fingerprint, and what makes them and the baseline's."""
+
+
+def carried(study: Study, results: Results, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table with a row a variant, each with what made its numbers: see `MADE_BY`."""
+
+    def made(variant: str) -> dict[str, str]:
+        cells = [results.candidate] if variant == CANDIDATE else results.of(variant)
+        runs = [f"{c.seed}: {c.run.fingerprint[:12]}" for c in cells if c and c.run and c.status == "finished"]
+        pair = list(dict.fromkeys([variant, study.baseline]))
+        return {"runs": "; ".join(runs), "command": rerun(study, [variant] if variant == CANDIDATE else pair)}
+
+    return [row | made(row["variant"]) for row in table]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.predictions import read_predictions
 from harness.record import Run, paired
-from harness.report.cells import Results
+from harness.report.runs import Results
 from harness.settings.study import Study
 from harness.statistics.images import ImageEvidence, image_evidence
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from harness.report.cells import CANDIDATE
+from harness.report.runs import CANDIDATE
 from harness.report.summary import Effect
-from harness.report.tables import VariantRow
+from harness.report.variants import VariantRow
 from harness.statistics.power import detectable_at
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.claims.ledger import Row
-from harness.report import conditions, effects, evidence, ledger, looks, proof, tables
-from harness.report.candidate import Candidate, candidate_row
-from harness.report.cells import Results
+from harness.report import circumstances, claims, evidence, isolation, other_effects, variants
+from harness.report.runs import Results
+from harness.report.variants import Candidate, candidate_row
 from harness.settings import declared
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -27,12 +27,12 @@ class Findings:
     root: Path
 
     @cached_property
-    def standing(self) -> looks.Standing:
-        return looks.standing(self.study, self.results)
+    def standing(self) -> variants.Standing:
+        return variants.standing(self.study, self.results)
 
     @cached_property
-    def rows(self) -> list[tables.VariantRow]:
-        return tables.variant_rows(self.study, self.results)
+    def rows(self) -> list[variants.VariantRow]:
+        return variants.variant_rows(self.study, self.results)
 
     @cached_property
     def candidate(self) -> Candidate | None:
@@ -43,22 +43,22 @@ class Findings:
         return evidence.evidence_rows(self.study, self.results)
 
     @cached_property
-    def effects(self) -> effects.Effects:
+    def effects(self) -> other_effects.Effects:
         """What stands beside the compared error: ranks, gaps, times, designs."""
-        return effects.effects_of(self.study, self.results)
+        return other_effects.effects_of(self.study, self.results)
 
     @cached_property
     def claims(self) -> list[Row]:
         """The paper's claims; they are judged when the study is done."""
-        return [] if self.standing.interim else ledger.ledger_rows(self.study, self.results, self.root)
+        return [] if self.standing.interim else claims.ledger_rows(self.study, self.results, self.root)
 
     @cached_property
-    def proofs(self) -> list[proof.Proof]:
-        return proof.proofs(self.study, self.results)
+    def proofs(self) -> list[isolation.Proof]:
+        return isolation.proofs(self.study, self.results)
 
     @cached_property
-    def conditions(self) -> list[conditions.Condition]:
-        return conditions.conditions(self.results)
+    def conditions(self) -> list[circumstances.Condition]:
+        return circumstances.conditions(self.results)
 
     @cached_property
     def declarations(self) -> list[declared.Entry]:

@@ -6,13 +6,48 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import read_json
-from harness.report import conditions
+from harness.report import circumstances
 from harness.report.findings import Findings
-from harness.report.tables import VariantRow
-from harness.report.template import paragraph, paragraphs, rendered
+from harness.report.format import paragraph, paragraphs, rendered
+from harness.report.variants import VariantRow, rules
 from harness.settings.load import declared_names, load_study
 from harness.settings.study import Component, Study
 from harness.statistics.judging import PROMISED
+
+
+def answer(study: Study, rows: list[VariantRow], images: str) -> str:
+    """The answer of the study: one paragraph of Markdown. `images` names its data, as in `which_images`."""
+    base = next(row for row in rows if row.is_baseline)
+    judged = [(row, row.comparison) for row in rows if row.comparison and row.comparison.in_family]
+    sides = {
+        side: [row for row, c in judged if c.verdict == side]
+        for side in ("helps", "hurts", "equivalent", "inconclusive")
+    }
+    decided = [row for row, c in judged if c.verdict in ("helps", "hurts")]
+    undecided = [row for row in sides["inconclusive"] if row.difference.sign is not None]
+    silent = [row for row in sides["inconclusive"] if row.difference.sign is None] if base.finished else []
+    outside = [row for row in rows if row.comparison and not row.comparison.in_family] if base.finished else []
+    spoken = [row for row, c in judged if row.difference.sign is not None or c.verdict != "inconclusive"]
+    return paragraph(
+        "answer",
+        study=study,
+        rules=rules(study),
+        images=images,
+        base=base,
+        finished=sum(row.finished for row in rows),
+        declared=sum(row.declared for row in rows),
+        compared=len(judged),
+        decided=sorted(decided, key=lambda row: -abs(row.difference.mean or 0)),
+        equivalent=sides["equivalent"],
+        undecided=undecided,
+        few=[row for row in silent if row.difference.n < 2],
+        constant=[row for row in silent if row.difference.n >= 2],
+        outside=outside,
+        spoken=spoken,
+        seeds=min((row.comparison.difference.n for row in spoken if row.comparison), default=0),
+        promised=PROMISED,
+    )
+
 
 SUMMARY = "summary.json"
 """File in the report's folder: what the index of all reports says of the study."""
@@ -104,7 +139,7 @@ def page(found: Findings, context: dict[str, Any], effects: Sequence[Effect], an
         chance=context["chance"],
         declared_late=context["declared_late"],
         uncommitted=[cell for cells in context["marked"].values() for cell in cells],
-        other_weights=conditions.other_weights(found.results),
+        other_weights=circumstances.other_weights(found.results),
         mixed=[condition.name for condition in found.conditions if condition.matters and condition.mixed],
         failing=[proof.variant for proof in found.proofs if proof.verdict == "fails"],
         several=[effect for effect in effects if effect.settings > 1],

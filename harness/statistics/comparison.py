@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.statistics import models as models
+from harness.statistics import models
 from harness.statistics import multiplicity as family
 from harness.statistics.judging import (
     DEFAULT,

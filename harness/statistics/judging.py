@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from harness.statistics import models as models
+from harness.statistics import models
 from harness.statistics import multiplicity as family
 from harness.statistics.models import Estimates
 

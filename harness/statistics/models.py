@@ -79,6 +79,12 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], confide
     return Difference(seeds, tuple(differences.tolist()), mean, sd, low, high, confidence)
 
 
+def binomial_sd(error: float, images: float) -> float:
+    """Standard error, in points, of an error in percent that was measured on so many images."""
+    share = error / 100
+    return 100 * math.sqrt(share * (1 - share) / images)
+
+
 def _finite(values: Iterable[float]) -> np.ndarray:
     array = np.array(list(values), dtype=np.float64)
     if not np.isfinite(array).all():

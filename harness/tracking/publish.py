@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from harness.files import hash_file, hash_json, write_text
 from harness.grammar import counted
 from harness.record import Run
-from harness.report.cells import CANDIDATE, Result, Results, read_results
-from harness.report.looks import Standing, standing
+from harness.report.format import paragraph, rendered
 from harness.report.page import to_html
-from harness.report.tables import VariantRow, variant_rows
-from harness.report.template import paragraph, rendered
+from harness.report.runs import CANDIDATE, Result, Results, read_results
+from harness.report.variants import Standing, VariantRow, standing, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.predictions import same_predictions
 from harness.record import TIMES, Run, hash_losses
-from harness.report.conditions import CIRCUMSTANCES, differing
+from harness.report.circumstances import CIRCUMSTANCES, differing
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
 LOSSES = "losses"

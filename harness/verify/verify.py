@@ -15,9 +15,9 @@ from harness.files import write_json
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import Run, RunFolder, read_run
-from harness.report.cells import CANDIDATE
-from harness.report.template import paragraphs
-from harness.report.verified import FILE, Verification, identity, read_verified
+from harness.report.format import paragraphs
+from harness.report.isolation import FILE, Verification, identity, read_verified
+from harness.report.runs import CANDIDATE
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
 from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
@@ -172,7 +172,7 @@ def _show(root: Path, study: Study) -> None:
     path = root / study.report
     if not path.exists():
         return
-    from harness.report.render import render  # takes seconds, which a mistake in the command need not wait for
+    from harness.report.build import render  # takes seconds, which a mistake in the command need not wait for
 
     try:
         # An interim report stays one; where looks are declared, the report knows by itself.

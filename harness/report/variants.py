@@ -1,18 +1,65 @@
-"""The tables of a report: what is compared and what comes out, as rows of numbers; how they look is not said here."""
+"""How far a study is, and its variants against the baseline, as rows of numbers; how they look is not said here."""
 
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UserError
+from harness.predictions import same_predictions
 from harness.record import Run, paired
-from harness.report.cells import Result, Results
-from harness.report.looks import standing
-from harness.report.numbers import binomial_sd
-from harness.settings.study import Published, Study, top_of
+from harness.report.circumstances import apart
+from harness.report.runs import Result, Results
+from harness.settings.schema import MACHINE, Settings
+from harness.settings.study import Published, Study, differences, top_of
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.judging import Verdict
-from harness.statistics.models import Difference, Summary, compare, summarise
+from harness.statistics.models import Difference, Summary, binomial_sd, compare, summarise
+from harness.statistics.sequential import nominal
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a report may say at this point of a study.
+
+    `interim`: the study is not done. `judged`: its rule allows verdicts now. `look`: number of the look from 1, 0
+    before the first; None where none is declared. `seeds`: those that are compared. `ended`: seeds of which every
+    variant's run has ended. `alpha`: of this look, that p-values are held against and that intervals are made for.
+    """
+
+    interim: bool
+    judged: bool
+    look: int | None
+    seeds: tuple[int, ...]
+    ended: tuple[int, ...]
+    alpha: float
+
+
+def standing(study: Study, results: Results) -> Standing:
+    """Where the study stands with these results.
+
+    A seed is complete when every variant's run with it has finished or diverged. A look is made on the first complete
+    seeds, as many as it has: what finished since waits for the next one.
+    """
+    finished = {(c.variant, c.seed) for c in results.cells if c.ended}
+    ended = tuple(seed for seed in study.seeds if all((variant, seed) in finished for variant in study.variants))
+    if not study.file.looks:
+        every = tuple(study.seeds)
+        return Standing(results.early, not results.early, None, every, ended, study.alpha)
+    reached = [number for number in study.file.looks if number <= len(ended)]
+    if not reached:
+        return Standing(True, False, 0, tuple(study.seeds), ended, study.alpha)
+    family = len(study.variants) - 1 if study.file.family is None else len(study.file.family)
+    alphas = nominal(tuple(study.file.looks), study.alpha, max(1, family))
+    look = len(reached)
+    return Standing(look < len(alphas), True, look, ended[: reached[-1]], ended, alphas[look - 1])
+
+
+def check_early(study: Study, results: Results) -> None:
+    """Refuse an interim report on a study that is done. Raises `UserError`."""
+    now = standing(study, results)
+    if len(now.ended) == len(study.seeds) and (now.look is None or not now.interim):
+        raise UserError(f"report: --interim: every run of {study.name} has ended; make its report without --interim")
+
 
 ERRORS = (
     "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
@@ -168,3 +215,92 @@ def other_crop(metric: str) -> str:
     """The test error of the way of cropping that the study does not compare, top-5 where it compares top-5."""
     test = f"test_top{top_of(metric)}"
     return test if metric == f"{test}_10crop" else f"{test}_10crop"
+
+
+INPUTS = {
+    "data": "data", "initial": "initial weights", "batch_order": "batch order", "augmentation": "augmentation",
+}  # fmt: skip
+"""What goes into a run, as far as it is hashed, in words: where outcomes differ, these say why.
+
+The code is the same: a run of another numerics identity does not count.
+"""
+
+OUTCOMES = ("losses", "weights", "predictions")
+"""What must come out equal to the bit when settings, seed, data and code are."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The candidate held against the declared cell of the same settings and seed: what is equal to the bit.
+
+    `equal`: name of a hash -> whether both runs have the same. `apart`: what of their machines and versions differs ->
+    the cell's and the candidate's. Both are empty when one of the two has not finished.
+    """
+
+    cell: Result
+    equal: dict[str, bool]
+    apart: dict[str, tuple[str, str]]
+
+    @property
+    def differing(self) -> list[str]:
+        return [name for name, same in self.equal.items() if not same]
+
+    @property
+    def causes(self) -> list[str]:
+        """Of what differs, what went into the runs, in words."""
+        return [INPUTS[name] for name in self.differing if name in INPUTS]
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [name for name in self.differing if name not in INPUTS]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The candidate's row. `difference`: to the baseline's run of the same seed, in points; None when there is none."""
+
+    result: Result
+    changes: dict[str, tuple[Any, Any]]
+    error: float | None
+    difference: float | None
+    why_not: str
+    twin: Twin | None
+
+    @property
+    def run(self) -> Run | None:
+        return self.result.run if self.result.status == "finished" else None
+
+
+def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:
+    """The candidate against the study; None when none is declared. Reads predictions of twins alone."""
+    if candidate is None or results.candidate is None:
+        return None
+    settings, seed = candidate
+    result = results.candidate
+    run = result.run if result.status == "finished" else None
+    error = run.metrics[study.file.metric] if run else None
+    difference, why_not = None, ""
+    if run:
+        baseline = results.finished(study.baseline).get(seed)
+        if baseline is None:
+            why_not = f"{study.baseline} has no finished run with seed {seed}"
+        elif not paired({seed: run}, {seed: baseline}):
+            why_not = f"{study.baseline}-{seed} was run on other images"
+        else:
+            difference = run.metrics[study.file.metric] - baseline.metrics[study.file.metric]
+    changes = differences(study.variants[study.baseline], settings)
+    return Candidate(result, changes, error, difference, why_not, _twin(study, settings, seed, results))
+
+
+def _twin(study: Study, settings: Settings, seed: int, results: Results) -> Twin | None:
+    for cell in results.cells:
+        if cell.seed == seed and differences(study.variants[cell.variant], settings).keys() <= set(MACHINE):
+            pair = [r.run for r in (cell, results.candidate) if r and r.run and r.status == "finished"]
+            return Twin(cell, _equal(*pair), apart(*pair)) if len(pair) == 2 else Twin(cell, {}, {})
+    return None
+
+
+def _equal(one: Run, other: Run) -> dict[str, bool]:
+    a, b = one.hashes.model_dump(), other.hashes.model_dump()
+    equal = {name: a[name] == b[name] for name in (*INPUTS, *OUTCOMES) if name in a}
+    return equal | {"predictions": same_predictions(one.folder.predictions, other.folder.predictions)}

@@ -1,5 +1,6 @@
 """The results of a study's cells, as they lie in the repository: what is there, what is not, what does not count."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,3 +124,8 @@ def _stale(run: Run, seed: int, declared: Settings, now: _Now) -> str:
     if evaluated != now.evaluation:
         return f"it was evaluated by code {evaluated[:12]}, the present is {now.evaluation[:12]}"
     return ""
+
+
+def rerun(study: Study, variants: Sequence[str]) -> str:
+    """The command that runs every seed of some variants again, and brings the report up to date."""
+    return f"harness run {study.name} --force --only {','.join(variants)}"

@@ -10,11 +10,9 @@ from typing import Any
 from harness.claims.ledger import Row, ledger, read_ensembles
 from harness.claims.schema import Claim, Number, claims_of
 from harness.claims.verdict import VERDICTS, Estimate
-from harness.report.cells import Results
-from harness.report.markdown import code, plain
-from harness.report.numbers import DECIMALS, NOTHING, decimals, number
-from harness.report.rerun import rerun
-from harness.report.tables import comparisons
+from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
+from harness.report.runs import Results, rerun
+from harness.report.variants import comparisons
 from harness.settings.study import Study
 
 LEDGER_COLUMNS = [

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import UserError
 from harness.files import read_json
-from harness.report.cells import Results
-from harness.report.template import paragraphs
+from harness.report.format import paragraphs
+from harness.report.runs import Results
 from harness.settings.parse import parse
 from harness.settings.study import Study
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.record import Images, Run
-from harness.report.cells import Result, Results
+from harness.report.runs import Result, Results
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 

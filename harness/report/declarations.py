@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from harness.report.cells import Results
-from harness.report.looks import standing
-from harness.report.template import paragraph, paragraphs
+from harness.report.format import paragraph, paragraphs
+from harness.report.runs import Results
+from harness.report.variants import standing
 from harness.settings.declared import SHORT, Entry, changes
 from harness.settings.study import Study
 
@@ -13,7 +13,7 @@ SHOWN = 6
 """Changed values that are named one by one."""
 
 
-def text(study: Study, results: Results, seen: list[Entry]) -> str:
+def declaration_text(study: Study, results: Results, seen: list[Entry]) -> str:
     """When the declaration was written down, every change of it once runs were there, and runs of other studies."""
     own = [cell.ended.provenance for cell in results.cells if cell.ended]
     return paragraph(
@@ -30,7 +30,7 @@ def text(study: Study, results: Results, seen: list[Entry]) -> str:
     )
 
 
-def late(results: Results, seen: list[Entry]) -> dict[str, int]:
+def late_declaration(results: Results, seen: list[Entry]) -> dict[str, int]:
     """How many runs of this report, and of earlier designs, had been made when the present declaration was written."""
     there = _there(results)
     after = [change.runs for change in changes(seen) if change.runs and not change.by_rule]
@@ -39,7 +39,7 @@ def late(results: Results, seen: list[Entry]) -> dict[str, int]:
     return {"own": len(runs & there), "earlier": len(runs - there)}
 
 
-def warnings(results: Results, seen: list[Entry]) -> list[str]:
+def declaration_warnings(results: Results, seen: list[Entry]) -> list[str]:
     """What came after runs, other than what a declared rule allows: changes, designs before this one, shared runs."""
     there = _there(results)
     after = [change for change in changes(seen) if change.runs and not change.by_rule]

@@ -1,0 +1,267 @@
+"""Numbers, settings and names as text, and the templates that hold the report's sentences."""
+
+import html
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from harness.grammar import counted, verb
+from harness.progress import clock
+from harness.report.runs import Result
+from harness.report.variants import VariantRow, other_crop
+from harness.settings.study import Study
+from harness.statistics.effects import LevelRatio, Ratio
+from harness.statistics.models import Difference, Summary
+
+
+def plain(text: object) -> str:
+    """A text of someone else as one line of Markdown that shows it as it is, in a table as elsewhere."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", line)
+    line = re.sub(r"^(\d*)([-+=.)])(?=\s|[-=]*$)", r"\1\\\2", line)  # else a list, or the line under a heading
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(text: object) -> str:
+    """A text as code in a line of Markdown, in a table as elsewhere."""
+    line = " ".join(str(text).split())
+    if re.fullmatch(r"[\w .,:;/()\[\]{}=+@%→−-]+", line):
+        return f"`{line}`"
+    # Backticks would keep neither a backtick nor, in a table, a pipe.
+    marks = re.sub(r"[`|*_\[\]\\~$#]", lambda match: f"&#{ord(match[0])};", html.escape(line))
+    return f"<code>{marks}</code>"
+
+
+def joined(parts: list[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def unbroken(text: str) -> str:
+    """Kept on one line of a narrow column."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+DECIMALS = 2
+"""Decimals of an error in percent, at the most: a test part of 4,000 images has steps of .025."""
+
+NOTHING = "–"
+"""Stands where there is no number."""
+
+
+def decimals(uncertainty: float | None, most: int = DECIMALS) -> int:
+    """Decimals that show an uncertainty with two significant digits, as its own uncertainty supports."""
+    if not uncertainty or not math.isfinite(uncertainty):
+        return most
+    return min(most, max(0, 1 - math.floor(math.log10(abs(uncertainty)))))
+
+
+def number(value: float | None, places: int = DECIMALS, *, sign: bool = False) -> str:
+    """A number with a true minus sign; with `sign`, a plus too. Zero has neither."""
+    if value is None:
+        return NOTHING
+    # Means of the same answers, added in another order, differ in the last bits: a tie is to fall the same way.
+    text = f"{round(value, 9):.{places}f}"
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text.replace("-", "−") if value < 0 else f"+{text}" if sign else text
+
+
+def mean_sd(summary: Summary, floor: float | None = None, most: int | None = None) -> str:
+    """`21.83 (0.48)`: the mean, and the sd where there is one.
+
+    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread. `most`:
+    the decimals, where a table has them alike.
+    """
+    places = decimals(summary.sd or floor) if most is None else most
+    spread = f" ({number(summary.sd, places)})" if summary.sd is not None else ""
+    return number(summary.mean, places) + spread
+
+
+def p_value(p: float | None, least: float = 0.0001) -> str:
+    """A p-value with two significant digits, four decimals at most; below `least`, what the test resolves, as `< .`."""
+    if p is None:
+        return NOTHING
+    if p < least:
+        return f"< {least:.4g}"
+    if p > 0.995:
+        return "1"
+    return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
+
+
+def places_of(difference: Difference) -> int:
+    """Decimals of a difference and its interval; as many more as keep an end that is not zero from reading as zero."""
+    if difference.low is None or difference.high is None:
+        return DECIMALS
+    places = decimals((difference.high - difference.low) / 2)
+    while places < 6 and any(end and float(f"{end:.{places}f}") == 0 for end in (difference.low, difference.high)):
+        places += 1
+    return places
+
+
+def interval(difference: Difference) -> str:
+    """`−0.31 to +0.77`, or why there is none."""
+    if difference.low is None:
+        return "no interval"
+    places = places_of(difference)
+    return f"{number(difference.low, places, sign=True)} to {number(difference.high, places, sign=True)}"
+
+
+def estimate(difference: Difference) -> str:
+    """`+0.23 (−0.31 to +0.77)`, or the mean alone where there is no interval."""
+    mean = number(difference.mean, places_of(difference), sign=True)
+    return mean if difference.low is None else f"{mean} ({interval(difference)})"
+
+
+def ratio(found: Ratio | LevelRatio, most: int = 3) -> str:
+    """`1.34 (1.02 to 1.77)`, or the ratio alone; an end that is not 1 does not read as 1."""
+    if found.low is None or found.high is None:
+        return number(found.ratio)
+    places = decimals((found.high - found.low) / 2, most)
+    while places < 6 and any(end != 1 and float(f"{end:.{places}f}") == 1 for end in (found.low, found.high)):
+        places += 1
+    own, low, high = (number(one, places) for one in (found.ratio, found.low, found.high))
+    return f"{own} ({low} to {high})"
+
+
+def value(setting: Any) -> str:
+    """A setting's value as YAML would have it."""
+    if isinstance(setting, bool):
+        return str(setting).lower()
+    if isinstance(setting, float):
+        return f"{setting:g}"
+    if isinstance(setting, list):
+        return "[" + ", ".join(map(value, setting)) + "]"
+    return "not set" if setting is None or setting == "" else str(setting)
+
+
+METRICS = {
+    "test_top1": "test error (centre crop)",
+    "test_top1_10crop": "test error (mean of ten crops)",
+    "test_top1_mc_geometric": "test error (geometric mean over dropout masks)",
+    "test_top1_mc_arithmetic": "test error (arithmetic mean over dropout masks)",
+    "test_top5": "top-5 test error (centre crop)",
+    "test_top5_10crop": "top-5 test error (mean of ten crops)",
+    "validation_top1": "validation error",
+    "train_top1": "training error (evaluation mode)",
+}
+"""The study's metric in words."""
+
+
+def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
+    """`95 %`: the study's, or that of the intervals of its comparisons, which a look at it makes longer."""
+    alpha = next((row.comparison.alpha for row in rows if row.comparison), 1 - study.file.confidence)
+    places = max(2, 1 - math.floor(math.log10(100 * alpha)))
+    return f"{100 * (1 - alpha):.{places}f}".rstrip("0").rstrip(".") + " %"
+
+
+def error_text(row: VariantRow) -> str:
+    return number(row.error.mean, decimals(row.error.sd or row.floor))
+
+
+def difference_text(row: VariantRow) -> str:
+    """`+0.23, −0.31 to +0.77`."""
+    d = row.difference
+    mean = number(d.mean, places_of(d), sign=True)
+    return mean if d.low is None else f"{mean}, {interval(d)}"
+
+
+def changes_text(changes: dict[str, tuple[object, object]], none: str) -> str:
+    """`lrn: true → false`, a setting each."""
+    return ", ".join(code(f"{key}: {value(a)} → {value(b)}") for key, (a, b) in changes.items()) or none
+
+
+def cells_text(cells: list[Result]) -> str:
+    """Cells by variant: `base` 0, 1; `tanh` 3."""
+    seeds: dict[str, list[str]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.variant, []).append(str(cell.seed))
+    return "; ".join(f"{code(variant)} {', '.join(numbers)}" for variant, numbers in seeds.items())
+
+
+def images_name(study: Study) -> str:
+    """The source of a study's images; of a folder its name."""
+    return Path(study.data.root).name if study.data.source == "folder" and study.data.root else study.data.source
+
+
+def possible_interval(row: VariantRow, base: float | None) -> str:
+    """`−0.31 to +0.77`, cut at what an error between 0 and 100 % can do; `base`: the baseline's error."""
+    d = row.difference
+    if d.low is None or d.high is None or base is None:
+        return interval(d)
+    return interval(replace(d, low=max(d.low, -base), high=min(d.high, 100 - base)))
+
+
+def which_images(name: str, counts: dict[str, int]) -> str:
+    """`fashion-mnist-8k (3,500 training, ...)`."""
+    ways = {"train": "training", "validation": "validation", "test": "test images"}
+    parts = [f"{counts[part]:,} {way}" for part, way in ways.items() if part in counts]
+    return f"{plain(name)} ({', '.join(parts)})"
+
+
+def effect_interval(effect: Any) -> str:
+    """`−0.3 to +0.8`: the interval of an effect, with a decimal more where it is narrow."""
+    places = 1 if effect.high - effect.low >= 0.4 else 2
+    return f"{number(effect.low, places, sign=True)} to {number(effect.high, places, sign=True)}"
+
+
+CALLED = {
+    function.__name__: function
+    for function in (
+        code, joined, plain, unbroken,
+        decimals, estimate, interval, mean_sd, number,
+        p_value, places_of, ratio, value,
+        effect_interval, possible_interval,
+        cells_text, changes_text, confidence, difference_text, error_text,
+        clock, counted, other_crop, verb,
+    )
+}  # fmt: skip
+"""What a template may call, also as a filter."""
+
+
+def between(loop: Any) -> str:
+    """What stands before an item of `a, b and c`, in a loop of a template."""
+    return "" if loop.first else " and " if loop.last else ", "
+
+
+def _environment(blocks: bool) -> Environment:
+    """`blocks`: a line that holds nothing but a block leaves nothing behind."""
+    environment = Environment(  # noqa: S701 - Markdown, where each text passes `plain` or `code`
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=blocks,
+        lstrip_blocks=blocks,
+    )
+    environment.filters |= CALLED
+    environment.globals |= CALLED | {"between": between, "nothing": NOTHING, "METRICS": METRICS}
+    return environment
+
+
+PAGES = _environment(blocks=True)
+SENTENCES = _environment(blocks=False)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
+    return PAGES.get_template(template).render(values, paragraph=paragraph)
+
+
+def paragraph(name: str, **values: Any) -> str:
+    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
+    return " ".join(_words(SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)))
+
+
+def paragraphs(name: str, **values: Any) -> list[str]:
+    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
+    text = SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)
+    return [" ".join(_words(part)) for part in re.split(r"(?m)^---$", text) if part.strip()]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^ \n]+", text)  # not at spaces that do not break
