@@ -165,9 +165,9 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as YAML 1.2, as DVC does: `off` is a text there, and 1e-2 a number.
+    """Read a YAML file as YAML 1.2, as DVC does: `off` is a string there, and 1e-2 a number.
 
-    Raises `UserError` when the file is missing or broken, and when a key stands twice.
+    Raises `UserError` when the file is missing or broken, and for a duplicate key.
     """
     from ruamel.yaml import YAML
 

@@ -70,7 +70,7 @@ def _untracked(code: Sequence[str]) -> list[str]:
 
 
 def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
-    """Refuse to make numbers with code that no commit holds: nobody could make them again.
+    """Refuse to make numbers with uncommitted code: nobody could make them again.
 
     `wanted`: whether to refuse; None: where the files `declared` of a study are committed as they are, unless the
     environment says otherwise. Raises `UserError` that names the changed files.

@@ -70,7 +70,7 @@ class Twins:
     """Runs of one seed that were trained apart.
 
     `variants`: those whose runs with the held seed were; `equal`: these runs, to the last bit. `again`: runs of the
-    baseline that were made again whole, `sound` of them with every number as it was; `comparison`: what the report's
+    baseline that were re-run whole, `sound` of them with every number as it was; `comparison`: what the report's
     function makes of the sound ones against themselves, None without any.
     """
 
@@ -169,7 +169,7 @@ def _reference(runs: int, design: Design, test: Test, alpha: float, count: int, 
 
 
 def twins(study: Study, results: Results, root: Path) -> Twins:
-    """What runs of one seed came to that were trained apart: with the held seed, and made again by `harness verify`."""
+    """What runs of one seed came to that were trained apart: with the held seed, and re-run by `harness verify`."""
     runs = {name: results.finished(name)[HELD] for name in study.variants if HELD in results.finished(name)}
     # A copied run has the fingerprint of the one that it is copied from.
     apart = len({run.fingerprint for run in runs.values()}) == len(runs) > 1

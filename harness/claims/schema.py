@@ -274,7 +274,7 @@ def _test(value: dict[str, Any], where: str) -> Test:
         raise UserError(f"{where}: variants: got none; {name} needs at least one")
     repeated = [variant for variant in test.names if test.names.count(variant) > 1]
     if repeated:
-        raise UserError(f"{where}: variants: {repeated[0]} stands twice; each is allowed once")
+        raise UserError(f"{where}: variants: {repeated[0]} is a duplicate")
     return test
 
 

@@ -15,7 +15,7 @@ from harness.statistics.judging import Test
 from harness.statistics.multiplicity import holm
 
 Agreement = Literal["same runs", "equal", "agree", "differ", "unknown", "not comparable"]
-"""same runs: by fingerprint and outcome; equal: other runs, the same outcome to the bit; agree, differ: whether the
+"""same runs: by fingerprint and outcome; equal: other runs, a bitwise identical outcome; agree, differ: whether the
 interval of the change holds zero; unknown: there is no interval; not comparable: another metric or baseline."""
 
 
@@ -182,7 +182,7 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
         else:
             found.append(f"{name}: {change}")
     if not found and _outcomes(_runs(old, variant)) != _outcomes(_runs(new, variant)):
-        found.append("the runs were made again and came out otherwise, though all that both cells.csv have is the same")
+        found.append("the runs were re-run with another outcome, though all that both cells.csv have is the same")
     return tuple(found)
 
 

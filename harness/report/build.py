@@ -249,7 +249,7 @@ def faults(found: Findings) -> list[str]:
 
     Runs that are not there, unless the report is early on purpose (one that diverged is a result); a declaration that
     was not written down; images, code and environment as far as numbers depend on them; a variant of which more than
-    its switch changed; runs of changes that no commit holds; errors of other weights than the recorded ones. Raises
+    its switch changed; runs made with uncommitted code; errors of other weights than the recorded ones. Raises
     `UserError`.
     """
     study, results, seen = found.study, found.results, found.declarations

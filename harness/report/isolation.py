@@ -23,9 +23,9 @@ FILE = "verified.json"
 
 
 class Verification(BaseModel):
-    """One run made again. `record`: identity of the record that it was held against, see `identity`.
+    """One re-run. `record`: identity of the record that it was held against, see `identity`.
 
-    `epochs`: how many were made again, of `of`, and `steps`, whose losses were compared (0: the record has none).
+    `epochs`: how many were re-run, of `of`, and `steps`, whose losses were compared (0: the record has none).
     `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`, `versions`: where. `differs`: what came out
     otherwise, with the first epoch in which it shows (None: in none), epoch and step of the first loss that differs,
     all from 1, and the likely cause.
@@ -52,7 +52,7 @@ class Verification(BaseModel):
 
     @property
     def whole(self) -> bool:
-        """Whether the whole run was made again, not its first epochs alone."""
+        """Whether the whole run was re-run, not its first epochs alone."""
         return self.epochs == self.of
 
     @property

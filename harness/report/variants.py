@@ -226,12 +226,12 @@ The code is the same: a run of another numerics identity does not count.
 """
 
 OUTCOMES = ("losses", "weights", "predictions")
-"""What must come out equal to the bit when settings, seed, data and code are."""
+"""What must come out bitwise identical when settings, seed, data and code are."""
 
 
 @dataclass(frozen=True)
 class Twin:
-    """The candidate held against the declared cell of the same settings and seed: what is equal to the bit.
+    """The candidate held against the declared cell of the same settings and seed: what is bitwise identical.
 
     `equal`: name of a hash -> whether both runs have the same. `apart`: what of their machines and versions differs ->
     the cell's and the candidate's. Both are empty when one of the two has not finished.

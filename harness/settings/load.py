@@ -46,7 +46,7 @@ def load_candidate(path: Path) -> tuple[Settings, int]:
     own = dict(values)
     seed = own.pop("seed", None)
     if type(seed) is not int or not 0 <= seed < 2**31:
-        raise UserError(f"{path}: seed: got {seed!r}; allowed: a whole number >= 0 and < {2**31}")
+        raise UserError(f"{path}: seed: got {seed!r}; allowed: an integer >= 0 and < {2**31}")
     return resolve(own, str(path)), seed
 
 
@@ -143,7 +143,7 @@ def load_study(path: Path) -> Study:
     data = parse(DataSettings, file.data, f"{path}: data")
     for seed in file.seeds:
         if file.seeds.count(seed) > 1:
-            raise UserError(f"{path}: seeds: {seed} stands twice; each seed is allowed once")
+            raise UserError(f"{path}: seeds: {seed} is a duplicate")
     variants = _variants(file, path)
     if file.baseline not in variants:
         raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")

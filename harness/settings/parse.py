@@ -22,7 +22,7 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
         raise UserError(f"{where}: got {_show(values)}; a mapping of settings is allowed")
     for key, value in values.items():
         if not isinstance(key, str):
-            raise UserError(f"{where}: got the key {_show(key)}; a text is allowed")
+            raise UserError(f"{where}: got the key {_show(key)}; a string is allowed")
         # To Python true equals 1, so that pydantic takes it for one of the numbers 1 and 2.
         field = model.model_fields.get(key)
         if isinstance(value, bool) and field is not None and get_origin(field.annotation) is Literal:
@@ -79,7 +79,7 @@ def allowed(model: type[BaseModel], key: str) -> str:
     return _kind(field.annotation, field.metadata)
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -107,7 +107,7 @@ def _kind(annotation: Any, metadata: list[Any]) -> str:
     pattern = [m.pattern for m in _flat(metadata) if getattr(m, "pattern", None)]
     words = _WORDS.get(annotation, str(annotation))
     if pattern:
-        return "auto, cpu, cuda or cuda:N" if "cuda" in pattern[0] else f"a text like {pattern[0]}"
+        return "auto, cpu, cuda or cuda:N" if "cuda" in pattern[0] else f"a string like {pattern[0]}"
     return f"{words} {' and '.join(limits)}".strip()
 
 

@@ -60,7 +60,7 @@ def _names(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> lis
             raise UserError(f"{where}: factors: got {name!r}; allowed: {', '.join(factors) or 'none is declared'}")
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{where}: factors: {name} stands twice; each is allowed once")
+            raise UserError(f"{where}: factors: {name} is a duplicate")
     return names
 
 

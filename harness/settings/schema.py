@@ -23,7 +23,7 @@ Order = Literal["relu-norm-pool", "norm-pool-relu", "norm-relu-pool", "relu-pool
 class Declared(BaseModel):
     """What a user declares in a file: every key is known, and of its type."""
 
-    # Strict: `lrn: 1` is not `true`, and `lrn: off` is a text in YAML 1.2.
+    # Strict: `lrn: 1` is not `true`, and `lrn: off` is a string in YAML 1.2.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 

@@ -94,7 +94,7 @@ VERDICTS: tuple[Verdict, ...] = ("inconclusive", "equivalent", "hurts", "helps")
 
 
 def codes(mean: ArrayLike, p: ArrayLike, p_equivalent: ArrayLike, alpha: float) -> NDArray[np.int64]:
-    """Verdicts of many comparisons, as places in VERDICTS. `mean`: the variant's error less the baseline's.
+    """Verdicts of many comparisons, as places in VERDICTS. `mean`: the variant's error minus the baseline's.
 
     `p` and `p_equivalent` are adjusted over the family; nan: there is no such test.
     - equivalent: p_equivalent <= alpha, so the interval of confidence 1 - 2 alpha lies inside the margin. It goes

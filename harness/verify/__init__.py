@@ -1,1 +1,1 @@
-"""Verification: a stored run is made again, and compared with its record to the bit."""
+"""Verification: a stored run is re-run and compared bitwise with its record."""

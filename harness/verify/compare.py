@@ -1,4 +1,4 @@
-"""A record against the same run made again: what agrees, where the two part, and why. Pure but for the predictions."""
+"""A record against its re-run: what agrees, where the two part, and why. Pure but for the predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ ALTERED = "nothing that is recorded explains it; the record may have been altere
 
 @dataclass(frozen=True)
 class Made:
-    """A run made again, in whole or over its first steps: the hashes that were made, by the names used here.
+    """A re-run, in whole or over its first steps: the hashes that were made, by the names used here.
 
     `losses`: of every step that was taken, float32; None where its code keeps none.
     """
@@ -86,7 +86,7 @@ def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compare(record: Run, made: Made, here: bool) -> Comparison:
-    """Hold a run that was made again against its record. Only what both have is compared, and all layers."""
+    """Hold a run that was re-run against its record. Only what both have is compared, and all layers."""
     own = named_hashes(record.hashes.model_dump())
     layers = any(name.startswith(INITIAL) for name in made.hashes)
     pairs: dict[str, tuple[Any, Any]] = {

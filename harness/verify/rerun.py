@@ -1,4 +1,4 @@
-"""A run made again: from the commit that its record names, in a working tree of its own, or by the present code."""
+"""A re-run: from the commit that its record names, in a working tree of its own, or by the present code."""
 
 import contextlib
 import os
@@ -124,7 +124,7 @@ class Rerunner:
         if process.returncode:
             last = (said.strip().splitlines() or [f"status {process.returncode}"])[-1]
             hint = "" if self.here else "; --here runs the present code instead"
-            raise UserError(f"{key}: cannot be made again: {last.removeprefix('harness: ')}{hint}")
+            raise UserError(f"{key}: cannot be re-run: {last.removeprefix('harness: ')}{hint}")
 
     @contextlib.contextmanager
     def stopping(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""`harness verify`: rows of a report made again and held against their records; what came of it, told and written."""
+"""`harness verify`: runs of a report re-run and held against their records; the outcome, printed and recorded."""
 
 import tempfile
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def verify(
 
     `steps`: the first steps alone; `here`: by the present code, not the recorded commit's; `threads`: with so many, not
     the recorded number. Returns whether every run came out as recorded. Raises `UserError` when a run has no result, or
-    cannot be made again.
+    cannot be re-run.
     """
     records = {}
     for key, results in chosen.items():
@@ -66,7 +66,7 @@ def verify(
     images = images_of(study, root)
     if images.content_hash() != images.manifest.hash:
         raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
-    say(f"verify: {study.name}: {counted(len(records), 'run')} to be made again, {min(jobs, len(records))} at once")
+    say(f"verify: {study.name}: {counted(len(records), 'run')} to re-run, {min(jobs, len(records))} at once")
     agreed, failed = True, list[str]()
     for key, outcome in _made(records, images, root, jobs, steps, here, threads):
         if isinstance(outcome, UserError):
@@ -181,4 +181,4 @@ def _show(root: Path, study: Study) -> None:
         with _lock(root, study):
             say(f"verify: wrote {render(study, candidate, root, early)}, which shows it")
     except UserError as error:
-        say(f"verify: {study.report} does not show it yet, since it cannot be made again: {error}")
+        say(f"verify: {study.report} does not show it yet, since it cannot be rendered: {error}")
