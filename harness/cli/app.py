@@ -15,7 +15,7 @@ STUDY = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
 
 app = typer.Typer(
-    help="Ablations of AlexNet that can be believed: declared, paired, and re-run to the bit.",
+    help="Ablations of AlexNet: declared variants, paired seeds, bitwise reproducible runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,7 +12,7 @@ from harness.cli.app import STUDY, StudyFile, app, find_study
 from harness.errors import UserError
 from harness.identity.code import ROOT
 
-PANEL = "Proofs"
+PANEL = "Verification"
 
 
 @app.command(rich_help_panel=PANEL)
@@ -26,7 +26,7 @@ def verify(
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
 ) -> None:
-    """Make runs of a report again and compare them with their records to the bit; exit status 1 where they differ."""
+    """Re-run runs of a report and compare them bit by bit with their records; exit status 1 where they differ."""
     from harness.settings.load import load_study
     from harness.verify.verify import targets
     from harness.verify.verify import verify as verify_runs

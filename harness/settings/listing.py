@@ -22,13 +22,15 @@ EVALUATIONS = {
 """What may differ in evaluation alone: nothing is trained for it."""
 
 
-def list_settings() -> str:
-    """Every setting: its default, allowed values, help, section of the paper and claims."""
+def list_settings(word: str = "") -> str:
+    """Every setting, or those in whose name or help a word is: default, allowed values, help, section and claims."""
     lines: list[str] = []
     group = ""
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
+        if word.lower() not in f"{name} {field.description}".lower():
+            continue
         if extra["group"] != group:
             group = str(extra["group"])
             lines += ["", group.capitalize()]
@@ -37,6 +39,8 @@ def list_settings() -> str:
         source = ", ".join([*section, *map(str, claims)])
         lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
         lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
+    if word:
+        return "\n".join(lines[1:])
     evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
     lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
     keys = [
