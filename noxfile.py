@@ -28,9 +28,10 @@ def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) 
     session.run(sys.executable, "-m", *command, env=ENVIRONMENT | (env or {}))
 
 
-def install(session: nox.Session) -> None:
+def install(session: nox.Session, extras: str = "dev") -> None:
     """Install the project with the pinned versions; a second time costs seconds."""
-    run(session, "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+    words = ["--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", f".[{extras}]"]
+    run(session, "pip", "install", *words)
 
 
 @nox.session
@@ -52,6 +53,20 @@ def tests(session: nox.Session) -> None:
     install(session)
     lint(session)
     run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The tests that are not slow, without lint; options go to pytest."""
+    install(session)
+    run(session, "pytest", "-m", "not slow", "-n", JOBS, "--dist", "loadfile", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/site; links are checked. `nox -s docs -- serve` shows it while you write."""
+    install(session, "dev,docs")
+    run(session, "mkdocs", *(session.posargs or ["build", "--strict"]))
 
 
 @nox.session
