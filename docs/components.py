@@ -116,7 +116,7 @@ def _page(title: str, settings: list[str], words: str) -> str:
     fields = {name: Settings.model_fields[name] for name in settings}
     extras: dict[str, Any] = {name: field.json_schema_extra for name, field in fields.items()}
     sections = sorted({extra["paper"] for extra in extras.values() if extra["paper"]})
-    lines = [f"# {title}", "", words + (f" Section {', '.join(sections)} of the paper." if sections else ""), ""]
+    lines = [f"# {title}", "", f"{words} {_where(sections)}".strip(), ""]
     claims = sorted({claim for extra in extras.values() for claim in extra["claims"]}, key=lambda c: (c[0] != "C", c))
     lines += ["## What the paper says", "", *_claims(claims), ""] if claims else []
     lines += ["## Effect here", "", *_effects(settings), ""]
@@ -127,6 +127,10 @@ def _page(title: str, settings: list[str], words: str) -> str:
     ]
     lines += ["## Settings", "", "| setting | default | allowed | what it does |", "|:--|:--|:--|:--|", *rows, ""]
     return "\n".join([*lines, "## Code", "", *_code(settings), ""])
+
+
+def _where(sections: list[str]) -> str:
+    return f"Section{'s' if len(sections) > 1 else ''} {', '.join(sections)} of the paper." if sections else ""
 
 
 def _claims(ids: list[str]) -> list[str]:
