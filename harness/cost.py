@@ -69,7 +69,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     weights = sum(4 * net["parameters"] for net in nets.values()) * len(study.seeds)
     lines = [f"runs: {len(study.cells)}; weights on disk: {weights / 1e9:.2g} GB"]
     if images is None:
-        return [*lines, "time: known once the images are counted; run: harness data"]
+        return [*lines, f"time: known once the images are counted; run: harness data {study.name}"]
     seen = {name: settings.epochs * images * len(study.seeds) for name, settings in study.variants.items()}
     work = sum(count * nets[name]["macs"] for name, count in seen.items())
     lines.append(f"training: {sum(seen.values()):,} images, {PASSES * work:.2g} multiply-accumulates")

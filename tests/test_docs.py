@@ -26,11 +26,9 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 README = TEXTS["README.md"]
-LATER = {"reports/README.md"}
-"""Files that are linked before they are made."""
+LATER = {"reports/README.md"}  # linked before it is made
 
-OWN = {"rates", "STUDY", "EXP", "WORD"}
-"""Words that stand for a study, experiment or word of the reader's."""
+OWN = {"rates", "flowers", "STUDY", "EXP", "WORD"}  # stand for a study, experiment or word of the reader's
 
 
 def commands(text: str) -> set[str]:
@@ -83,8 +81,7 @@ def check_harness(words: list[str]) -> None:
 
 
 def check_dvc(words: list[str]) -> None:
-    parsed = get_main_parser().parse_args(words)
-    for setting in getattr(parsed, "set_param", None) or []:
+    for setting in getattr(get_main_parser().parse_args(words), "set_param", None) or []:
         assert setting.lstrip("+").partition("=")[0] in Settings.model_fields, setting
 
 
@@ -165,7 +162,7 @@ def test_the_trials_that_are_counted_are_those_of_the_reports(table: str) -> Non
         assert f"{sum(int(row['tried']) for row in rows):,} trials" in TEXTS[page].replace("\n", " ")
 
 
-def test_the_study_that_is_written_out_is_one_beside_the_default_study(tmp_path: Path) -> None:
+def test_the_studies_that_are_written_out_are_sound(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(extends:.*?)```", TEXTS["docs/studies.md"], re.DOTALL)
     shutil.copy(ROOT / "experiments/study.yaml", tmp_path)
     (tmp_path / "rates").mkdir()
@@ -174,6 +171,9 @@ def test_the_study_that_is_written_out_is_one_beside_the_default_study(tmp_path:
     assert list(study.variants) == ["base", "no-lrn", "slow", "no-lrn_slow"]
     assert study.variants["base"] == default.variants["base"]
     assert study.published == {"no-lrn": default.published["no-lrn"]}
+    (text,) = re.findall(r"```yaml\n(name:.*?)```", TEXTS["docs/images.md"], re.DOTALL)
+    (tmp_path / "flowers.yaml").write_text(text)
+    assert list(load_study(tmp_path / "flowers.yaml").variants) == ["base", "no-lrn"]
 
 
 def test_every_setting_stands_on_one_page_of_a_component() -> None:

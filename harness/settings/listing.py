@@ -29,7 +29,7 @@ def list_settings(word: str = "") -> str:
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
-        if word.lower() not in f"{name} {field.description}".lower():
+        if not _has(word, name, field):
             continue
         if extra["group"] != group:
             group = str(extra["group"])
@@ -39,8 +39,6 @@ def list_settings(word: str = "") -> str:
         source = ", ".join([*section, *map(str, claims)])
         lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
         lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
-    if word:
-        return "\n".join(lines[1:])
     evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
     lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
     keys = [
@@ -48,9 +46,16 @@ def list_settings(word: str = "") -> str:
         if not field.is_required()
         else f"  {name}   (required)\n      {field.description}"
         for kind, name, field in _study_keys()
+        if _has(word, name, field)
     ]
+    if word:
+        return "\n".join([*lines, *(["", "A study", *keys] if keys else [])][1:])
     lines += ["", "A study: `data`, then its other keys", *keys]
     return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
+
+
+def _has(word: str, name: str, field: FieldInfo) -> bool:
+    return word.lower() in f"{name} {field.description}".lower()
 
 
 def _study_keys() -> list[tuple[type[Declared], str, FieldInfo]]:
