@@ -241,7 +241,7 @@ def claims(
     ] = None,
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
-    """List the paper's claims, one a line; those that are named in full; with a study, their verdicts."""
+    """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
     from harness.claims.ledger import list_claims
     from harness.claims.schema import load_claims
     from harness.report.cells import read_results
