@@ -20,6 +20,12 @@ BIN = Path(sys.executable).parent
 ENVIRONMENT = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
 # The committed reports are of a processor with AVX2; one with wider instructions adds up in another order.
 AS_COMMITTED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
+# Files that train many nets, simulate many studies or call many commands: `nox -s quick` leaves them out.
+LONG = (
+    "as_run", "bad_input", "calibration", "evaluate", "factors", "features", "folders", "fuzz", "gallery", "identity",
+    "mutations", "noise", "outcome", "proof", "reliability", "report", "sequential", "statistics_study", "store",
+    "training", "trust", "weights",
+)  # fmt: skip
 JOBS = str(min(os.cpu_count() or 1, 8))
 
 
@@ -28,9 +34,10 @@ def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) 
     session.run(sys.executable, "-m", *command, env=ENVIRONMENT | (env or {}))
 
 
-def install(session: nox.Session) -> None:
+def install(session: nox.Session, extras: str = "dev") -> None:
     """Install the project with the pinned versions; a second time costs seconds."""
-    run(session, "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+    words = ["--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", f".[{extras}]"]
+    run(session, "pip", "install", *words)
 
 
 @nox.session
@@ -52,6 +59,21 @@ def tests(session: nox.Session) -> None:
     install(session)
     lint(session)
     run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The tests that take about a minute, without lint; options go to pytest."""
+    install(session)
+    left = [f"--ignore=tests/test_{name}.py" for name in LONG]
+    run(session, "pytest", "-m", "not slow", *left, "-n", JOBS, "--dist", "loadfile", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/site; links are checked. `nox -s docs -- serve` shows it while you write."""
+    install(session, "dev,docs")
+    run(session, "mkdocs", *(session.posargs or ["build", "--strict"]))
 
 
 @nox.session

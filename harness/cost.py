@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from harness.data.packed import read_manifest
+from harness.errors import UserError
 from harness.grammar import counted, product
 from harness.net.describe import describe
 from harness.net.layout import layout
@@ -24,8 +25,14 @@ GPU_RATE = 11.6e12
 """Multiply-accumulates a second on one GPU: the paper's net in float32 on an H200, of which `harness doctor imagenet`
 measured 5,350 images/s. `harness doctor` measures the machine it runs on, for `--rate`."""
 
+GPU_HINT = 86400.0
+"""Seconds on a CPU from which `plan` says what a GPU would take, too."""
+
 STEPS = 4
 """Steps that are timed, after one that is not."""
+
+SAMPLE = 5e9
+"""Multiply-accumulates of a timed forward pass of `plan`, at most: seconds, whatever the net."""
 
 EVALUATION = 11 / 3
 """Training images that evaluating a test image costs as much as: ten crops, and the thinned nets' common part; a
@@ -55,21 +62,32 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
 
     `rate`: training images a second of the baseline, where it is known; other variants are scaled by their work.
     """
+    from harness.numerics import configure
+
     images, channels, classes = known_images(study)
     nets = {name: totals(settings, channels, classes or 1000) for name, settings in study.variants.items()}
     weights = sum(4 * net["parameters"] for net in nets.values()) * len(study.seeds)
     lines = [f"runs: {len(study.cells)}; weights on disk: {weights / 1e9:.2g} GB"]
     if images is None:
-        return [*lines, "time: known once the images are counted; run: harness data"]
+        return [*lines, f"time: known once the images are counted; run: harness data {study.name}"]
     seen = {name: settings.epochs * images * len(study.seeds) for name, settings in study.variants.items()}
     work = sum(count * nets[name]["macs"] for name, count in seen.items())
     lines.append(f"training: {sum(seen.values()):,} images, {PASSES * work:.2g} multiply-accumulates")
     if rate:
         seconds = work / nets[study.baseline]["macs"] / rate
         return [*lines, f"time: about {clock(seconds)} at {rate:g} images/s of the baseline, evaluation not counted"]
-    # A small net does not fill a GPU: its steps wait for their launches.
-    said = f"on one GPU at {GPU_RATE:.1e} MACs/s (the paper's net on an H200), evaluation not counted"
-    return [*lines, f"time: at least {clock(PASSES * work / GPU_RATE)} {said}"]
+    base, macs = study.variants[study.baseline], nets[study.baseline]["macs"]
+    on_gpu = f"on one GPU at {GPU_RATE:.1e} MACs/s (the paper's net on an H200), evaluation not counted"
+    gpu = f"time: at least {clock(PASSES * work / GPU_RATE)} {on_gpu}"
+    try:
+        numerics = configure(base)
+    except UserError:  # a study for a GPU, planned where there is none
+        return [*lines, gpu]
+    batch = max(1, min(base.batch, int(SAMPLE / macs)))
+    rate = images_per_second(base.model_copy(update={"batch": batch}), channels, classes or 1000, numerics)
+    here = f"on this machine ({numerics.device}, one run at a time, {rate:.0f} images/s), evaluation not counted"
+    lines.append(f"time: about {clock(work / macs / rate)} {here}")
+    return [*lines, gpu] if numerics.device.type == "cpu" and work / macs / rate > GPU_HINT else lines
 
 
 def outlook(study: Study, jobs: int, todo: int) -> list[str]:

@@ -11,6 +11,14 @@ from harness.errors import UserError
 
 __all__ = ["app", "main", "proofs", "results", "stages", "studies"]
 
+ORDER = [
+    "run", "variants", "ui", "plan", "doctor", "claims", "describe", "compare", "candidate", "discard",
+    "verify", "diff", "calibrate", "check", "data", "train", "eval", "ensemble", "gallery", "report", "publish",
+]  # fmt: skip
+"""The commands as `harness --help` lists them: what is used first stands first."""
+
+app.registered_commands.sort(key=lambda one: ORDER.index(one.name or one.callback.__name__))  # type: ignore[union-attr]
+
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
 

@@ -15,7 +15,7 @@ STUDY = Path("experiments/study.yaml")
 CANDIDATE = Path("params.yaml")
 
 app = typer.Typer(
-    help="Ablations of AlexNet that can be believed: declared, paired, and bitwise reproducible.",
+    help="Ablations of AlexNet: declared variants, paired seeds, bitwise reproducible runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ RequireClean = Annotated[
     bool | None,
     typer.Option(
         "--require-clean/--allow-dirty",
-        help="Refuse uncommitted code, or record its hash; by default a committed study refuses it.",
+        help="Refuse code that no commit holds, or record its hash; by default a committed study refuses it.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""The commands that put numbers to the test: re-run, held against others, simulated, proven of changed code."""
+"""The commands that put numbers to the test: made again, held against others, simulated, proven of changed code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.cli.app import STUDY, StudyFile, app, find_study
 from harness.errors import UserError
 from harness.identity.code import ROOT
 
-PANEL = "Proofs"
+PANEL = "Verification"
 
 
 @app.command(rich_help_panel=PANEL)
@@ -26,7 +26,7 @@ def verify(
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
 ) -> None:
-    """Re-run runs of a report and compare them bitwise with their records; exit status 1 where they differ."""
+    """Re-run runs of a report and compare them bit by bit with their records; exit status 1 where they differ."""
     from harness.settings.load import load_study
     from harness.verify.verify import targets
     from harness.verify.verify import verify as verify_runs
@@ -72,8 +72,8 @@ def calibrate(
     ] = None,
 ) -> None:
     """Simulate how often the tests err and what they find, and write the report on it."""
-    from harness.calibration.page import calibrate as simulate
-    from harness.calibration.simulate import NOISES
+    from harness.report.calibration import calibrate as simulate
+    from harness.statistics.calibrate import NOISES
 
     print(simulate(out, studies, Path("."), tuple(noise or NOISES)))
 

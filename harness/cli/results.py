@@ -30,9 +30,9 @@ def compare(
 
 @app.command("candidate", rich_help_panel=PANEL)
 def show_candidate(
-    reset: Annotated[bool, typer.Option("--reset", help="Take its flip back, as of the last commit.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Reset params.yaml to the last commit.")] = False,
 ) -> None:
-    """Print what the candidate changes and where its results are; or take the flip back."""
+    """Print what the candidate changes and where its results are; or reset it."""
     from harness.compare.candidate import standing
     from harness.discard import reset_candidate
     from harness.settings.load import load_candidate, load_study

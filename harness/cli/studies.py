@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import STUDY, STUDY_HELP, RequireClean, StudyFile, app, candidate, find_study
+from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate, find_study
 from harness.cli.stages import check, publish, report
 from harness.errors import UserError
 from harness.grammar import counted
@@ -170,8 +170,7 @@ def ui(
 @app.command(rich_help_panel=PANEL)
 def variants(
     study: Annotated[
-        Path | None,
-        typer.Argument(help=f"{STUDY_HELP} Its variants instead.", metavar="STUDY", callback=find_study),
+        Path | None, typer.Argument(help="A study, or a word to search the settings for.", metavar="[STUDY|WORD]")
     ] = None,
     names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
 ) -> None:
@@ -179,10 +178,17 @@ def variants(
     from harness.settings.listing import list_settings, list_variants
     from harness.settings.load import load_study
 
-    if study is None:
+    try:
+        file = find_study(study)
+    except UserError:
+        if not (study and (found := list_settings(str(study)))):
+            raise
+        print(found)
+        return
+    if file is None:
         print(list_settings())
     else:
-        checked = load_study(study)
+        checked = load_study(file)
         print("\n".join(checked.variants) if names else list_variants(checked))
 
 
@@ -235,7 +241,7 @@ def claims(
     ] = None,
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
-    """List the paper's claims and what tests them; or, with a study, their verdicts."""
+    """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
     from harness.claims.ledger import list_claims
     from harness.claims.schema import load_claims
     from harness.report.claims import verdicts
@@ -255,7 +261,10 @@ def claims(
             studies = ", ".join(sorted(declared_names().values()))
             raise UserError(f"claims: got {given!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
     chosen = {name: known[name] for name in wanted or known}
-    if study is None:
+    if study is None and not wanted:
+        for name, claim in known.items():
+            print(f"{name:<5} {claim.entry.claim} [section {claim.entry.section}]")
+    elif study is None:
         print(list_claims(chosen))
     else:
         checked = load_study(study)

@@ -22,13 +22,19 @@ EVALUATIONS = {
 """What may differ in evaluation alone: nothing is trained for it."""
 
 
-def list_settings() -> str:
-    """Every setting: its default, allowed values, help, section of the paper and claims."""
+def list_settings(word: str = "") -> str:
+    """Every setting, or those in whose name or help a word is: default, allowed values, help, section and claims."""
+
+    def found(name: str, field: FieldInfo) -> bool:
+        return word.lower() in f"{name} {field.description}".lower()
+
     lines: list[str] = []
     group = ""
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
+        if not found(name, field):
+            continue
         if extra["group"] != group:
             group = str(extra["group"])
             lines += ["", group.capitalize()]
@@ -37,14 +43,17 @@ def list_settings() -> str:
         source = ", ".join([*section, *map(str, claims)])
         lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
         lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
-    evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
-    lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
     keys = [
         f"  {name} = {_show(field.default)}   ({allowed(kind, name)})\n      {field.description}"
         if not field.is_required()
         else f"  {name}   (required)\n      {field.description}"
         for kind, name, field in _study_keys()
+        if found(name, field)
     ]
+    if word:
+        return "\n".join([*lines, *(["", "A study", *keys] if keys else [])][1:])
+    evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
+    lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
     lines += ["", "A study: `data`, then its other keys", *keys]
     return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
 

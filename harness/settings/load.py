@@ -237,6 +237,8 @@ def _extended(path: Path) -> tuple[Any, Any]:
 def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
     """Every variant's layers of settings: the study's own, then those of its factors."""
     common = _flat(file.settings, f"{path}: settings")
+    for key in (key for key in common if key not in Settings.model_fields):
+        parse(Settings, {key: common[key]}, f"{path}: settings")  # named where it was typed, not in a variant
     factors = {name: _flat(values, f"{path}: factors.{name}") for name, values in file.factors.items()}
     found: dict[str, list[dict[str, Any]]] = {}
     if file.plan and file.baseline not in file.variants:
