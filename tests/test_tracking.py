@@ -277,7 +277,7 @@ class Killed(BaseException):
 
 
 WRITES = (
-    "create_run", "delete_run", "log_artifact", "log_batch", "log_inputs", "log_text",
+    "create_run", "delete_run", "delete_tag", "log_artifact", "log_batch", "log_inputs", "log_text",
     "set_experiment_tag", "set_tag", "set_terminated",
 )  # fmt: skip
 

@@ -1,9 +1,8 @@
-"""Publish a study: an experiment, a run an execution of it, under that a run a cell and a mean a variant.
+"""Publish a study: an experiment with a run for its report, one for each variant's mean, and below a mean its runs.
 
-Every run is found again by the hash of its record, so that publishing twice changes nothing. A cell that was trained
-again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to. So does the
-run of a cell that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1. A mean has its
-variant's verdict as the tag `verdict`, where the study's rule allows one now.
+A run's identity is the hash of its records, so publishing twice changes nothing. A run that was trained again is a new
+one, as are a report and means of other results. What they replace stays, with the tag `current` "false"; so does the
+run of a variant that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1.
 """
 
 from __future__ import annotations
@@ -175,6 +174,9 @@ class _Publication:
             keeps = other if cell == CANDIDATE else cell in missing
             if old.info.run_id not in published and not keeps:
                 self.mlflow.set_tag(old.info.run_id, "current", "false")
+            elif cell in missing and "mlflow.parentRunId" in tags:
+                # Its mean is not current any more; below it, MLflow would show that too.
+                self.mlflow.delete_tag(old.info.run_id, "mlflow.parentRunId")
 
     def _search(self, query: str) -> list[Any]:
         page = self.mlflow.search_runs([self.experiment], query)

@@ -1,14 +1,26 @@
-"""`dvc plots show` draws its plots without a network."""
+"""What DVC's own commands show: headline metrics alone, and plots without a network."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.stages import HEADLINE
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.slow
+
+
+def test_the_metrics_are_the_candidates_headline() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "metrics", "show", "--json"], cwd=ROOT, check=True, capture_output=True
+    )
+    ((path, values),) = json.loads(shown.stdout)[""]["data"].items()
+    recorded = json.loads((ROOT / path).with_name("eval").joinpath("metrics.json").read_text())
+    assert values["data"] == {name: recorded[name] for name in HEADLINE}
 
 
 def test_the_plots_are_drawn_without_a_network(tmp_path: Path) -> None:
