@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import browser_page
 
 from harness.stages import HEADLINE
 
@@ -24,19 +25,10 @@ def test_the_metrics_are_the_candidates_headline() -> None:
 
 
 def test_the_plots_are_drawn_without_a_network(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    browser_path = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
-    if browser_path is None:
-        pytest.skip("needs Debian's chromium")
     subprocess.run([sys.executable, "-m", "dvc", "plots", "show", "-o", str(tmp_path)], cwd=ROOT, check=True)
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=browser_path,
-            args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"],
-        )
-        page = browser.new_page()
+    with browser_page("--host-resolver-rules=MAP * ~NOTFOUND") as page:
         page.goto((tmp_path / "index.html").as_uri())
-        page.wait_for_selector(".vega-embed canvas", timeout=60_000)
+        page.wait_for_selector(".vega-embed canvas")
         colours = page.evaluate(
             """[...document.querySelectorAll(".vega-embed canvas")].map(canvas => {
                 const pixels = new Uint32Array(
@@ -44,6 +36,5 @@ def test_the_plots_are_drawn_without_a_network(tmp_path: Path) -> None:
                 return new Set(pixels).size;
             })"""
         )
-        browser.close()
     assert len(colours) == 2, "a plot of the validation error and one of the training loss"
     assert min(colours) > 100, "lines of several colours, not an empty frame"
