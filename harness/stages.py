@@ -13,12 +13,15 @@ from harness.checked import check_settings
 from harness.data.packed import Packed
 from harness.data.store import images_of
 from harness.errors import UserError
-from harness.files import atomic_folder
+from harness.files import atomic_folder, write_json
 from harness.pipeline import is_recorded
 from harness.record import Config, Run, RunFolder, read_run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study
 from harness.settings.schema import Settings
 from harness.settings.study import Cell, changed
+
+HEADLINE = ("test_top1", "test_top1_10crop", "test_top5", "validation_top1", "train_top1", "test_loss")
+"""The candidate's metrics for DVC, whose tables show every number that they are given."""
 
 RECORDS = ("config.json", "history.csv", "losses.npy", "provenance.json")
 
@@ -74,7 +77,11 @@ def evaluate(spec: str, out: Path | None, seed: int | None, data: Path | None, r
     named = load_run(spec)
     folder = _place(named, _seed(named, seed, spec), spec)
     run = read_run(RunFolder(root / folder.training, root / folder.evaluation))
-    evaluate_run(run, folder.training.parent.name, _images(named, data, spec, root), root / (out or folder.evaluation))
+    images = _images(named, data, spec, root)
+    metrics = evaluate_run(run, folder.training.parent.name, images, root / (out or folder.evaluation)).numbers
+    if not named.variant and not out:
+        headline = {name: metrics[name] for name in HEADLINE if name in metrics}
+        write_json(root / folder.evaluation.with_name("headline.json"), headline)
 
 
 def _seed(named: Named, seed: int | None, spec: str) -> int:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 FILES = (
-    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json",
+    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json", ".dvc/plots/page.html",
     "experiments/pipeline.yaml", "experiments/claims.yaml",
 )  # fmt: skip
 VARIANTS = ("base", "no-lrn")

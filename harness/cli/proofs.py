@@ -72,8 +72,8 @@ def calibrate(
     ] = None,
 ) -> None:
     """Simulate how often the tests err and what they find, and write the report on it."""
-    from harness.report.calibration import calibrate as simulate
-    from harness.statistics.calibrate import NOISES
+    from harness.calibration.page import calibrate as simulate
+    from harness.calibration.simulate import NOISES
 
     print(simulate(out, studies, Path("."), tuple(noise or NOISES)))
 

@@ -152,7 +152,7 @@ def plan(
 def ui(
     study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
 ) -> None:
-    """Open MLflow's interface on a study's comparison."""
+    """Start MLflow's interface and print links to a study's variants, runs and report."""
     from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
     from harness.tracking.server import serve

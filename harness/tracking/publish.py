@@ -1,9 +1,8 @@
-"""Publish a study: an experiment, a run an execution of it, under that a run a cell and a mean a variant.
+"""Publish a study: an experiment with a run for its report, one for each variant's mean, and below a mean its runs.
 
-Every run is found again by the hash of its record, so that publishing twice changes nothing. A cell that was trained
-again is a new run; the old one stays, is no longer `current` and keeps the execution that it belonged to. So does the
-run of a cell that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1. A mean has its
-variant's verdict as the tag `verdict`, where the study's rule allows one now.
+A run's identity is the hash of its records, so publishing twice changes nothing. A run that was trained again is a new
+one, as are a report and means of other results. What they replace stays, with the tag `current` "false"; so does the
+run of a variant that is no longer declared. A run that diverged is FAILED, with the metric `diverged` 1.
 """
 
 from __future__ import annotations
@@ -12,21 +11,24 @@ import getpass
 import json
 import math
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import hash_file, hash_json, write_text
+from harness.files import hash_file, hash_json, read_json, write_text
 from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
 from harness.report.page import to_html
 from harness.report.runs import CANDIDATE, Result, Results, read_results
-from harness.report.variants import Standing, VariantRow, standing, variant_rows
+from harness.report.summary import SUMMARY
+from harness.report.variants import VariantRow, standing, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri
-from harness.tracking.views import save_view
+from harness.tracking.views import links, view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,54 +94,87 @@ class _Publication:
         self.mlflow, self.study, self.results, self.root = mlflow, study, results, root
         self.experiment = experiment(mlflow, root, study.name)
         self.there = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
+        # Later than any run: MLflow lists the latest first, so the report, then the means, then runs without a mean.
+        ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.there)
+        self.end = 1 + max(ends, default=0)
 
     def go(self) -> Published:
-        rows = variant_rows(self.study, self.results)
-        execution = self._execution(rows)
-        self._retire()
-        new = sum([self._cell(result, run, identity, execution) for result, run, identity in self.there])
-        for row in rows:
-            self._mean(row, execution)
-        save_view(self.mlflow, self.experiment, self.study.file.metric)
+        rows = sorted(variant_rows(self.study, self.results), key=lambda row: row.difference.mean or 0)
+        folder = sorted((self.root / self.study.folder).glob("*.*"))
+        files = [path for path in (self.root / self.study.report, *folder) if path.is_file()]
+        identity = hash_json(
+            [
+                self.study.declaration,
+                sorted(identity for _, _, identity in self.there),
+                [[row.variant, row.verdict, _numbers(row)] for row in rows],
+                [[path.name, hash_file(path)] for path in files],
+            ]
+        )
+        execution = self._execution(identity, rows, files)
+        means = {row.variant: self._mean(row, place, identity) for place, row in enumerate(rows) if row.finished}
+        published = [self._cell(result, run, identity, means) for result, run, identity in self.there]
+        self._retire({execution, *means.values(), *(run_id for run_id, _ in published)})
+        present = self.mlflow.get_experiment(self.experiment).tags
+        described = {"mlflow.note.content": self._summary(execution), **view_tags(self.study.file.metric)}
+        for key, value in described.items():
+            if present.get(key) != value:
+                self.mlflow.set_experiment_tag(self.experiment, key, value)
+        new = sum(is_new for _, is_new in published)
         return Published(shown(tracking_uri(self.root)), self.experiment, execution, len(self.there), new)
 
+    def _summary(self, execution: str) -> str:
+        """How far the study is, the report's answer where one was made, and a link to it."""
+        now = standing(self.study, self.results)
+        path = self.root / self.study.folder / SUMMARY
+        answer = read_json(path)["answer"] if path.exists() else ""
+        link = links("", self.experiment, execution, f"{self.study.name}.html")["report"].lstrip("/")
+        parts = [paragraph("standing", now=now, study=self.study), answer, f"[Report]({link})"]
+        return " ".join(filter(None, parts))
+
     def _find(self, **tags: str) -> Any | None:
+        """The run with these tags, current from now on."""
         query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
         found = self.mlflow.search_runs([self.experiment], query, max_results=1)
         if found and found[0].data.tags.get("complete") != "true":
             # Left behind by a publication that was killed: made anew.
             self.mlflow.delete_run(found[0].info.run_id)
             return None
+        if found:
+            self._tag(found[0], "current", "true")
         return found[0] if found else None
 
-    def _make(self, name: str, tags: dict[str, str], start: float | None = None) -> str:
-        tags = {"study": self.study.name, "mlflow.user": user(), "mlflow.source.name": "harness", **tags}
-        begin = None if start is None else round(1000 * start)
-        return str(self.mlflow.create_run(self.experiment, begin, tags, name).info.run_id)
+    def _tag(self, run: Any, key: str, value: str) -> None:
+        if run.data.tags.get(key) != value:
+            self.mlflow.set_tag(run.info.run_id, key, value)
 
-    def _end(self, run_id: str, status: str = "FINISHED", end: float | None = None) -> None:
-        self.mlflow.set_terminated(run_id, status, None if end is None else round(1000 * end))
+    def _make(self, name: str, tags: dict[str, str], start: float) -> str:
+        common = {"study": self.study.name, "mlflow.user": user(), "mlflow.source.name": "harness", "current": "true"}
+        return str(self.mlflow.create_run(self.experiment, round(1000 * start), common | tags, name).info.run_id)
+
+    def _end(self, run_id: str, end: float, status: str = "FINISHED") -> None:
+        self.mlflow.set_terminated(run_id, status, round(1000 * end))
         # Last of all: a run that is complete is never looked at again.
         self.mlflow.set_tag(run_id, "complete", "true")
 
-    def _retire(self) -> None:
-        """Runs of a cell that has another record now, or is declared no longer, are not `current` any more.
+    def _retire(self, published: set[str]) -> None:
+        """Runs that another publication brought are not `current` any more: old reports and means, runs of a cell that
+        has another record now, or is declared no longer.
 
         A cell without a result keeps its last run. Candidates of other settings stand beside each other: they are the
         rows of a sweep.
         """
-        now = {result.key: (self._variant(result, run), result.seed, identity) for result, run, identity in self.there}
+        candidates = {(self._variant(result, run), str(result.seed)) for result, run, _ in self.there}
         missing = {result.key for result in self.results.all if result.run is None}
-        for old in self._search("tags.role = 'train' and tags.current = 'true'"):
+        for old in self._search("tags.current = 'true'"):
             tags = old.data.tags
             cell = tags.get("cell", "")
-            variant, seed, identity = now.get(cell, ("", 0, ""))
-            if cell == CANDIDATE:
-                keeps = (tags.get("variant"), tags.get("seed")) != (variant, str(seed))
-            else:
-                keeps = cell in missing
-            if tags.get("record") != identity and not keeps:
+            other = (tags.get("variant"), tags.get("seed")) not in candidates
+            keeps = other if cell == CANDIDATE else cell in missing
+            if old.info.run_id not in published and not keeps:
                 self.mlflow.set_tag(old.info.run_id, "current", "false")
+            elif cell in missing and "mlflow.parentRunId" in tags:
+                # Its mean is not current any more; below it, MLflow would show that too.
+                self.mlflow.delete_tag(old.info.run_id, "mlflow.parentRunId")
 
     def _search(self, query: str) -> list[Any]:
         page = self.mlflow.search_runs([self.experiment], query)
@@ -149,43 +184,68 @@ class _Publication:
             runs += page
         return runs
 
-    def _execution(self, rows: list[VariantRow]) -> str:
-        """The parent: one for each set of declared runs and what they came to, with the report."""
-        identity = hash_json([self.study.declaration, sorted(identity for _, _, identity in self.there)])
-        text = self.root / self.study.report
-        files = [path for path in (text, *sorted((self.root / self.study.folder).glob("*.*"))) if path.is_file()]
-        report = hash_json([[path.name, hash_file(path)] for path in files])
-        found = self._find(role="study", record=identity)
-        if found and found.data.tags.get("report") == report:
+    def _execution(self, identity: str, rows: list[VariantRow], files: list[Path]) -> str:
+        """The study's run, with its report: one for each set of declared runs, what they came to, and its report."""
+        if found := self._find(role="study", record=identity):
             return str(found.info.run_id)
-        tags = {"role": "study", "record": identity}
-        run_id = str(found.info.run_id) if found else self._make(f"{self.study.name} {identity[:8]}", tags)
+        end, report = self.end + len(rows) / 1000, self.root / self.study.report
+        finished = sum(row.finished for row in rows)
+        run_id = self._make(f"Report ({counted(finished, 'run')})", {"role": "study", "record": identity}, end)
         for path in files:
-            self.mlflow.log_artifact(run_id, str(path), "report" if path == text else f"report/{self.study.name}")
-        if text in files:
+            self.mlflow.log_artifact(run_id, str(path), "report" if path == report else f"report/{self.study.name}")
+        if report in files:
             # MLflow shows no pictures that lie beside a Markdown file.
-            page = to_html(text.read_text(encoding="utf-8"), text.parent)
+            page = to_html(report.read_text(encoding="utf-8"), report.parent)
             self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
-        self.mlflow.set_tag(run_id, "mlflow.note.content", note(self.study, rows, standing(self.study, self.results)))
-        self.mlflow.set_tag(run_id, "report", report)
-        self._end(run_id)
+        text = note(self.study, rows, self._summary(rows, run_id))
+        self.mlflow.set_tag(run_id, "mlflow.note.content", text)
+        verdicts = Counter(row.verdict for row in rows if row.verdict)
+        numbers = {f"variants/{verdict}": count for verdict, count in verdicts.items()}
+        self._log_numbers(run_id, {"runs": finished, "variants": len(rows) - 1} | numbers)
+        self._end(run_id, end)
         return run_id
 
-    def _cell(self, result: Result, run: Run, identity: str, execution: str) -> bool:
-        """Bring a run there; returns whether it is new."""
-        found = self._find(role="train", cell=result.key, record=identity)
-        if found:
-            for key, value in {"mlflow.parentRunId": execution, "current": "true"}.items():
-                if found.data.tags.get(key) != value:
-                    self.mlflow.set_tag(found.info.run_id, key, value)
-            return False
+    def _log_numbers(self, run_id: str, numbers: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        self.mlflow.log_batch(run_id, [Metric(name, float(value), 0, 0) for name, value in numbers.items()])
+
+    def _mean(self, row: VariantRow, place: int, execution: str) -> str:
+        """A variant's mean over its seeds, with its difference to the baseline and its verdict; returns its id."""
+        if found := self._find(role="mean", execution=execution, variant=row.variant):
+            return str(found.info.run_id)
+        tags = {
+            "role": "mean",
+            "execution": execution,
+            "variant": row.variant,
+            "verdict": "baseline" if row.is_baseline else row.verdict or "none",
+            "mlflow.runColor": self._colour(row.variant),
+        }
+        end = self.end + (len(self.study.variants) - 1 - place) / 1000
+        run_id = self._make(f"{row.variant} (n = {row.finished})", tags, end)
+        self._log_numbers(run_id, _numbers(row))
+        self._end(run_id, end)
+        return run_id
+
+    def _cell(self, result: Result, run: Run, identity: str, means: dict[str, str]) -> tuple[str, bool]:
+        """Bring a run there; returns its id, and whether it is new."""
+        mean = means.get(result.variant)
+        if found := self._find(role="train", cell=result.key, record=identity):
+            if mean:
+                self._tag(found, "mlflow.parentRunId", mean)
+            return str(found.info.run_id), False
         start, times = run.provenance.started, [row["time"] for row in run.history]
-        tags = self._tags(result, run, identity, execution)
+        tags = self._tags(result, run, identity) | ({"mlflow.parentRunId": mean} if mean else {})
         run_id = self._make(f"{tags['variant']}/s{result.seed}", tags, start)
         self._log(run_id, result, run)
         self._images(run_id, run)
-        self._end(run_id, "FAILED" if result.status == "diverged" else "FINISHED", times[-1] if times else start)
-        return True
+        self._end(run_id, times[-1] if times else start, "FAILED" if result.status == "diverged" else "FINISHED")
+        return run_id, True
+
+    def _colour(self, variant: str) -> str:
+        variants = list(self.study.variants)
+        place = variants.index(variant) if variant in variants else len(COLOURS) - 1
+        return COLOURS[place % len(COLOURS)]
 
     def _variant(self, result: Result, run: Run) -> str:
         """The variant's name; a candidate's says what it changes, so that two of them are not taken for one."""
@@ -195,20 +255,17 @@ class _Publication:
         changed = [f"{key}={run.settings[key]}" for key in base if run.settings.get(key) != base[key]]
         return " ".join([CANDIDATE, *changed])[:250]
 
-    def _tags(self, result: Result, run: Run, identity: str, execution: str) -> dict[str, str]:
-        p, variants = run.provenance, list(self.study.variants)
-        place = variants.index(result.variant) if result.variant in variants else len(COLOURS) - 1
+    def _tags(self, result: Result, run: Run, identity: str) -> dict[str, str]:
+        p = run.provenance
         tags = {
             "role": "train",
             "cell": result.key,
             "record": identity,
-            "current": "true",
             "variant": self._variant(result, run),
             "seed": str(result.seed),
             "status": result.status,
             "fingerprint": run.fingerprint,
-            "mlflow.parentRunId": execution,
-            "mlflow.runColor": COLOURS[place % len(COLOURS)],
+            "mlflow.runColor": self._colour(result.variant),
             "mlflow.source.git.commit": p.commit,
             "dvc.stage": p.dvc_stage,
             "dirty": p.dirty,
@@ -249,24 +306,6 @@ class _Publication:
         images = Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
         self.mlflow.log_inputs(run_id, [DatasetInput(images, [InputTag("mlflow.data.context", "train")])])
 
-    def _mean(self, row: VariantRow, execution: str) -> None:
-        """A variant's mean over its seeds with its spread, which MLflow does not show by itself, and its verdict."""
-        if not row.finished:
-            return
-        from mlflow.entities import Metric
-
-        metrics, verdict = _numbers(row), row.verdict
-        found = self._find(role="mean", execution=execution, variant=row.variant)
-        if found and _same(found.data.metrics, metrics) and found.data.tags.get("verdict") == verdict:
-            return
-        if found:
-            # It says something else than the study does now, and MLflow takes no metric back: made anew.
-            self.mlflow.delete_run(found.info.run_id)
-        tags = {"role": "mean", "execution": execution, "variant": row.variant, "mlflow.parentRunId": execution}
-        run_id = self._make(f"{row.variant} (mean of {row.finished})", tags | ({"verdict": verdict} if verdict else {}))
-        self.mlflow.log_batch(run_id, [Metric(name, value, 0, 0) for name, value in metrics.items()])
-        self._end(run_id)
-
 
 def record(run: Run) -> str:
     """Identity of a recorded run: a training that was done again, to whatever end, has another."""
@@ -274,27 +313,24 @@ def record(run: Run) -> str:
 
 
 def _numbers(row: VariantRow) -> dict[str, float]:
-    """A mean's metrics, where there are such numbers: errors in percent, differences in points."""
+    """A mean's metrics, where there are such numbers: errors in percent, the difference and its limits in points.
+
+    Rounded for MLflow's table, which shows every digit.
+    """
     d, c = row.difference, row.comparison
     values = {
         row.metric: row.error.mean, f"{row.metric}_sd": row.error.sd, "n": row.finished,
-        "difference": d.mean, "difference_low": d.low, "difference_high": d.high,
+        "difference": d.mean, "limit_lower": d.low, "limit_upper": d.high,
         "se": c.se if c else None, "adjusted_p": c.adjusted if c else None,
     }  # fmt: skip
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {name: float(f"{value:.5g}") for name, value in values.items() if value is not None}
 
 
-def _same(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether metrics agree; another machine adds in another order, and the last bits are then others."""
-    near = (math.isclose(one[name], other[name], rel_tol=1e-6, abs_tol=1e-9) for name in one.keys() & other.keys())
-    return one.keys() == other.keys() and all(near)
-
-
-def note(study: Study, rows: list[VariantRow], now: Standing) -> str:
-    """What MLflow shows on an execution's page: the question, how far the study is, and the variants in a table."""
-    said = paragraph("standing", now=now, study=study)
+def note(study: Study, rows: list[VariantRow], summary: str) -> str:
+    """The description of a study's run, in Markdown: its summary, its purpose, and the variants in a table."""
     # MLflow takes 8,000 characters of a tag.
-    return rendered("note.md.j2", purpose=study.file.purpose[:1000], said=said, rows=rows, most=40).rstrip("\n")
+    table = rendered("note.md.j2", purpose=study.file.purpose[:1000], said="", rows=rows, most=40).rstrip("\n")
+    return f"{summary}\n\n{table}"
 
 
 def user() -> str:

@@ -23,8 +23,8 @@ from harness.tracking.views import links
 HOST = "127.0.0.1"
 """MLflow's server has no password: it is not offered to the network."""
 
-READY = 120.0
-"""Seconds in which the server must answer; it takes some five when the machine is idle."""
+READY = 300.0
+"""Seconds in which the server must answer; it takes about five when the machine is idle."""
 
 
 def serve(study: Study, published: Published, root: Path, port: int) -> None:
@@ -58,13 +58,16 @@ def serve(study: Study, published: Published, root: Path, port: int) -> None:
 
 
 def _stop_on_signals() -> None:
-    """`kill`, and a terminal that is closed, end the server as Ctrl-C does: it would live on, on its port."""
+    """Ctrl-C, `kill` and a closed terminal end the server, which would otherwise keep its port.
+
+    Also where Ctrl-C is ignored, as in a background job of a script.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
 
 

@@ -1,38 +1,39 @@
-"""The comparison that MLflow's interface opens on: a saved view, and the links to it."""
+"""The saved views of MLflow's interface, and the links to them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+VIEWS = {"variants": "Variants", "runs": "Runs"}
+"""Key in the file of views and in links -> the name that MLflow shows."""
 
-VIEW = "comparison"
-STATE = Path(__file__).with_name("comparison.json")
-"""The view's state as MLflow's interface saves it, with METRIC for the compared error."""
+STATES = Path(__file__).with_name("views.json")
+"""The views' states as MLflow's interface saves them, with METRIC for the compared error; `all` is in each of them."""
 
 
-def save_view(mlflow: MlflowClient, experiment: str, metric: str) -> None:
-    """Save the view: mean error a variant as bars, curves over the epochs, runs grouped by variant.
+def view_tags(metric: str) -> dict[str, str]:
+    """Tags of an experiment that hold the views, as MLflow 3.17 reads them; another version ignores them.
 
-    It is a tag of the experiment (MLflow 3.17); a version that does not know it ignores it.
+    `variants` lists the means by their difference, with the single runs below each; `runs` charts the single runs.
     """
-    state = json.loads(STATE.read_text(encoding="utf-8").replace("METRIC", metric))
-    content = json.dumps({"name": "Comparison", "createdAt": 0, "state": json.dumps(state)})
-    tag = f"mlflow.sharedViewState.{VIEW}"
-    if mlflow.get_experiment(experiment).tags.get(tag) != content:
-        mlflow.set_experiment_tag(experiment, tag, content)
+    states = json.loads(STATES.read_text(encoding="utf-8").replace("METRIC", metric))
+    return {
+        f"mlflow.sharedViewState.{key}": json.dumps(
+            {"name": name, "createdAt": 0, "state": json.dumps(states["all"] | states[key])}
+        )
+        for key, name in VIEWS.items()
+    }
 
 
 def links(base: str, experiment: str, execution: str, report: str) -> dict[str, str]:
-    """Addresses of the comparison as charts and as a table, and of the report, on the server at `base`."""
+    """Addresses on the server at `base`: the variants as a table and as charts, the single runs, and the report."""
     kind = "workflowType=machine_learning"  # a new browser would open the other half of the interface
     runs = f"{base}/#/experiments/{experiment}/runs"
     return {
-        "comparison": f"{runs}?viewStateShareKey={VIEW}&compareRunsMode=CHART&{kind}",
-        "table": f"{runs}?viewStateShareKey={VIEW}&{kind}",
+        "variants": f"{runs}?viewStateShareKey=variants&{kind}",
+        "chart": f"{runs}?viewStateShareKey=variants&compareRunsMode=CHART&{kind}",
+        "runs": f"{runs}?viewStateShareKey=runs&compareRunsMode=CHART&{kind}",
         "report": f"{runs}/{execution}/artifacts/report/{quote(report)}?{kind}",
     }
