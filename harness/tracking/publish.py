@@ -197,7 +197,7 @@ class _Publication:
             # MLflow shows no pictures that lie beside a Markdown file.
             page = to_html(report.read_text(encoding="utf-8"), report.parent)
             self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
-        text = note(self.study, rows, self._summary(rows, run_id))
+        text = note(self.study, rows, self._summary(run_id))
         self.mlflow.set_tag(run_id, "mlflow.note.content", text)
         verdicts = Counter(row.verdict for row in rows if row.verdict)
         numbers = {f"variants/{verdict}": count for verdict, count in verdicts.items()}
