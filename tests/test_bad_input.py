@@ -27,11 +27,11 @@ Done = subprocess.CompletedProcess[str]
 def harness(*words: object, cwd: Path) -> Done:
     """Run the command line in `cwd`, in this process."""
     out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end,
-    ):  # fmt: skip
-        patch.setattr("sys.argv", ["harness", *map(str, words)])
+    inside = contextlib.ExitStack()
+    inside.enter_context(pytest.MonkeyPatch.context()).setattr("sys.argv", ["harness", *map(str, words)])
+    for one in (contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+        inside.enter_context(one)
+    with inside, pytest.raises(SystemExit) as end:
         main()
     return Done(words, int(end.value.code or 0), out.getvalue(), err.getvalue())
 

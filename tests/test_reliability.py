@@ -20,9 +20,9 @@ TRIED = {
         "disk": {"full disk": 6, "damaged checkpoint": 18},
     },
     "stages": {
-        "stages": {"kill -9 in other stages": 6, "full disk": 4},
+        "stages": {"kill -9 in other stages": 4, "full disk": 2},
         "pipeline": {"DVC killed alone": 1},
-        "inputs": {"fuzzing": 70},
+        "inputs": {"fuzzing": 40},
     },
 }
 """Trials that the sample of each kind comes to at least. Kinds of one group share the runs they are held against."""

@@ -106,7 +106,7 @@ class Session:
 
     def stages(self) -> None:
         """kill -9 while images are packed, a report is written, runs are published."""
-        stages.packing(self.tally, self.folder / "packing", self.rng, self.times(20, 3))
+        stages.packing(self.tally, self.folder / "packing", self.rng, self.times(20, 1))
         stages.reporting(self.tally, self.folder / "reporting", self.rng, self.times(10, 1))
         stages.publishing(self.tally, self.folder / "publishing", self.rng, self.times(12, 2))
 
@@ -116,8 +116,7 @@ class Session:
 
     def inputs(self) -> None:
         """Bad input."""
-        some = "any_shape or checkpoint" if self.sample else ""
-        inputs.fuzzing(self.tally, self.folder / "inputs", self.times(3, 1), some)
+        inputs.fuzzing(self.tally, self.folder / "inputs", self.times(6, 1), "any_shape" if self.sample else "")
 
 
 KINDS: dict[str, Callable[[Session], None]] = {
