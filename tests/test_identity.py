@@ -182,10 +182,8 @@ ONE = {"digest": "1" * 64}
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "a mapping is allowed"),
         ('{"data": {}, "train": {}}', "eval: missing"),
         ('{"data": {}, "train": {}, "eval": {}, "report": {}}', "report: no such scope"),
-        ('{"data": {"0": []}, "train": {}, "eval": {}}', "a list of proofs"),
         ('{"data": {"0": [{"digest": "12"}]}, "train": {}, "eval": {}}', "data: 0: 1: digest: got '12'"),
         (json.dumps({"data": {"0": [ONE], "1": [ONE]}, "train": {}, "eval": {}}), "is there twice"),
     ],
