@@ -456,7 +456,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", READERS)
-@fuzz(6)
+@fuzz(8)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_told_in_one_line_and_nothing_is_overwritten(
     project: Path, name: str, data: st.DataObject
