@@ -203,7 +203,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
         if stops < times:
             # Wait for a checkpoint beyond the last one, so that each stop falls into the training.
             begin = newest(tmp_path)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 240
             while newest(tmp_path) <= begin + 3 and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             process.send_signal(told)
