@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
 def reliability(session: nox.Session) -> None:
     """Kills, full disks, other circumstances and bad input at full size; writes reports/reliability.md and .csv."""
     install(session)
-    run(session, "tests.reliability", *session.posargs)
+    run(session, "benchmarks.reliability", *session.posargs)
 
 
 @nox.session

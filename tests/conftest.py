@@ -22,8 +22,16 @@ from tests.probes.factors import TINY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run the real DVC, MLflow or whole studies come first: the last file runs alone while cores idle."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Files that run the real DVC, MLflow or whole studies come first: the last file runs alone while cores idle.
+
+    Of those that share one built project (tests/clones.py) one comes first and the others last: no worker waits for it.
+    """
+
+    def rank(item: pytest.Item) -> tuple[bool, bool]:
+        waits = "built" in getattr(item, "fixturenames", ()) and item.path.stem != "test_clone"
+        return item.get_closest_marker("slow") is None, waits
+
+    items.sort(key=rank)
 
 
 def tiny(**settings: object) -> Settings:

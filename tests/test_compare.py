@@ -1,6 +1,6 @@
 """An experiment is compared with a baseline that was computed alike, and its results can be kept, carried or dropped.
 
-With the real DVC, in clones of the tiny study of tests/test_pipeline.py.
+With the real DVC, in clones of the tiny study of tests/clones.py.
 """
 
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from clones import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
 from ruamel.yaml import YAML
-from test_pipeline import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
 
 from harness.compare.baseline import noise
 from harness.instructions import LIMITS
@@ -129,6 +129,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     settings = TINY | {"epochs": 1, "seed": 0, "lrn": False, "dropout": 0.5}
     write(clone / "params.yaml", settings)
     output = call(clone, *HARNESS, "run", "--allow-dirty")
+    assert "2 runs to do" in output
     assert re.search(r"^run: \d+ files differ from the committed results: ", output, re.MULTILINE)
     assert "narrow-0 is new; the candidate is of other settings (lrn)" in output
     assert output.rstrip().endswith("drop them: harness discard tiny")

@@ -110,17 +110,6 @@ def test_components_that_are_free_are_chosen(tmp_path: Path) -> None:
     assert principal_components(np.eye(3) * 5)[1].tolist() == np.eye(3).tolist()
 
 
-def test_training_needs_no_test_files(tmp_path: Path) -> None:
-    pack(settings(tree(tmp_path / "images", ["a", "b"], 4)), tmp_path / "packed")
-    for file in (tmp_path / "packed").glob("test.*"):
-        file.unlink()
-    packed = Packed.open(tmp_path / "packed")
-    assert len(packed.part("train").images) == 6
-    assert len(packed.part("validation").images) == 2
-    with pytest.raises(UserError, match=r"test\.images\.u8: damaged: 0 bytes"):
-        packed.part("test")
-
-
 def test_the_hash_is_the_contents_wherever_it_lies(tmp_path: Path) -> None:
     one = pack(settings(tree(tmp_path / "here", ["a", "b"], 4)), tmp_path / "one")
     two = pack(settings(tree(tmp_path / "there/deep", ["a", "b"], 4)), tmp_path / "two")
@@ -256,15 +245,6 @@ def test_split_is_disjoint_stratified_and_repeatable(sizes: list[int], part: flo
         assert abs((labels[chosen] == label).sum() - size * count / len(labels)) < 1
     again, _ = stratified(labels, count, seed, "test")
     np.testing.assert_array_equal(chosen, again)
-
-
-@given(each=st.integers(1, 30), classes=st.integers(1, 12), part=st.floats(0, 1), seed=st.integers(0, 5))
-def test_split_of_equal_classes_is_balanced_within_one(each: int, classes: int, part: float, seed: int) -> None:
-    labels = np.tile(np.arange(classes), each)
-    chosen, rest = stratified(labels, round(part * len(labels)), seed, "test")
-    for indices in (chosen, rest):
-        counts = np.bincount(labels[indices], minlength=classes)
-        assert counts.max() - counts.min() <= 1
 
 
 @given(sizes=sizes_of_classes, part=st.floats(0, 1))

@@ -9,10 +9,11 @@ import torch
 from conftest import evaluated, tiny, trained
 
 from harness.data.batches import TrainingBatches
+from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.net.alexnet import AlexNet
 from harness.numerics import configure
-from harness.settings.schema import MACHINE, Settings
+from harness.settings.schema import MACHINE, DataSettings, Settings
 from harness.train.loop import Interrupted
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
 from harness.weights import hash_tensors
@@ -129,26 +130,30 @@ def test_a_factor_changes_what_it_should_and_nothing_else(
     assert found == expected
 
 
-@pytest.mark.parametrize(("name", "others", "value", "changes"), FACTORS, ids=NAMES)
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packed images of two steps: 90 that train, 10 that validate, 20 that test."""
+    folder = tmp_path_factory.mktemp("few") / "synthetic"
+    pack(DataSettings(source="synthetic", train_limit=100, test_limit=20), folder)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "others", "value"), [row[:3] for row in FACTORS], ids=NAMES)
 def test_a_factor_trains_resumes_and_evaluates(
-    name: str, others: dict[str, Any], value: Any, changes: str, packed: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    name: str, others: dict[str, Any], value: Any, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from harness.train import run as running
 
     monkeypatch.chdir(tmp_path)
-    settings = tiny(**({"epochs": 1, "batch": 128} | others | {name: value}))
-    if name == "epochs":
-        settings = tiny(epochs=1, batch=128)
-    straight = trained(settings, packed, tmp_path / "straight")
+    settings = tiny(**({"epochs": 1, "batch": 64} | others | ({name: value} if name != "epochs" else {})))
+    straight = trained(settings, few, tmp_path / "straight")
     with monkeypatch.context() as patch:
         # Told to stop after the first step.
         patch.setattr(running._Watch, "between_steps", lambda self: True)
         with pytest.raises(Interrupted):
-            trained(settings, packed, tmp_path / "resumed")
-    resumed = trained(settings, packed, tmp_path / "resumed")
+            trained(settings, few, tmp_path / "resumed")
+    resumed = trained(settings, few, tmp_path / "resumed")
     assert straight.hashes == resumed.hashes
     assert resumed.provenance.resumed
     if straight.diverged_epoch is None:
-        metrics = evaluated(straight, packed)
-        assert 0 <= metrics["test_top1"] <= 100
+        assert 0 <= evaluated(straight, few)["test_top1"] <= 100

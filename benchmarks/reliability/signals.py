@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from random import Random
 
+from benchmarks.reliability import forks
+from benchmarks.reliability.forks import Board, arrive, failure, fork, training, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import differing, run_proof, training_part, write_settings
 from harness.settings.schema import Settings
-from tests.reliability import forks
-from tests.reliability.forks import Board, arrive, failure, fork, training, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import differing, run_proof, training_part, write_settings
 
 KIND = "signals and locks"
 SELDOM = 1e9

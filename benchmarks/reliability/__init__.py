@@ -1,6 +1,7 @@
 """Reliability, tried and counted: the same bits under other circumstances, after kills, with a full disk, on bad input.
 
-`python -m tests.reliability` runs all of it and writes reports/reliability.md and .csv; `--sample` is a small part.
+`nox -s reliability` runs all of it (`python -m benchmarks.reliability`) and writes reports/reliability.md and .csv;
+`--sample` is a small part, which the tests run.
 """
 
 import os

@@ -10,6 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reliability.forks import abreast, fork_call
+from benchmarks.reliability.table import REASONS, reason
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import ROOT
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.record import RunFolder, read_run
@@ -17,10 +21,6 @@ from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
 from tests.own_studies import OWN
-from tests.reliability.forks import abreast, fork_call
-from tests.reliability.table import REASONS, reason
-from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT
 
 KIND = "operators"
 
@@ -66,12 +66,12 @@ def record(settings: Settings, images: Path, folder: Path) -> list[str]:
     seen: set[str] = set()
     packed = Packed.open(images)
 
-    class Recorder(TorchDispatchMode):
+    class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             seen.add(str(func))
             return func(*args, **(kwargs or {}))
 
-    with Recorder():
+    with Recorder():  # type: ignore[no-untyped-call]
         train(settings, 0, packed, folder / "run", 1e9, "operators")
         if settings.geometry == "small":  # it is the same for all, and ten crops of large images take long
             evaluate(read_run(RunFolder(folder / "run", folder / "results")), "run", packed, folder / "results")
@@ -110,7 +110,7 @@ def operators(tally: Tally, folder: Path, sample: bool, device: str, jobs: int) 
             seen |= set(json.loads((place / "seen.json").read_text()))
     for operator in sorted(seen):
         tally.add(KIND, "an operator has its reason", bool(reason(operator)), f"{operator}: look whether it is "
-                  "deterministic on CUDA, and add it to tests/reliability/table.py")  # fmt: skip
+                  "deterministic on CUDA, and add it to benchmarks/reliability/table.py")  # fmt: skip
     if not sample and device == "cpu":
         for operator in sorted(set(REASONS) - {op.removesuffix(".default") for op in seen}):
             tally.add(KIND, "an operator has its reason", False, f"{operator}: no variant uses it; take it out")

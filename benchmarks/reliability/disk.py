@@ -10,11 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.reliability import forks
+from benchmarks.reliability.forks import Board, evaluation, failure, fork, training, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import differing, results_proof, run_proof, training_part, write_settings
 from harness.settings.schema import Settings
-from tests.reliability import forks
-from tests.reliability.forks import Board, evaluation, failure, fork, training, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import differing, results_proof, run_proof, training_part, write_settings
 
 KIND = "full disk"
 PLENTY = 10**12
@@ -73,8 +73,8 @@ class Space:
                 return _Limited(file, self, board) if "b" in mode and "r" not in mode else file
 
             os.fdopen = lambda *a, **n: _Limited(fdopen(*a, **n), self, board)  # type: ignore[assignment]
-            Path.open = opened  # type: ignore[method-assign]
-            shutil.copyfile = copy
+            Path.open = opened  # type: ignore[method-assign, assignment]
+            shutil.copyfile = copy  # type: ignore[assignment]
 
         return arm
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.reliability.disk import KIND as FULL
+from benchmarks.reliability.disk import PLENTY, Space
+from benchmarks.reliability.forks import Board, ended, failure, fork, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import IMAGES
 from harness.files import hash_file, write_json
 from harness.settings.study import Study
 from tests.fake_study import make_results, make_study
-from tests.reliability.disk import KIND as FULL
-from tests.reliability.disk import PLENTY, Space
-from tests.reliability.forks import Board, ended, failure, fork, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import IMAGES
 
 KIND = "kill -9 in other stages"
 
@@ -195,13 +195,14 @@ def _last(log: Path) -> str:
 
 def shown(root: Path) -> list[Any]:
     """What a store shows, less the ids that it draws: every complete run's name, status, tags, params and metrics."""
-    return _in_child(lambda: _shown(root), root)
+    found: list[Any] = _in_child(lambda: _shown(root), root)
+    return found
 
 
 def _in_child(go: Callable[[], Any], place: Path) -> Any:
     import json
 
-    from tests.reliability.forks import fork_call
+    from benchmarks.reliability.forks import fork_call
 
     out = place / "shown.json"
 

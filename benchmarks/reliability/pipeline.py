@@ -12,8 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT, differing, run_proof
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import ROOT, differing, run_proof
 
 KIND = "DVC killed alone"
 FILES = ("dvc.yaml", "experiments/claims.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")

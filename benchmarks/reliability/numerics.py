@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reliability.forks import abreast, fork, training
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import write_settings
 from harness.settings.schema import Settings
-from tests.reliability.forks import abreast, fork, training
-from tests.reliability.tally import Tally
-from tests.reliability.variants import write_settings
 
 KIND = "other numerics"
 

@@ -1,4 +1,4 @@
-"""`python -m tests.reliability [--device D] [--sample] [--only KIND ...] [--variants NAME ...] [--out FOLDER] ...`."""
+"""`python -m benchmarks.reliability [--device D] [--sample] [--only KIND ...] [--out FOLDER] ...`."""
 
 import argparse
 import os
@@ -11,12 +11,24 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
+from benchmarks.reliability import (
+    disk,
+    inputs,
+    kills,
+    numerics,
+    operators,
+    pipeline,
+    report,
+    signals,
+    spoilt,
+    stages,
+    tmpfs,
+)
+from benchmarks.reliability.determinism import ALL_AT_ONCE, OTHERS, Circumstances, determinism, make_runs
+from benchmarks.reliability.forks import preload
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import ROOT, SAMPLE, declared, pack_images
 from harness.settings.schema import Settings
-from tests.reliability import disk, inputs, kills, numerics, operators, pipeline, report, signals, spoilt, stages, tmpfs
-from tests.reliability.determinism import ALL_AT_ONCE, OTHERS, Circumstances, determinism, make_runs
-from tests.reliability.forks import preload
-from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT, SAMPLE, declared, pack_images
 
 
 @dataclass
@@ -94,7 +106,7 @@ class Session:
 
     def stages(self) -> None:
         """kill -9 while images are packed, a report is written, runs are published."""
-        stages.packing(self.tally, self.folder / "packing", self.rng, self.times(20, 3))
+        stages.packing(self.tally, self.folder / "packing", self.rng, self.times(20, 1))
         stages.reporting(self.tally, self.folder / "reporting", self.rng, self.times(10, 1))
         stages.publishing(self.tally, self.folder / "publishing", self.rng, self.times(12, 2))
 
@@ -104,8 +116,7 @@ class Session:
 
     def inputs(self) -> None:
         """Bad input."""
-        some = "any_shape or checkpoint" if self.sample else ""
-        inputs.fuzzing(self.tally, self.folder / "inputs", self.times(3, 1), some)
+        inputs.fuzzing(self.tally, self.folder / "inputs", self.times(6, 1), "any_shape" if self.sample else "")
 
 
 KINDS: dict[str, Callable[[Session], None]] = {
@@ -119,7 +130,7 @@ ON_A_GPU = ("determinism", "operators", "kills")
 
 def main() -> int:
     """Run the trials and write what came of them; exit status 1 where something was lost."""
-    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--sample", action="store_true", help="some variants and a few trials of each sort")
     parser.add_argument(
         "--only",

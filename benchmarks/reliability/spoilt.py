@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from benchmarks.reliability import forks
+from benchmarks.reliability.forks import Board, fork, strike, training, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import differing, run_proof, training_part, write_settings
 from harness.settings.schema import Settings
-from tests.reliability import forks
-from tests.reliability.forks import Board, fork, strike, training, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import differing, run_proof, training_part, write_settings
 
 DAMAGES: dict[str, Callable[[bytes, Random], bytes]] = {
     "truncated": lambda content, rng: content[: rng.randrange(len(content))],

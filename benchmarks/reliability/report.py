@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.reliability.forks import fork_call, wait
+from benchmarks.reliability.numerics import Distance
+from benchmarks.reliability.tally import COLUMNS, Count, Tally
 from harness.files import write_csv, write_json, write_text
 from harness.provenance import machine, versions
-from tests.reliability.forks import fork_call, wait
-from tests.reliability.numerics import Distance
-from tests.reliability.tally import COLUMNS, Count, Tally
 
 
 @dataclass

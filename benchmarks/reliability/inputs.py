@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import ROOT
 
 KIND = "fuzzing"
 VALID = "settings: valid"

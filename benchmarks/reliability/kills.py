@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.reliability import forks
+from benchmarks.reliability.forks import Board, evaluation, fork, strike, suicide, training, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import differing, results_proof, run_proof, write_settings
 from harness.settings.schema import Settings
-from tests.reliability import forks
-from tests.reliability.forks import Board, evaluation, fork, strike, suicide, training, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import differing, results_proof, run_proof, write_settings
 
 KIND = "kill -9"
 
@@ -52,7 +52,7 @@ def _half_written() -> None:
             os.fsync(file.fileno())
             suicide()
 
-    checkpoint.write_bytes = write_half
+    vars(checkpoint)["write_bytes"] = write_half
 
 
 SEAMS: dict[str, Callable[[], None]] = {

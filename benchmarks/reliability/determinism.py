@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import ROOT, differing, results_proof, run_proof, write_settings
 from harness.files import write_json
 from harness.settings.schema import Settings
-from tests.reliability.tally import Tally
-from tests.reliability.variants import ROOT, differing, results_proof, run_proof, write_settings
 
 KIND = "determinism"
 
@@ -57,7 +57,7 @@ def make_runs(
     write_json(out / "job.json", job | {"runs": runs})
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONHASHSEED": circumstances.hash_seed, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "tests.reliability.condition", str(out / "job.json")]
+    command = [sys.executable, "-m", "benchmarks.reliability.condition", str(out / "job.json")]
     subprocess.run(command, cwd=out, env=environment, check=False)
     return {name: proof(out, name) for name in variants}
 

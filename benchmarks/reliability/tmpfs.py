@@ -5,12 +5,13 @@ import json
 import os
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from benchmarks.reliability.disk import KIND
+from benchmarks.reliability.forks import failure, fork, fork_call, training, wait
+from benchmarks.reliability.tally import Tally
+from benchmarks.reliability.variants import run_proof, write_settings
 from harness.settings.schema import Settings
-from tests.reliability.disk import KIND
-from tests.reliability.forks import failure, fork, fork_call, training, wait
-from tests.reliability.tally import Tally
-from tests.reliability.variants import run_proof, write_settings
 
 
 def small_disk(
@@ -40,7 +41,9 @@ def small_disk(
         status = wait(fork_call(scenario, folder, folder / f"{number}.out"))
         if status in (77, 78):
             continue
-        told = json.loads(result.read_text()) if status == 0 else {"said": "the trial failed", "status": 1, "found": {}}
+        told: dict[str, Any] = (
+            json.loads(result.read_text()) if status == 0 else {"said": "the trial failed", "status": 1, "found": {}}
+        )
         apart = [part for part, value in told["found"].items() if first[part] != value]
         why = told["said"] or (f"then status {told['status']}" if told["status"] else "") or ", ".join(apart)
         tally.add(KIND, "a tmpfs that is too small", not why, why, note=MOUNTED)
