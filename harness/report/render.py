@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.files import write_bytes, write_csv, write_json, write_text
-from harness.report import csv_rows, effects_section, evidence, figures, ledger, proof, sections, summary
+from harness.report import csv_rows, effects_section, evidence, figures, html, ledger, proof, sections, summary
 from harness.report.cells import read_results
 from harness.report.findings import Findings
 from harness.report.looks import check_early
@@ -56,6 +56,8 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     write_text(folder / "claims.md", rendered("claims.md.j2", **context))
     write_json(folder / summary.SUMMARY, summary.summary(found, answer))
     path = root / study.report
-    write_text(path, summary.page(found, context, effects, answer))
+    warnings = summary.warnings(found, context, effects)
+    write_text(path, summary.page(found, context, effects, answer, warnings))
+    write_text(root / study.html, html.html_page(found, context, effects, answer, warnings, curves))
     write_text(path.with_name("README.md"), summary.index(root))
     return path

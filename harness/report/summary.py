@@ -8,6 +8,7 @@ from typing import Any
 from harness.files import read_json
 from harness.report import conditions
 from harness.report.findings import Findings
+from harness.report.markdown import plain
 from harness.report.tables import VariantRow
 from harness.report.template import paragraph, paragraphs, rendered
 from harness.settings.load import declared_names, load_study
@@ -92,14 +93,13 @@ def sentence(found: Findings, effects: Sequence[Effect], images: str) -> str:
         finished=sum(row.finished for row in found.rows),
         effects=effects,
         groups={word: [effect for effect in one if effect.verdict == word] for word in WORDS.values()},
-        images=images,
+        images=plain(images),
     )
 
 
-def page(found: Findings, context: dict[str, Any], effects: Sequence[Effect], answer: str) -> str:
-    """The first page as Markdown. `context`: that of the report's details."""
-    counts = context["claims"]["counts"] if context["claims"] else []
-    warnings = paragraphs(
+def warnings(found: Findings, context: dict[str, Any], effects: Sequence[Effect]) -> list[str]:
+    """What to keep in mind of the study, gravest first: sentences of Markdown. `context`: that of the details."""
+    return paragraphs(
         "page_warnings",
         chance=context["chance"],
         declared_late=context["declared_late"],
@@ -112,6 +112,13 @@ def page(found: Findings, context: dict[str, Any], effects: Sequence[Effect], an
         promised=PROMISED,
         small=bool(context["scale"]),
     )
+
+
+def page(
+    found: Findings, context: dict[str, Any], effects: Sequence[Effect], answer: str, warnings: Sequence[str]
+) -> str:
+    """The first page as Markdown. `context`: that of the report's details."""
+    counts = context["claims"]["counts"] if context["claims"] else []
     kept = {effect.variant for effect in sorted(effects, key=_rank)[:MOST]}
     shown = [effect for effect in effects if effect.variant in kept]
     values = context | {"effects": effects, "shown_effects": shown, "answer_line": answer}

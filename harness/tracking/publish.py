@@ -21,7 +21,6 @@ from harness.grammar import counted
 from harness.record import Run
 from harness.report.cells import CANDIDATE, Result, Results, read_results
 from harness.report.looks import Standing, standing
-from harness.report.page import to_html
 from harness.report.tables import VariantRow, variant_rows
 from harness.report.template import paragraph, rendered
 from harness.settings.schema import Settings
@@ -153,8 +152,8 @@ class _Publication:
     def _execution(self, rows: list[VariantRow]) -> str:
         """The parent: one for each set of declared runs and what they came to, with the report."""
         identity = hash_json([self.study.declaration, sorted(identity for _, _, identity in self.there)])
-        text = self.root / self.study.report
-        files = [path for path in (text, *sorted((self.root / self.study.folder).glob("*.*"))) if path.is_file()]
+        pages = [self.root / self.study.report, self.root / self.study.html]
+        files = [path for path in (*pages, *sorted((self.root / self.study.folder).glob("*.*"))) if path.is_file()]
         report = hash_json([[path.name, hash_file(path)] for path in files])
         found = self._find(role="study", record=identity)
         if found and found.data.tags.get("report") == report:
@@ -162,11 +161,7 @@ class _Publication:
         tags = {"role": "study", "record": identity}
         run_id = str(found.info.run_id) if found else self._make(f"{self.study.name} {identity[:8]}", tags)
         for path in files:
-            self.mlflow.log_artifact(run_id, str(path), "report" if path == text else f"report/{self.study.name}")
-        if text in files:
-            # MLflow shows no pictures that lie beside a Markdown file.
-            page = to_html(text.read_text(encoding="utf-8"), text.parent)
-            self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
+            self.mlflow.log_artifact(run_id, str(path), "report" if path in pages else f"report/{self.study.name}")
         self.mlflow.set_tag(run_id, "mlflow.note.content", note(self.study, rows, standing(self.study, self.results)))
         self.mlflow.set_tag(run_id, "report", report)
         self._end(run_id)
