@@ -779,16 +779,3 @@ def test_the_declared_cells_are_read_and_no_others(tmp_path: Path, pair: Study) 
     assert text_of(pair, None, tmp_path) == before
     assert "no-lrn" in STUDY
     assert "gone" not in before
-
-
-def test_the_page_needs_no_other_file_and_keeps_markup_as_text(whole: tuple[Study, Candidate, Path]) -> None:
-    from harness.report.page import to_html
-
-    study, _, root = whole
-    page = to_html((root / study.report).read_text(), root / "reports")
-    sources = re.findall(r'<img [^>]*src="([^"]+)"', page)
-    assert len(sources) >= 5
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
-    assert page.count("<table>") == (root / study.report).read_text().count("\n|:--|")
-    assert "&lt;script&gt;" in to_html("# <script>alert(1)</script>", root)
-    assert "<script>" not in to_html("# <script>alert(1)</script>", root)

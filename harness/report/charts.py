@@ -23,7 +23,7 @@ class Scale:
     def place(self, value: float) -> float:
         """Where a value lies, in percent of the axis; what is outside lies at its end."""
         low, high, value = (math.log(max(v, 1e-9)) if self.log else v for v in (self.low, self.high, value))
-        return round(100 * min(max((value - low) / (high - low), 0), 1), 2)
+        return round(100 * min(max((value - low) / (high - low), 0), 1), 1)
 
 
 def linear(values: Iterable[float], most: int = 7) -> Scale:
@@ -54,6 +54,10 @@ def logarithmic(values: Iterable[float]) -> Scale:
     return Scale(low, high, tuple(ticks), log=True)
 
 
+STRIPS = 40
+"""Epochs of a panel that answer to the pointer, at the most: of a longer run every second, third and so on."""
+
+
 @dataclass(frozen=True)
 class Strip:
     """An epoch of a panel: the part of its width that answers to the pointer, and what is said there."""
@@ -64,13 +68,24 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Means and one sd to either side, as points of SVG: `band` is '' for one run.
+
+    `kind`: base, the baseline; own, the variant; lost, a diverged run.
+    """
+
+    kind: str
+    line: str
+    band: str
+
+
+@dataclass(frozen=True)
 class Panel:
-    """A variant's curves. `lines`: kind -> points of an SVG polyline; `bands`: kind -> points of a polygon."""
+    """A variant's curves, the baseline's first. `summary`: their ends in words."""
 
     variant: str
     summary: str
-    lines: tuple[tuple[str, str], ...]
-    bands: tuple[tuple[str, str], ...]
+    curves: tuple[Curve, ...]
     strips: tuple[Strip, ...]
 
 
@@ -89,7 +104,10 @@ Levels = dict[int, tuple[float, float]]
 
 
 def curves(table: list[dict[str, Any]], variants: Sequence[str], baseline: str, column: str) -> Curves:
-    """Means over the finished seeds with bands of one sd, the baseline's behind each variant's, diverged runs alone."""
+    """Means over the finished seeds with bands of one sd, the baseline's behind each variant's, diverged runs alone.
+
+    `variants`: those with a panel; the baseline has one where no other has.
+    """
     seen: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in table:
         if math.isfinite(row[column]):
@@ -104,7 +122,7 @@ def curves(table: list[dict[str, Any]], variants: Sequence[str], baseline: str, 
     middle = 10 * round(last / 20) or last // 2
     epochs = Scale(1, max(last, 2), (1, middle, last) if 1 < middle < last else (1, last))
     error = logarithmic(every)
-    names = [v for v in variants if v != baseline] + [CANDIDATE] * ((CANDIDATE, "") in levels)
+    names = [*variants] + [CANDIDATE] * ((CANDIDATE, "") in levels)
     return Curves(column, tuple(_panel(n, baseline, levels, epochs, error) for n in names or [baseline]), error, epochs)
 
 
@@ -112,25 +130,21 @@ def _panel(variant: str, baseline: str, levels: dict[tuple[str, str], Levels], x
     runs = [] if variant == baseline else [("base", baseline, levels.get((baseline, ""), {}))]
     runs += [("own", variant, levels.get((variant, ""), {}))]
     runs += [("lost", run, own) for (name, run), own in sorted(levels.items()) if name == variant and run]
-    lines, bands = [], []
-    for kind, _, own in runs:
-        if own:
-            lines.append((kind, _points((x.place(e), y.place(mean)) for e, (mean, _) in own.items())))
-            upper = [(x.place(e), y.place(mean + sd)) for e, (mean, sd) in own.items()]
-            lower = [(x.place(e), y.place(mean - sd)) for e, (mean, sd) in own.items()]
-            if any(sd for _, sd in own.values()):
-                bands.append((kind, _points([*upper, *reversed(lower)])))
-    count = max(int(x.high - x.low), 1)
+    drawn = [_curve(kind, own, x, y) for kind, _, own in runs if own]
+    count, step = max(int(x.high - x.low), 1), -(-int(x.high) // STRIPS)
     strips = []
-    for epoch in range(1, int(x.high) + 1):
+    for epoch in range(1, int(x.high) + 1, step):
         said = [f"{name} {number(own[epoch][0])} (sd {number(own[epoch][1])})" for _, name, own in runs if epoch in own]
         if said:
-            left, right = (max(0.0, min(100.0, 100 * (epoch - 1 + side) / count)) for side in (-0.5, 0.5))
+            left, right = (max(0.0, min(100.0, 100 * (epoch - 1 + side) / count)) for side in (-step / 2, step / 2))
             strips.append(Strip(round(left, 1), round(right - left, 1), "\n".join([f"epoch {epoch}", *said])))
     ends = [f"{name} {number(own[max(own)][0])} in epoch {max(own)}" for _, name, own in runs if own]
-    return Panel(variant, ", ".join(ends) or "no run", tuple(lines), tuple(bands), tuple(strips))
+    return Panel(variant, ", ".join(ends) or "no run", tuple(drawn), tuple(strips))
 
 
-def _points(places: Iterable[tuple[float, float]]) -> str:
-    """`0,80.5 6.7,60`: from the top, as SVG counts."""
-    return " ".join(f"{x:.4g},{100 - y:.4g}" for x, y in places)
+def _curve(kind: str, levels: Levels, x: Scale, y: Scale) -> Curve:
+    def points(side: int) -> list[str]:  # from the top, as SVG counts
+        return [f"{x.place(e):.3g},{100 - y.place(mean + side * sd):.3g}" for e, (mean, sd) in levels.items()]
+
+    spread = any(sd for _, sd in levels.values())
+    return Curve(kind, " ".join(points(0)), " ".join([*points(1), *reversed(points(-1))]) if spread else "")

@@ -109,7 +109,7 @@ def html_page(
         places=max(0, -math.floor(math.log10(scale.ticks[1] - scale.ticks[0]) + 1e-9)),
         margin=study.file.margin,
         charts=[
-            (charts.curves(curves, list(study.variants), study.baseline, column), title, unit)
+            (charts.curves(curves, [effect.variant for effect in effects], study.baseline, column), title, unit)
             for column, title, unit in COLUMNS
         ],
         unfinished=[cell for cell in found.results.cells if cell.status != "finished"],
@@ -139,5 +139,3 @@ def _pairs(found: Findings, row: VariantRow) -> list[Pair]:
         other = base[cell.seed].metrics[metric] if cell.seed in base else None
         pairs.append(Pair(cell, own, other, None if row.is_baseline else differences.get(cell.seed)))
     return pairs
-
-

@@ -46,7 +46,7 @@ def _environment(blocks: bool, autoescape: bool = False) -> Environment:
     In Markdown each text of others passes `plain` or `code`.
     """
     environment = Environment(
-        autoescape=autoescape,
+        autoescape=autoescape,  # noqa: S701
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
