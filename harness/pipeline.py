@@ -79,7 +79,7 @@ def places(study: Study) -> list[str]:
     Its report with all records, what DVC has recorded, what its stages depend on and, where DVC keeps its weights,
     their hashes.
     """
-    own = [study.folder, study.report, lock_of(path_of(study)), study.checked]
+    own = [study.folder, study.report, study.html, lock_of(path_of(study)), study.checked]
     return [path.as_posix() for path in (*own, *([study.shared_weights] if study.file.weights == "dvc" else []))]
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from conftest import TINY
 from fake_study import diverge, make_results, make_run, make_study
-from harness.report.cells import read_results
-from harness.report.gallery import gallery as section
-from harness.report.render import render as render_report
+from harness.report.runs import read_results
+from harness.report.pictures import gallery as section
+from harness.report.build import render as render_report
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -36,7 +36,6 @@ from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
 from harness.record import Run, RunFolder, read_run
-from harness.report.page import to_html
 from harness.settings.load import load_study, resolve
 from harness.settings.study import Cell, Study
 from harness.train.run import train
@@ -441,8 +440,6 @@ def test_the_report_shows_every_picture_with_its_caption(study: tuple[Study, Pat
         assert f"](tiny/gallery/{name}.png)" in section_text
         assert (root / "reports/tiny/gallery" / f"{name}.png").exists()
     assert "of all 100 test images" in section_text
-    page = to_html(text, root / "reports")
-    assert page.count("data:image/png;base64,") == len(NAMES)
 
 
 def test_a_report_without_a_gallery_has_no_section(tmp_path: Path) -> None:

@@ -19,16 +19,15 @@ import pytest
 import torch
 from conftest import TINY, tiny
 from fake_study import make_run
-from harness.report.cells import read_results
-from harness.report.render import render
-from harness.report.verified import read_verified, verified_text
+from harness.report.runs import read_results
+from harness.report.build import render
+from harness.report.isolation import read_verified, verified_text
 from ruamel.yaml import YAML
 
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.instructions import LIMITS
 from harness.record import Run, RunFolder, hash_losses, read_run
-from harness.report.page import to_html
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, measured, named_hashes, texts
 from harness.verify.environment import other_instructions
@@ -240,7 +239,6 @@ def test_the_report_is_made_again_and_shows_what_was_verified_of_which_record(pr
     assert text().startswith("1 of 2 to the bit (")
     assert stored(project)["when"][:10] in text()
     assert text() in path.read_text()
-    assert "1 of 2 to the bit (" in to_html(path.read_text(), path.parent)
     assert cells.items() <= snapshot(project).items()
     # It is what the report's own command makes, so that DVC finds nothing else.
     after = snapshot(project)

@@ -15,7 +15,7 @@ from harness.identity.code import digest
 from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.record import Images
-from harness.report import circumstances, claims, csv_rows, evidence, figures, isolation, other_effects, summary
+from harness.report import circumstances, claims, csv_rows, evidence, figures, html, isolation, other_effects, summary
 from harness.report.circumstances import other_weights, uncommitted
 from harness.report.claims import section as claims_section
 from harness.report.csv_rows import MADE_BY, carried
@@ -318,6 +318,8 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     write_text(folder / "claims.md", rendered("claims.md.j2", **context))
     write_json(folder / summary.SUMMARY, summary.summary(found, answer))
     path = root / study.report
-    write_text(path, summary.page(found, context, effects, answer))
+    warnings = summary.warnings(found, context, effects)
+    write_text(path, summary.page(found, context, effects, answer, warnings))
+    write_text(root / study.html, html.html_page(found, context, effects, answer, warnings, curves))
     write_text(path.with_name("README.md"), summary.index(root))
     return path

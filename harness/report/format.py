@@ -1,5 +1,7 @@
 """Numbers, settings and names as text, and the templates that hold the report's sentences."""
 
+import base64
+import hashlib
 import html
 import math
 import re
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
 
 from harness.grammar import counted, verb
 from harness.progress import clock
@@ -229,9 +232,13 @@ def between(loop: Any) -> str:
     return "" if loop.first else " and " if loop.last else ", "
 
 
-def _environment(blocks: bool) -> Environment:
-    """`blocks`: a line that holds nothing but a block leaves nothing behind."""
-    environment = Environment(  # noqa: S701 - Markdown, where each text passes `plain` or `code`
+def _environment(blocks: bool, autoescape: bool = False) -> Environment:
+    """`blocks`: a line that holds nothing but a block leaves nothing behind. `autoescape`: for HTML.
+
+    In Markdown each text of others passes `plain` or `code`.
+    """
+    environment = Environment(
+        autoescape=autoescape,  # noqa: S701
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -243,8 +250,33 @@ def _environment(blocks: bool) -> Environment:
     return environment
 
 
+INLINE = MarkdownIt("commonmark", {"html": False})
+
+
+def inline(markdown: str) -> str:
+    """One of the report's sentences, which are Markdown, as HTML; markup in it stays text."""
+    return str(INLINE.renderInline(markdown))
+
+
+def compact(text: str) -> str:
+    """Text without indentation and empty lines."""
+    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+def script_hash(text: str) -> str:
+    """SHA-256 of a script as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 PAGES = _environment(blocks=True)
 SENTENCES = _environment(blocks=False)
+HTML = _environment(blocks=True, autoescape=True)
+HTML.filters |= {"inline": inline, "compact": compact, "digest": script_hash}
+
+
+def rendered_html(template: str, **values: Any) -> str:
+    """A page of HTML, in which every value is escaped."""
+    return compact(HTML.get_template(template).render(values)) + "\n"
 
 
 def rendered(template: str, **values: Any) -> str:

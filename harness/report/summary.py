@@ -8,7 +8,7 @@ from typing import Any
 from harness.files import read_json
 from harness.report import circumstances
 from harness.report.findings import Findings
-from harness.report.format import paragraph, paragraphs, rendered
+from harness.report.format import paragraph, paragraphs, plain, rendered
 from harness.report.variants import VariantRow, rules
 from harness.settings.load import declared_names, load_study
 from harness.settings.study import Component, Study
@@ -127,14 +127,13 @@ def sentence(found: Findings, effects: Sequence[Effect], images: str) -> str:
         finished=sum(row.finished for row in found.rows),
         effects=effects,
         groups={word: [effect for effect in one if effect.verdict == word] for word in WORDS.values()},
-        images=images,
+        images=plain(images),
     )
 
 
-def page(found: Findings, context: dict[str, Any], effects: Sequence[Effect], answer: str) -> str:
-    """The first page as Markdown. `context`: that of the report's details."""
-    counts = context["claims"]["counts"] if context["claims"] else []
-    warnings = paragraphs(
+def warnings(found: Findings, context: dict[str, Any], effects: Sequence[Effect]) -> list[str]:
+    """What to keep in mind of the study, gravest first: sentences of Markdown. `context`: that of the details."""
+    return paragraphs(
         "page_warnings",
         chance=context["chance"],
         declared_late=context["declared_late"],
@@ -147,6 +146,13 @@ def page(found: Findings, context: dict[str, Any], effects: Sequence[Effect], an
         promised=PROMISED,
         small=bool(context["scale"]),
     )
+
+
+def page(
+    found: Findings, context: dict[str, Any], effects: Sequence[Effect], answer: str, warnings: Sequence[str]
+) -> str:
+    """The first page as Markdown. `context`: that of the report's details."""
+    counts = context["claims"]["counts"] if context["claims"] else []
     kept = {effect.variant for effect in sorted(effects, key=_rank)[:MOST]}
     shown = [effect for effect in effects if effect.variant in kept]
     values = context | {"effects": effects, "shown_effects": shown, "answer_line": answer}

@@ -178,6 +178,11 @@ class Study:
         return Path("reports") / f"{self.name}.md"
 
     @property
+    def html(self) -> Path:
+        """The report's first page with its figures and runs, as one file that needs no other."""
+        return Path("reports") / f"{self.name}.html"
+
+    @property
     def checked(self) -> Path:
         """What `harness check` leaves: hashes of the runs' settings and of the code, on which the stages depend."""
         return self.path.parent / CHECKED

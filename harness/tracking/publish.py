@@ -21,7 +21,6 @@ from harness.files import hash_file, hash_json, read_json, write_text
 from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
-from harness.report.page import to_html
 from harness.report.runs import CANDIDATE, Result, Results, read_results
 from harness.report.summary import SUMMARY
 from harness.report.variants import VariantRow, standing, variant_rows
@@ -101,7 +100,9 @@ class _Publication:
     def go(self) -> Published:
         rows = sorted(variant_rows(self.study, self.results), key=lambda row: row.difference.mean or 0)
         folder = sorted((self.root / self.study.folder).glob("*.*"))
-        files = [path for path in (self.root / self.study.report, *folder) if path.is_file()]
+        files = [
+            path for path in (self.root / self.study.report, self.root / self.study.html, *folder) if path.is_file()
+        ]
         identity = hash_json(
             [
                 self.study.declaration,
@@ -188,15 +189,11 @@ class _Publication:
         """The study's run, with its report: one for each set of declared runs, what they came to, and its report."""
         if found := self._find(role="study", record=identity):
             return str(found.info.run_id)
-        end, report = self.end + len(rows) / 1000, self.root / self.study.report
+        end, pages = self.end + len(rows) / 1000, [self.root / self.study.report, self.root / self.study.html]
         finished = sum(row.finished for row in rows)
         run_id = self._make(f"Report ({counted(finished, 'run')})", {"role": "study", "record": identity}, end)
         for path in files:
-            self.mlflow.log_artifact(run_id, str(path), "report" if path == report else f"report/{self.study.name}")
-        if report in files:
-            # MLflow shows no pictures that lie beside a Markdown file.
-            page = to_html(report.read_text(encoding="utf-8"), report.parent)
-            self.mlflow.log_text(run_id, page, f"report/{self.study.name}.html")
+            self.mlflow.log_artifact(run_id, str(path), "report" if path in pages else f"report/{self.study.name}")
         text = note(self.study, rows, self._summary(run_id))
         self.mlflow.set_tag(run_id, "mlflow.note.content", text)
         verdicts = Counter(row.verdict for row in rows if row.verdict)
