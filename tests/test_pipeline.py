@@ -166,4 +166,4 @@ def test_the_stages_are_the_same_everywhere() -> None:
 
 
 def test_what_dvc_recorded_of_the_default_study_is_small() -> None:
-    assert (ROOT / "dvc.lock").stat().st_size <= 40_000
+    assert (ROOT / "dvc.lock").stat().st_size <= 40 * 1024
