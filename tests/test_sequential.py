@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_study import alter, diverge, make_results, make_study
+from fake_study import alter, make_results, make_study
 from reading import golden, section, told, warnings_of
 from scipy import stats
 from typer.testing import CliRunner
@@ -23,8 +23,7 @@ from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.statistics.calibrate import LOOK_EFFECTS as EFFECTS
-from harness.statistics.calibrate import LookCell, misses_of_looks, simulate_looks
+from harness.statistics.calibrate import LookCell, simulate_looks
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.sequential import LEAST, Walk, nominal, spent
 
@@ -73,15 +72,6 @@ def test_two_looks_by_the_bivariate_normal_distribution() -> None:
     assert 1 - stays == pytest.approx(0.05, abs=1e-6)
 
 
-def test_random_walks_cross_as_often_as_is_computed() -> None:
-    bounds, n = [2.5, 2.2, 2.1], 200_000
-    steps = np.random.default_rng(0).normal(size=(n, 8)).cumsum(1)
-    z = np.abs(steps[:, [2, 4, 7]]) / np.sqrt([3, 5, 8])
-    first = np.argmax(np.column_stack([z > bounds, np.ones(n, dtype=bool)]), axis=1)
-    simulated = np.bincount(first, minlength=4)[:3] / n
-    assert simulated == pytest.approx(crossing(bounds, [3 / 8, 5 / 8, 1]), abs=0.001)
-
-
 @pytest.mark.parametrize("comparisons", [1, 7, 50])
 def test_looks_and_comparisons_together_keep_bonferronis_bound(comparisons: int) -> None:
     looks = (3, 5, 8)
@@ -120,23 +110,6 @@ def test_all_looks_together_keep_alpha(noise: str) -> None:
     assert null.family_error <= 0.065 + 0.009
     assert null.coverage >= 0.935 - 0.009
     assert null.unruled > null.family_error + 0.015  # looking at .05 each time is not the same
-
-
-def test_what_looking_costs_and_saves() -> None:
-    cells = looked("normal", 7, (5, 10))
-    assert list(cells) == list(EFFECTS)
-    assert cells[2.0].power >= cells[2.0].once - 0.03
-    assert cells[4.0].seeds_used < 9
-    assert cells[0.0].seeds_used == pytest.approx(10, abs=0.1)
-    assert cells[2.0].equivalent <= 0.06  # a difference as large as the margin
-
-
-def test_a_cell_that_errs_is_a_miss() -> None:
-    good = looked("normal", 3)[0.0]
-    assert misses_of_looks([good]) == []
-    for change in ({"family_error": 0.08}, {"coverage": 0.92}, {"effect": 2.0, "equivalent": 0.09}):
-        bad = LookCell(**{**good.__dict__, **change})
-        assert misses_of_looks([bad]) == [bad]
 
 
 # ---- a study with looks
@@ -241,15 +214,6 @@ def test_the_command_looks_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert Path(done.output.strip()).read_text().startswith("# Interim: ")
 
 
-def test_a_diverged_run_has_ended(tmp_path: Path) -> None:
-    study, _ = results(tmp_path, TEXT, 3)
-    folder = tmp_path / "reports" / "components" / "runs" / "no-lrn-1"
-    diverge(folder, 1)
-    found = read_results(study, None, tmp_path)
-    assert standing(study, found).look == 1
-    assert comparisons(study, found)["no-lrn"].diverged == 1
-
-
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -316,15 +280,6 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
     assert "1 of `other`" in text
 
 
-def test_a_design_that_was_dropped_before_the_first_declaration_is_said(tmp_path: Path) -> None:
-    make_results(make_study(tmp_path, TEXT.replace("epochs: 2", "epochs: 3")), tmp_path)
-    study = declare(tmp_path, TEXT)
-    make_results(study, tmp_path)
-    late, warned, _ = state(study, tmp_path)
-    assert late == {"own": 0, "earlier": 32}
-    assert len(warned) == 1
-
-
 @pytest.mark.parametrize(
     ("new", "names"),
     [
@@ -346,13 +301,6 @@ def test_a_change_after_runs_is_said(new: str, names: set[str], tmp_path: Path) 
         assert any(warned in line for line in warnings_of(report.details))
         assert any("32 runs" in line for line in warnings_of(report.page))
         assert f"`{study.declaration}`" in report.details
-
-
-def test_a_change_before_any_run_is_none(tmp_path: Path) -> None:
-    declare(tmp_path, TEXT)
-    study = declare(tmp_path, TEXT.replace("margin: 0.5", "margin: 1"))
-    make_results(study, tmp_path)
-    assert state(study, tmp_path)[:2] == ({"own": 0, "earlier": 0}, [])
 
 
 def test_designs_before_this_one_whose_runs_were_seen_are_said(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A study's comparisons: what they answer in every case, verdicts by one rule, and the whole within its limits."""
 
+import itertools
 import math
 import time
 import tracemalloc
@@ -210,18 +211,12 @@ def test_rules_that_make_no_sense_are_refused_in_one_line(bad: dict[str, object]
 # ---- images
 
 
-def test_mcnemar_is_statsmodels_and_a_published_example() -> None:
+def test_mcnemar_is_statsmodels() -> None:
     rng = np.random.default_rng(7)
     one, other = rng.random(500) < 0.25, rng.random(500) < 0.2
-    table = [
-        [int((one & other).sum()), int((one & ~other).sum())],
-        [int((~one & other).sum()), int((~one & ~other).sum())],
-    ]
+    table = [[int((a & b).sum()) for b in (other, ~other)] for a in (one, ~one)]
     assert mcnemar(one, other).p == pytest.approx(their_mcnemar(table, exact=True).pvalue)
-    # Agresti (Categorical Data Analysis, section 10.1): approval of the prime minister, 150 and 86 changed their mind.
-    changed = np.array([True] * 150 + [False] * 86)
-    assert mcnemar(changed, ~changed).p == pytest.approx(their_mcnemar([[794, 150], [86, 570]], exact=True).pvalue)
-    assert mcnemar(one, one) == type(mcnemar(one, one))(0, 0, 1.0)
+    assert mcnemar(one, one).p == 1.0
 
 
 def test_seed_noise_is_told_from_the_noise_of_the_test_images() -> None:
@@ -254,14 +249,6 @@ def test_the_two_level_interval_covers_as_often_as_it_says() -> None:
     assert 33 <= covered <= 40
 
 
-def test_one_seed_has_no_interval_over_seeds_and_unequal_tables_are_refused() -> None:
-    one = np.zeros((1, 10), dtype=bool)
-    e = image_evidence(one, one, np.random.default_rng(0))
-    assert (e.low, e.sd_seeds, e.pooled.p, e.mean) == (None, None, 1.0, 0.0)
-    with pytest.raises(ValueError, match="shapes"):
-        image_evidence(one, np.zeros((2, 10), dtype=bool), np.random.default_rng(0))
-
-
 # ---- other effects
 
 
@@ -286,23 +273,22 @@ def test_time_to_a_level_that_is_never_reached_is_infinite() -> None:
 
 def test_factorial_effects_are_the_contrasts_of_the_analysis_of_variance() -> None:
     rng = np.random.default_rng(11)
-    cells = {}
-    for a in (0, 1):
-        for b in (0, 1):
-            for c in (0, 1):
-                mean = 20 + 2 * a - b + 0.5 * a * b
-                cells[(a, b, c)] = {s: mean + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
+    levels = list(itertools.product((0, 1), repeat=3))
+    cells = {
+        (a, b, c): {s: 20 + 2 * a - b + 0.5 * a * b + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
+        for a, b, c in levels
+    }
     found = factorial(cells, ["a", "b", "c"])
     assert len(found) == 7
-    assert found[("a",)].mean == pytest.approx(2.25, abs=0.02)
-    assert found[("b",)].mean == pytest.approx(-0.75, abs=0.02)
-    assert found[("a", "b")].mean == pytest.approx(0.25, abs=0.02)
-    assert found[("a", "b", "c")].mean == pytest.approx(0.0, abs=0.02)
     # By brute force: least squares with orthogonal codes.
-    rows = [([1, *(np.prod([2 * level[p] - 1 for p in which]) for which in ((0,), (1,), (0, 1)))], cells[level][s])
-            for level in cells for s in range(5)]  # fmt: skip
-    fit = np.linalg.lstsq(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), rcond=None)[0]
-    assert [found[key].mean for key in (("a",), ("b",), ("a", "b"))] == pytest.approx((2 * fit[1:]).tolist())
+    parts = ((0,), (1,), (0, 1), (0, 1, 2))
+    codes = [[1, *(np.prod([2 * level[p] - 1 for p in part]) for part in parts)] for level in levels for _ in range(5)]
+    fit = np.linalg.lstsq(
+        np.array(codes), np.array([cells[level][s] for level in levels for s in range(5)]), rcond=None
+    )[0]
+    ours = [found[key].mean for key in (("a",), ("b",), ("a", "b"), ("a", "b", "c"))]
+    assert ours == pytest.approx((2 * fit[1:] / np.array([1, 1, 1, 1])).tolist(), abs=0.02)
+    assert ours == pytest.approx([2.25, -0.75, 0.25, 0], abs=0.02)
     del cells[(1, 1, 1)]
     with pytest.raises(ValueError, match="no cell"):
         factorial(cells, ["a", "b", "c"])
