@@ -194,6 +194,23 @@ def test_a_level_that_is_never_reached_bounds_the_ratio_from_one_side_alone() ->
     assert ratio({0: never[0], 1: never[0]}, {0: fast[0], 1: never[0]}).n == 1, "neither reaches it with seed 1"
 
 
+def test_other_numbers_of_a_history() -> None:
+    run = FakeRun(history=curve("train_loss", 2.0, 1.0, 0.6, 0.1))
+    assert statistics.early_loss(run, 3) == pytest.approx(1.2)
+    for short in (run, FakeRun(history=curve("train_loss", *[2.0] * 4, math.nan))):
+        with pytest.raises(NotMeasuredError):
+            statistics.early_loss(short, 5)
+    assert statistics.drops(FakeRun(history=curve("lr", 0.01, 0.01, 0.001, 0.001, 0.0001))) == [3, 5]
+
+    def timed(*seconds: float) -> dict[int, FakeRun]:
+        return {seed: FakeRun(provenance=SimpleNamespace(wall_seconds=s)) for seed, s in enumerate(seconds)}
+
+    found = statistics.time_ratio(timed(10, 40), timed(10, 10), "x")
+    # Load is nothing that a seed draws: an interval over seeds would not be one.
+    assert (found.value, found.low, found.high) == (pytest.approx(2.0), None, None)
+    assert statistics.level(timed(86_400, 3 * 86_400), "wall_days", 0.95).value == 2.0
+
+
 def test_an_order_has_a_share_of_resamples_and_a_tau() -> None:
     base = runs("test_top1", *[20.0] * 5)
     order = {
