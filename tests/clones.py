@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 FILES = (
-    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json", ".dvc/plots/page.html",
+    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/study.json",
+    ".dvc/plots/page.html",
     "experiments/pipeline.yaml", "experiments/claims.yaml",
 )  # fmt: skip
 VARIANTS = ("base", "no-lrn")

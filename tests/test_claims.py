@@ -1,13 +1,10 @@
 """Every claim of the paper stands in the ledger, with a verdict from one rule, or with the reason why it has none."""
 
-import csv
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,19 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_study import make_results, make_study
-from harness.report.ledger import LEDGER_COLUMNS
-from harness.report.render import render
+from fake_study import STUDY, make_results, make_study
+from reading import Report, by_first, golden, tables_of, told
 from ruamel.yaml import YAML
 from scipy import stats
+from typer.testing import CliRunner
 
 from harness.claims import arithmetic, measure, schema, statistics
-from harness.claims.ledger import Row, ledger, provided, read_ensembles
+from harness.claims.ledger import Row, ledger, provided
 from harness.claims.schema import Claim, check_claims, claims_of, load_claims
 from harness.claims.statistics import NotMeasuredError
-from harness.claims.verdict import Estimate, Region, every_run, judge, side, weakest
+from harness.claims.verdict import VERDICTS, Estimate, Region, every_run, judge, side, weakest
+from harness.cli import app
+from harness.data.batches import Images
 from harness.errors import UserError
-from harness.settings.schema import Settings
+from harness.report.claims import LEDGER_COLUMNS
+from harness.settings.load import load_study
 from harness.settings.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -84,20 +84,7 @@ def test_every_claim_that_is_no_reference_has_a_test_and_says_at_which_scale() -
         assert claim.entry.claim.endswith("."), name
 
 
-def test_every_claim_that_a_setting_serves_is_in_the_file() -> None:
-    served = {
-        claim
-        for one in Settings.model_fields.values()
-        if isinstance(one.json_schema_extra, dict)
-        for claim in one.json_schema_extra["claims"]  # type: ignore[union-attr]
-    }
-    assert "C12" in served
-    assert served <= set(CLAIMS)
-
-
 def test_variants_that_a_claim_needs_are_declared_by_the_study_that_it_names() -> None:
-    from harness.settings.load import load_study
-
     for path in (ROOT / "experiments").glob("*/study.yaml"):
         study = load_study(path)
         for claim in CLAIMS.values():
@@ -109,29 +96,19 @@ def test_variants_that_a_claim_needs_are_declared_by_the_study_that_it_names() -
 
 
 def test_counts_are_those_of_the_net() -> None:
-    share = arithmetic.conv_share()
-    assert not share.holds
+    share, counts = arithmetic.conv_share(), arithmetic.counts()
+    assert (share.holds, counts.holds, counts.value) == (False, True, 60_965_224)
     assert share.value == pytest.approx(100 * 885_120 / 60_965_224)
-    assert "conv3 has 1.45 %" in share.words
-    assert "conv4 has 1.09 %" in share.words
-    counts = arithmetic.counts()
-    assert counts.holds
-    assert counts.value == 60_965_224
-    assert "659,272" in counts.words
-    assert "622,312" in counts.words
+    assert {"1.45", "1.09"} <= set(share.words.split())
+    assert {"659,272", "622,312"} <= set(re.findall(r"[\d,]*\d", counts.words))
     assert arithmetic.label_bits().value == pytest.approx(math.log2(1000))
-    assert arithmetic.label_bits().holds
-    assert arithmetic.one_gpu().value == 59_798_312
-    assert arithmetic.conv1_side().value == 55
-    for number in ("60,104,808", "59,858,920", "60,301,288", "79,396,968"):
-        assert number in arithmetic.depths().words
+    assert (arithmetic.one_gpu().value, arithmetic.conv1_side().value) == (59_798_312, 55)
+    depths = {"60,104,808", "59,858,920", "60,301,288", "79,396,968"}
+    assert depths <= set(re.findall(r"[\d,]*\d", arithmetic.depths().words))
 
 
 def test_crops_are_counted_as_the_batches_cut_them() -> None:
-    from harness.data.batches import Images
-
     assert arithmetic.crop_count().value == 2048
-    assert "2,178" in arithmetic.crop_count().words
     seen: list[tuple[int, int, bool]] = []
 
     def view(stored: Any, corners: Any, flips: Any) -> None:
@@ -158,29 +135,24 @@ def test_what_is_computed_is_final() -> None:
 # ---- statistics, against numbers from the hand
 
 
-def test_a_difference_is_paired_by_seed_and_by_images() -> None:
+def test_differences_are_paired_by_seed_and_by_images() -> None:
     one, other = runs("test_top1", 22.0, 23.0, 25.0, 99.0), runs("test_top1", 21.0, 21.0, 22.0)
     found = statistics.paired(one, other, lambda run: run.metrics["test_top1"], 0.95, "x")
     assert (found.value, found.n) == (2.0, 3)
     assert found.high == pytest.approx(2.0 + half_width([1, 2, 3]))
     moved = {**one, 0: replace(one[0], images_hash="others")}
     assert statistics.paired(moved, other, lambda run: run.metrics["test_top1"], 0.95, "x").n == 2
-
-
-def test_the_gap_is_test_less_training_error() -> None:
-    assert statistics.metric(FakeRun({"test_top1": 20.0, "train_top1": 12.5}), "gap") == 7.5
-    with pytest.raises(NotMeasuredError, match="no train_top1"):
-        statistics.metric(FakeRun({"test_top1": 20.0}), "gap")
-
-
-def test_two_metrics_of_the_same_runs_are_compared_without_another_run() -> None:
     both = {
         seed: FakeRun({"test_top1_10crop": ten, "test_top1": centre})
         for seed, (ten, centre) in enumerate([(19.0, 20.0), (18.0, 20.0)])
     }
     found = statistics.same_run(both, "test_top1_10crop", "test_top1", 0.95, "base")
-    assert (found.value, found.n) == (-1.5, 2)
-    assert found.low == pytest.approx(-1.5 - half_width([-1, -2]))
+    assert (found.value, found.n, found.low) == (-1.5, 2, pytest.approx(-1.5 - half_width([-1, -2])))
+    found = statistics.ensemble(18.0, runs("test_top1", 20.0, 21.0, 19.0), "test_top1", 0.95)
+    assert (found.value, found.n, found.high) == (-2.0, 3, pytest.approx(-2.0 + half_width([-2, -3, -1])))
+    assert statistics.metric(FakeRun({"test_top1": 20.0, "train_top1": 12.5}), "gap") == 7.5
+    with pytest.raises(NotMeasuredError, match="train_top1"):
+        statistics.metric(FakeRun({"test_top1": 20.0}), "gap")
 
 
 def test_a_level_is_crossed_between_two_epochs() -> None:
@@ -206,32 +178,37 @@ def test_a_level_that_is_never_reached_bounds_the_ratio_from_one_side_alone() ->
     six, seven = (90, 80, 70, 60, 50, 40), (90, 80, 70, 60, 50, 45, 40)
     never = curves("train_top1", six, seven, six, seven, six)
     fast = curves("train_top1", *[(90, 20)] * 5)
-    found = statistics.level_ratio(never, fast, "train_top1", 20, 0.95, "tanh")
+
+    def ratio(slow: Seeds, other: Seeds) -> Estimate:
+        return statistics.level_ratio(slow, other, "train_top1", 20, 0.95, "tanh")
+
+    found = ratio(never, fast)
     assert found.value == pytest.approx((3**3 * 3.5**2) ** 0.2)
     # The least of five ratios lies above the median of such ratios once in 32 times.
     assert (found.low, found.high) == (3, INF)
-    assert judge([found], Region(low=1)).verdict == "replicates"
-    assert judge([found], Region(high=1)).verdict == "contradicts"
-    assert judge([found], Region(0.5, 12)).verdict == "inconclusive"
-    few = statistics.level_ratio({s: never[s] for s in range(4)}, fast, "train_top1", 20, 0.95, "tanh")
-    assert (few.low, few.high, few.n) == (None, None, 4)
-    assert "fewer seeds than a bound needs" in judge([few], Region(low=1)).reason
-    turned = statistics.level_ratio(fast, never, "train_top1", 20, 0.95, "relu")
-    assert turned.low == 0
-    with pytest.raises(NotMeasuredError, match="no run of either"):
-        statistics.level_ratio(never, never, "train_top1", 20, 0.95, "tanh")
-    some = {0: never[0], 1: never[0]}
-    other = {0: fast[0], 1: never[0]}  # neither reaches it with seed 1
-    assert statistics.level_ratio(some, other, "train_top1", 20, 0.95, "tanh").n == 1
+    few = ratio({s: never[s] for s in range(4)}, fast)
+    assert (few.low, few.high, few.n, judge([few], Region(low=1)).verdict) == (None, None, 4, "inconclusive")
+    assert ratio(fast, never).low == 0
+    with pytest.raises(NotMeasuredError):
+        ratio(never, never)
+    assert ratio({0: never[0], 1: never[0]}, {0: fast[0], 1: never[0]}).n == 1, "neither reaches it with seed 1"
 
 
-def test_the_early_loss_is_the_mean_of_the_first_epochs() -> None:
+def test_other_numbers_of_a_history() -> None:
     run = FakeRun(history=curve("train_loss", 2.0, 1.0, 0.6, 0.1))
     assert statistics.early_loss(run, 3) == pytest.approx(1.2)
-    with pytest.raises(NotMeasuredError):
-        statistics.early_loss(run, 5)
-    with pytest.raises(NotMeasuredError):
-        statistics.early_loss(FakeRun(history=curve("train_loss", 2.0, math.nan)), 2)
+    for short in (run, FakeRun(history=curve("train_loss", *[2.0] * 4, math.nan))):
+        with pytest.raises(NotMeasuredError):
+            statistics.early_loss(short, 5)
+    assert statistics.drops(FakeRun(history=curve("lr", 0.01, 0.01, 0.001, 0.001, 0.0001))) == [3, 5]
+
+    def timed(*seconds: float) -> dict[int, FakeRun]:
+        return {seed: FakeRun(provenance=SimpleNamespace(wall_seconds=s)) for seed, s in enumerate(seconds)}
+
+    found = statistics.time_ratio(timed(10, 40), timed(10, 10), "x")
+    # Load is nothing that a seed draws: an interval over seeds would not be one.
+    assert (found.value, found.low, found.high) == (pytest.approx(2.0), None, None)
+    assert statistics.level(timed(86_400, 3 * 86_400), "wall_days", 0.95).value == 2.0
 
 
 def test_an_order_has_a_share_of_resamples_and_a_tau() -> None:
@@ -252,12 +229,6 @@ def test_an_order_has_a_share_of_resamples_and_a_tau() -> None:
     assert share == pytest.approx(1 - 0.8**5, abs=0.01)
 
 
-def test_an_ensemble_is_compared_with_each_of_its_nets() -> None:
-    found = statistics.ensemble(18.0, runs("test_top1", 20.0, 21.0, 19.0), "test_top1", 0.95)
-    assert (found.value, found.n) == (-2.0, 3)
-    assert found.high == pytest.approx(-2.0 + half_width([-2, -3, -1]))
-
-
 def test_colour_is_looked_at_in_every_run() -> None:
     split = {
         seed: FakeRun({"conv1_chroma_column1": a, "conv1_chroma_column2": b, "conv1_chroma_p": p})
@@ -271,54 +242,27 @@ def test_colour_is_looked_at_in_every_run() -> None:
     assert (statistics.share(0, 3, 0.95, "x").low, statistics.share(3, 3, 0.95, "x").high) == (0.0, 1.0)
 
 
-def test_drops_of_the_rate_are_found_in_the_history() -> None:
-    assert statistics.drops(FakeRun(history=curve("lr", 0.01, 0.01, 0.001, 0.001, 0.0001))) == [3, 5]
-
-
-def test_times_are_compared_by_their_ratio() -> None:
-    def timed(*seconds: float) -> dict[int, FakeRun]:
-        return {seed: FakeRun(provenance=SimpleNamespace(wall_seconds=s)) for seed, s in enumerate(seconds)}
-
-    found = statistics.time_ratio(timed(10, 40), timed(10, 10), "x")
-    # Load is nothing that a seed draws: an interval over seeds would not be one.
-    assert (found.value, found.low, found.high) == (pytest.approx(2.0), None, None)
-    assert statistics.level(timed(86_400, 3 * 86_400), "wall_days", 0.95).value == 2.0
-
-
 # ---- the verdict
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "region", "verdict"),
-    [
-        (0.1, 2.0, Region(low=0), "replicates"),
-        (0.0, 2.0, Region(low=0), "inconclusive"),  # touches the bound
-        (-0.1, 2.0, Region(low=0), "inconclusive"),
-        (-2.0, 0.0, Region(low=0), "inconclusive"),
-        (-2.0, -0.1, Region(low=0), "contradicts"),
-        (-2.0, -0.1, Region(high=0), "replicates"),
-        (0.1, 2.0, Region(high=0), "contradicts"),
+def test_the_verdict_is_where_the_interval_lies() -> None:
+    above, below, within = Region(low=0), Region(high=0), Region(-0.5, 0.5)
+    for low, high, region, verdict in (
+        (0.1, 2.0, above, "replicates"),
+        (0.0, 2.0, above, "inconclusive"),  # touches the bound
+        (-2.0, -0.1, above, "contradicts"),
+        (0.1, 2.0, below, "contradicts"),
         (0.5, 2.0, Region(low=1), "inconclusive"),  # above zero, and still not more than claimed
-        (-0.4, 0.4, Region(-0.5, 0.5), "replicates"),
-        (-0.5, 0.4, Region(-0.5, 0.5), "inconclusive"),
-        (-0.6, 0.6, Region(-0.5, 0.5), "inconclusive"),  # wider than the margin
-        (0.2, 0.9, Region(-0.5, 0.5), "inconclusive"),
-        (0.5, 0.9, Region(-0.5, 0.5), "inconclusive"),
-        (0.6, 0.9, Region(-0.5, 0.5), "contradicts"),
-        (-0.9, -0.6, Region(-0.5, 0.5), "contradicts"),
+        (-0.4, 0.4, within, "replicates"),
+        (-0.6, 0.6, within, "inconclusive"),  # wider than the margin
+        (0.6, 0.9, within, "contradicts"),
         (2.0, INF, Region(low=1), "replicates"),  # bounded from one side alone
         (2.0, INF, Region(3, 12), "inconclusive"),
         (13.0, INF, Region(3, 12), "contradicts"),
-        (0.0, 2.0, Region(3, 12), "contradicts"),
-        (None, None, Region(low=0), "inconclusive"),
-    ],
-)
-def test_the_verdict_is_where_the_interval_lies(
-    low: float | None, high: float | None, region: Region, verdict: str
-) -> None:
-    estimate = Estimate("x", 1.0, low, high, 5)
-    assert side(estimate, region) == verdict
-    assert judge([estimate], region).verdict == verdict
+        (None, None, above, "inconclusive"),
+    ):
+        estimate = Estimate("x", 1.0, low, high, 5)
+        assert side(estimate, region) == judge([estimate], region).verdict == verdict, (low, high, region)
 
 
 def test_of_several_parts_all_must_replicate_and_one_contradicts() -> None:
@@ -331,11 +275,6 @@ def test_of_several_parts_all_must_replicate_and_one_contradicts() -> None:
     assert weakest([good, vague, bad], region) is bad
     assert statistics.adjusted(0.95, 1) == pytest.approx(0.95)
     assert statistics.adjusted(0.95, 5) == pytest.approx(0.99)
-
-
-def test_the_reason_says_why_there_is_no_interval() -> None:
-    assert "fewer than two pairs" in judge([Estimate("x", 1.0, None, None, 1)], Region(low=0)).reason
-    assert "same number on every seed" in judge([Estimate("x", 1.0, None, None, 4)], Region(low=0)).reason
 
 
 def order_of(*means: float, seeds: int = 5) -> measure.Found:
@@ -354,7 +293,7 @@ def test_an_order_is_judged_step_by_step_and_not_by_how_often_it_holds() -> None
     assert order_of(30, 20, 10).judged.verdict == "replicates"
     wrong = order_of(20, 30, 10)
     assert wrong.judged.verdict == "contradicts"
-    assert "(v0 less v1)" in wrong.judged.reason
+    assert "v0 less v1" in wrong.judged.reason
     # Four equal arms: a given order holds in few resamples, and nothing contradicts it.
     equal = [order_of(0, 0, 0, 0.001 * i) for i in range(40)]
     assert sum(found.judged.verdict == "contradicts" for found in equal) <= 5
@@ -362,18 +301,10 @@ def test_an_order_is_judged_step_by_step_and_not_by_how_often_it_holds() -> None
     assert order_of(30, 20, 10, seeds=1).judged.verdict == "inconclusive"
 
 
-@pytest.mark.parametrize(
-    ("held", "n", "verdict"),
-    [
-        (5, 5, "replicates"),
-        (1, 1, "inconclusive"),
-        (4, 5, "inconclusive"),
-        (0, 5, "inconclusive"),
-        (0, 6, "contradicts"),
-    ],
-)
-def test_what_must_be_seen_in_every_run_is_seen_in_all_of_them(held: int, n: int, verdict: str) -> None:
-    assert every_run(held, n, statistics.share(held, n, 0.95, "x").high or 1.0).verdict == verdict
+def test_what_must_be_seen_in_every_run_is_seen_in_all_of_them() -> None:
+    cases = {(5, 5): "replicates", (1, 1): "inconclusive", (4, 5): "inconclusive", (0, 5): "inconclusive"}
+    for (held, n), verdict in (cases | {(0, 6): "contradicts"}).items():
+        assert every_run(held, n, statistics.share(held, n, 0.95, "x").high or 1.0).verdict == verdict, (held, n)
 
 
 # ---- the ledger on made-up runs
@@ -463,16 +394,12 @@ def test_every_claim_gets_its_verdict_from_runs_that_hold_what_it_needs() -> Non
 
 
 def test_the_paper_s_own_images_make_the_rest_testable() -> None:
-    images = {"release": "ilsvrc2010"}
-    study = study_of("imagenet", geometry="imagenet", **images)
+    study = study_of("imagenet", geometry="imagenet", release="ilsvrc2010")
     assert provided(study) == {"any", "overfitting", "colour", "imagenet", "ilsvrc2010"}
-    rows = rows_of(study, all_runs(), ENSEMBLE)
-    assert rows["C01"].verdict == "contradicts"  # 18 % is not 37.5 %
-    assert rows["C07"].verdict == "replicates"
-    assert rows["C24"].verdict == "replicates"
-    assert rows["C32"].verdict == rows["C08"].verdict == "not testable here"
-    assert "Fall 2009" in rows["C08"].reason
-    assert "GTX 580" in rows["C32"].reason
+    verdicts = {name: row.verdict for name, row in rows_of(study, all_runs(), ENSEMBLE).items()}
+    assert verdicts["C01"] == "contradicts", "18 % is not 37.5 %"
+    assert verdicts["C07"] == verdicts["C24"] == "replicates"
+    assert verdicts["C32"] == verdicts["C08"] == "not testable here", "a GTX 580, and Fall 2009"
     assert provided(study_of("imagenet")) == {"any", "overfitting", "colour"}
 
 
@@ -481,156 +408,95 @@ def test_a_claim_on_overfitting_is_not_tested_on_a_net_that_does_not() -> None:
     fitting = {s: replace(run, metrics=run.metrics | {"train_top1": 15.0}) for s, run in runs["no-dropout"].items()}
     row = rows_of(study_of(), runs | {"no-dropout": fitting})["C19"]
     assert row.verdict == "not testable here"
-    assert "does not overfit" in row.reason
-    assert "15.0 % training" in row.reason
-    assert row.estimates[0].value is not None  # measured and shown, without a verdict
-    both = rows_of(study_of(), runs)["C19"].reason
-    assert "Regime: no-dropout" in both
-    assert "it overfits, and so does base (" in both
-    held = {s: replace(run, metrics=run.metrics | {"train_top1": 15.0}) for s, run in runs["base"].items()}
-    assert "it overfits, and base does not (15.0 % and" in rows_of(study_of(), runs | {"base": held})["C19"].reason
+    assert "15.0 %" in row.reason
+    assert row.estimates[0].value is not None, "measured and shown, without a verdict"
+    assert rows_of(study_of(), runs)["C19"].verdict == "replicates"
 
 
 def test_what_is_not_there_is_said() -> None:
-    runs = all_runs()
-    grey = rows_of(study_of("fashion-mnist-8k"), runs, ENSEMBLE)
-    assert grey["C29"].verdict == "not testable here"
-    assert "colour images; this study has fashion-mnist-8k" in grey["C29"].reason
-    lacking = study_of()
+    runs, lacking = all_runs(), study_of()
     lacking.variants.pop("bias-0")
-    row = rows_of(lacking, runs)["C23"]
-    assert (row.verdict, row.command) == ("not testable here", "")
-    assert row.reason == "Needs variant bias-0, declared in study claims-small"
-    assert "No finished run of base" in rows_of(study_of(), runs | {"base": {}})["C12"].reason
     bare = {s: replace(run, metrics={"test_top1": 20.0}) for s, run in runs["base"].items()}
-    assert "no test_top1_mc_geometric" in rows_of(study_of(), runs | {"base": bare})["C21"].reason
-    assert "No ensemble of base" in rows_of(study_of(), runs)["C04"].reason
     other = {"base": measure.Ensemble(seeds=[0, 1], test_top1=18.5)}
-    assert "of seeds 0, 1" in rows_of(study_of(), runs, other)["C04"].reason
+    for claim, rows, word in (
+        ("C29", rows_of(study_of("fashion-mnist-8k"), runs, ENSEMBLE), "fashion-mnist-8k"),
+        ("C23", rows_of(lacking, runs), "bias-0"),
+        ("C12", rows_of(study_of(), runs | {"base": {}}), "base"),
+        ("C21", rows_of(study_of(), runs | {"base": bare}), "test_top1_mc_geometric"),
+        ("C04", rows_of(study_of(), runs), "base"),
+        ("C04", rows_of(study_of(), runs, other), "0, 1"),
+    ):
+        assert word in rows[claim].reason, claim
+        assert rows[claim].verdict in ("not testable here", "inconclusive"), claim
+    assert rows_of(lacking, runs)["C23"].command == ""
 
 
 def test_one_seed_decides_nothing() -> None:
     one = {name: {0: seeds[0]} for name, seeds in all_runs().items()}
-    rows = rows_of(study_of(), one, {"base": measure.Ensemble(seeds=[0], test_top1=18.5)})
-    measured = [
-        row for row in rows.values() if row.verdict != "not testable here" and row.claim.entry.type != "arithmetic"
-    ]
+    rows = rows_of(study_of(), one, {"base": measure.Ensemble(seeds=[0], test_top1=18.5)}).values()
+    measured = [row for row in rows if row.verdict != "not testable here" and row.claim.entry.type != "arithmetic"]
     assert len(measured) > 20
     assert {row.verdict for row in measured} == {"inconclusive"}
-    assert "1 of 5 declared seeds" in rows["C12"].reason
 
 
-def test_the_published_number_is_held_against_the_interval() -> None:
-    rows = rows_of(study_of(), all_runs())
-    assert "The published 1.4 lies below our interval" in rows["C12"].reason
-    assert "The published 6 lies" in rows["C10"].reason
-
-
-def test_a_study_of_the_top5_error_is_held_against_what_is_published_of_it() -> None:
-    study = study_of()
+def test_the_published_number_of_the_compared_error_is_held_against_the_interval() -> None:
+    rows, study = rows_of(study_of(), all_runs()), study_of()
     study.file.metric = "test_top5"
-    rows = rows_of(study, all_runs())
-    assert "The published 1.2 lies below our interval" in rows["C12"].reason
-    assert "The published" not in rows["C12c"].reason, "of the difference on CIFAR-10 no top-5 error is published"
-    assert "The published 6 lies" in rows["C10"].reason, "epochs, whatever the study compares"
+    top5 = rows_of(study, all_runs())
+    for own, claim, number in ((rows, "C12", "1.4"), (rows, "C10", "6"), (top5, "C12", "1.2"), (top5, "C10", "6")):
+        assert f"published {number} lies" in own[claim].reason
+    assert "published" not in top5["C12c"].reason, "of the difference on CIFAR-10 no top-5 error is published"
     # More than one point of top-1 error: nothing of the kind is claimed of top-5.
-    assert rows["C17"].verdict == "not testable here"
-    assert "Its size is of top-1 errors; this study compares test_top5" in rows["C17"].reason
-
-
-def test_variants_beside_are_shown_where_the_study_has_them() -> None:
-    runs = all_runs()
-    study = study_of()
-    settings = study.variants["base"]
-    study.variants["lrn-conv1"] = settings
-    row = rows_of(study, runs | {"lrn-conv1": {s: full_run("lrn-conv1", s, 0.7) for s in range(5)}})["C12"]
-    assert "Beside it: lrn-conv1 +0.7" in row.reason
-    assert "Beside it" not in rows_of(study_of(), runs)["C12"].reason
-
-
-def test_no_text_of_the_file_is_cut_off_by_a_comment() -> None:
-    for number, line in enumerate(FILE.read_text().splitlines(), 1):
-        plain = re.sub(r"'[^']*'|\"[^\"]*\"", "", line)
-        assert not re.search(r":.* #", plain), f"{number}: {line}"
-
-
-def test_claims_are_found_in_any_case_and_a_study_stands_beside_them() -> None:
-    assert claims("c11").stdout == claims("C11").stdout
-    told = claims("experiments/claims-small/study.yaml", "C11").stdout
-    assert told.startswith("C11  ")
-    assert "The interval" in told
+    assert top5["C17"].verdict == "not testable here"
 
 
 # ---- the report
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Report]:
     """The fake study with its results, an ensemble, and its report with a ledger."""
     root = tmp_path_factory.mktemp("claims")
-    study = make_study(root)
-    study = replace(study, file=study.file.model_copy(update={"claims": "experiments/claims.yaml"}))
+    study = make_study(root, STUDY + "claims: experiments/claims.yaml\n")
     (root / "experiments" / "claims.yaml").write_text(FILE.read_text())
     make_results(study, root)
-    ensembles = root / study.folder / "ensembles.json"
-    ensembles.write_text(json.dumps({"base": {"seeds": study.seeds, "test_top1": 19.0, "test_top1_10crop": 18.4}}))
-    render(study, None, root)
-    return study, root
+    ensembles = {"base": {"seeds": study.seeds, "test_top1": 19.0, "test_top1_10crop": 18.4}}
+    (root / study.folder / "ensembles.json").write_text(json.dumps(ensembles))
+    return study, told(study, root)
 
 
-def table(text: str, head: str) -> dict[str, list[str]]:
-    """The rows of the table whose head begins so, by their first cell."""
-    lines = text.partition(head)[2].partition("\n\n")[0].splitlines()[2:]
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {row[0]: row for row in rows}
-
-
-def test_the_report_has_a_row_for_every_claim(reported: tuple[Study, Path]) -> None:
-    study, root = reported
-    text = (root / study.report).read_text()
-    assert "## The paper's claims" in text
-    tested = table(text, "| claim | section | what is claimed | published | ours | n |")
-    untested = table(text, "| claim | section | what is claimed | published | ours, without a verdict |")
-    assert sorted([*tested, *untested]) == sorted(CLAIMS)
-    assert {len(row) for row in tested.values()} == {9}
-    assert {len(row) for row in untested.values()} == {7}
-    assert tested["C26"][6] == "**contradicts**"
-    assert "1.45 %" in tested["C26"][7]
-    assert "grey" not in untested["C29"][5]
-    assert tested["C04"][6] == "**replicates**"
-
-
-def test_the_ledger_s_table_holds_every_digit(reported: tuple[Study, Path]) -> None:
-    study, root = reported
-    with (root / study.folder / "ledger.csv").open(newline="") as file:
-        rows = {row["claim"]: row for row in csv.DictReader(file)}
+def test_the_pages_have_a_row_for_every_claim(reported: tuple[Study, Report]) -> None:
+    study, report = reported
+    golden("claims.md", report.page)
+    tested, untested = (by_first(table) for table in tables_of((report.folder / "claims.md").read_text()))
+    rows = {row["claim"]: row for row in report.csv("ledger")}
     assert list(rows) == list(CLAIMS)
+    assert {**tested, **untested}.keys() == rows.keys()
+    assert untested.keys() == {name for name, row in rows.items() if row["verdict"] == "not testable here"}
+    assert {name: cells[6].strip("*") for name, cells in tested.items()} == {n: rows[n]["verdict"] for n in tested}
+    assert (rows["C26"]["verdict"], rows["C04"]["verdict"]) == ("contradicts", "replicates")
+    counts = Counter(row["verdict"] for row in rows.values())
+    (line,) = [line for line in report.page.splitlines() if f"]({study.name}/claims.md))" in line]
+    assert [int(n) for n in re.findall(r"\d+", line)] == [counts[verdict] for verdict in VERDICTS]
+
+
+def test_the_ledger_s_table_holds_every_digit(reported: tuple[Study, Report]) -> None:
+    rows = {row["claim"]: row for row in reported[1].csv("ledger")}
     assert list(rows["C13"]) == LEDGER_COLUMNS
-    with (root / study.folder / "variants.csv").open(newline="") as file:
-        variant = {row["variant"]: row for row in csv.DictReader(file)}["no-overlap"]
-    assert [float(rows["C13"][name]) for name in ("ours", "low", "high")] == pytest.approx(
-        [float(variant[name]) for name in ("difference", "low", "high")]
-    )
+    variant = {row["variant"]: row for row in reported[1].csv("variants")}["no-overlap"]
+    ours = [float(rows["C13"][name]) for name in ("ours", "low", "high")]
+    assert ours == pytest.approx([float(variant[name]) for name in ("difference", "low", "high")])
     assert rows["C13"]["n"] == "5"
     assert rows["C13"]["command"] == "harness run components --force --only no-overlap,base"
     assert rows["C01"]["published"] == "top-1: 37.5 %; top-5: 17.0 %"
     assert rows["C27"]["published"] == "parameters: 60,000,000; neurons: 650,000"
-    assert rows["C12"]["published"] == "top-1: 1.4 points; top-5: 1.2 points"
-
-
-def test_the_report_is_the_same_each_time(reported: tuple[Study, Path]) -> None:
-    study, root = reported
-    before = [(root / study.report).read_bytes(), (root / study.folder / "ledger.csv").read_bytes()]
-    render(study, None, root)
-    assert before == [(root / study.report).read_bytes(), (root / study.folder / "ledger.csv").read_bytes()]
 
 
 def test_a_study_that_names_no_claims_has_an_empty_ledger(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
-    make_results(study, tmp_path)
-    render(study, None, tmp_path)
-    assert "The paper's claims" not in (tmp_path / study.report).read_text()
-    assert (tmp_path / study.folder / "ledger.csv").read_text() == ",".join(LEDGER_COLUMNS) + "\n"
+    report = told(make_study(tmp_path), tmp_path)
+    assert report.csv("ledger") == []
+    assert tables_of((report.folder / "claims.md").read_text()) == []
+    assert "claims.md" not in report.page
 
 
 # ---- mistakes
@@ -659,23 +525,14 @@ def changed_test(**changes: Any) -> dict[str, Any]:
         ({"sections": "3.3"}, ["C12", "unknown setting 'sections'", "section"]),
         ({"type": "guess"}, ["type: got 'guess'", "ranking"]),
         ({"needs": ["color"]}, ["needs: got 'color'", "colour"]),
-        ({"needs": []}, ["needs"]),
         ({"published": [{"name": "top-1", "value": "1.4"}]}, ["published: value: got '1.4'", "a number"]),
-        ({"published": ["1.4"]}, ["published", "{name, value, unit}"]),
         ({"computed": ["conv_shares"]}, ["computed: got 'conv_shares'", "conv_share"]),
-        ({"test": "difference"}, ["test: got 'difference'", "a mapping with a statistic"]),
         (changed_test(statistic="diference"), ["statistic: got 'diference'", "did you mean difference"]),
-        (changed_test(statistic=None), ["statistic: got None", "same_run"]),
         (changed_test(variants=["No LRN"]), ["test: variants: got 'No LRN'", "a text like"]),
-        (changed_test(variants=["no.lrn"]), ["got 'no.lrn'"]),
-        (changed_test(variants=[]), ["variants: got none"]),
         (changed_test(variants=["base"]), ["base stands twice"]),
         (changed_test(against=None), ["against: missing"]),
-        (changed_test(level=25), ["unknown setting 'level'"]),
         (changed_test(direction="up"), ["direction: got 'up'", "more, less, equal"]),
-        (changed_test(margin=0.5), ["margin: got 0.5", "takes none"]),
         (changed_test(direction="equal"), ["margin: got None", "a number > 0"]),
-        (changed_test(metric="test_error"), ["metric: got 'test_error'", "gap"]),
         (changed_test(statistic="time_ratio", direction="equal", margin=0.5), ["a factor > 1"]),
         ({"test": {"statistic": "arithmetic", "fact": "weight"}}, ["fact: got 'weight'"]),
     ],
@@ -688,13 +545,6 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, changes: dict[str, An
     assert len(line.splitlines()) == 1
     for part in [str(path), "C12", *parts]:
         assert part in line
-
-
-def test_what_is_no_file_of_claims_is_refused(tmp_path: Path) -> None:
-    for content in ([], {}, {"D1": ENTRY}, {"C12": "it helps"}):
-        with pytest.raises(UserError) as error:
-            load_claims(write(tmp_path / "claims.yaml", content))
-        assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_study_that_lacks_a_required_variant_is_refused(tmp_path: Path) -> None:
@@ -717,40 +567,24 @@ def test_a_study_is_checked_against_the_claims_that_it_names(tmp_path: Path) -> 
         claims_of(study, tmp_path)
 
 
-def test_broken_ensembles_are_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "ensembles.json"
-    assert read_ensembles(path) is None
-    path.write_text(json.dumps({"base": {"seeds": [0, 1]}}))
-    with pytest.raises(UserError, match="base: test_top1: missing"):
-        read_ensembles(path)
+def test_the_command_prints_claims_and_a_study_s_verdicts(
+    reported: tuple[Study, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claims(*words: str) -> str:
+        done = CliRunner().invoke(app, ["claims", *words], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout
 
-
-def claims(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "claims", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_command_prints_a_study_s_verdicts(reported: tuple[Study, Path]) -> None:
-    done = claims("C26", "C12", "--study", "experiments/study.yaml", cwd=reported[1])
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.partition(":")[0] for line in lines[:1]] == ["C26  contradicts"]
-    assert lines[1].startswith("C12  ")
-    assert claims("c26", "C12", "components", cwd=reported[1]).stdout == done.stdout
-
-
-def test_the_command_lists_claims_and_refuses_an_unknown_one() -> None:
-    done = claims("C26", "C12")
-    assert done.returncode == 0, done.stderr
-    assert "C26  [arithmetic; section 1]" in done.stdout
-    assert "contradicts" in done.stdout
-    assert "difference of no-lrn against base: more than 0" in done.stdout
-    wrong = claims("C99")
-    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
-    assert "got 'C99'" in wrong.stderr
-    assert "C26, " in wrong.stderr
-    assert "or a study: as-run, " in wrong.stderr
+    rows = {row["claim"]: row for row in reported[1].csv("ledger")}
+    monkeypatch.chdir(reported[1].path.parent.parent)
+    lines = claims("C26", "C12", "--study", "experiments/study.yaml").splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"{name}  {rows[name]['verdict']}" for name in ("C26", "C12")]
+    assert claims("c26", "C12", "components").splitlines() == lines
+    monkeypatch.chdir(ROOT)
+    assert claims("c26", "C12") == claims("C26", "C12")
+    assert re.findall(r"(?m)^([AC]\d+\w?)  ", claims("C26", "C12")) == ["C26", "C12"]
+    with pytest.raises(UserError, match=r"got 'C99'.*C26, .*as-run, "):
+        claims("C99")
 
 
 def test_an_arm_with_a_grid_is_the_variant_of_least_validation_error() -> None:
@@ -769,7 +603,7 @@ def test_an_arm_with_a_grid_is_the_variant_of_least_validation_error() -> None:
     arms, notes = measure._arms(test, found)
     assert arms["relu-fit"] is found["relu-fit-003"]
     assert arms["tanh-fit"] is found["tanh-fit-001"]
-    assert notes[0] == "tanh-fit is tanh-fit-001, least validation error (30.0 %) of 4: 8 runs, 192.0 h of training"
+    assert all(word in notes[0] for word in ("tanh-fit-001", "30.0 %", "8 runs", "192.0 h"))
     study = SimpleNamespace(file=SimpleNamespace(confidence=0.95, metric="test_top1"))
     measured = measure.measure(test, study, found, None)  # type: ignore[arg-type]
     assert measured.estimates[0].value is not None

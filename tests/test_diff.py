@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_study import EFFECTS, make_run, make_study
-from harness.report.cells import read_results
-from harness.report.looks import standing
-from harness.report.tables import variant_rows
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -24,6 +21,8 @@ from harness.diff.sides import Source, open_source, read_side
 from harness.errors import UserError
 from harness.files import write_csv, write_text
 from harness.report.csv_rows import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variants_csv
+from harness.report.runs import read_results
+from harness.report.variants import standing, variant_rows
 from harness.settings.study import Study
 
 TEXT = """

@@ -14,9 +14,6 @@ import pytest
 import torch
 from conftest import TINY
 from fake_study import diverge, make_results, make_run, make_study
-from harness.report.runs import read_results
-from harness.report.pictures import gallery as section
-from harness.report.build import render as render_report
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -36,6 +33,9 @@ from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
 from harness.record import Run, RunFolder, read_run
+from harness.report.build import render as render_report
+from harness.report.pictures import gallery as section
+from harness.report.runs import read_results
 from harness.settings.load import load_study, resolve
 from harness.settings.study import Cell, Study
 from harness.train.run import train

@@ -58,11 +58,11 @@ def test_a_changed_variant_and_a_new_seed_run_alone_and_a_revert_trains_nothing(
 
 
 def test_a_comment_runs_nothing_and_the_reports_code_and_words_retrain_nothing(project: Path) -> None:
-    for file in ("harness/report/render.py", "harness/net/lrn.py", "harness/evaluate.py"):
+    for file in ("harness/report/build.py", "harness/net/lrn.py", "harness/evaluate.py"):
         (project / file).write_text("# another line\n" + (project / file).read_text())
     assert ran(call(project, "dvc", "repro")) == {"check"}
     assert "stale" not in call(project, "python", "-m", "harness", "doctor")
-    with (project / "harness/report/render.py").open("a") as file:
+    with (project / "harness/report/build.py").open("a") as file:
         file.write("ANOTHER = 1\n")
     edit(project, title="Another title")
     assert ran(call(project, "dvc", "repro")) == {"check", "ensemble"} | AFTER

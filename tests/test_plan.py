@@ -64,19 +64,6 @@ def test_all_but_one_puts_one_component_back() -> None:
     assert found["all-but-b"] == (FACTORS["a"], FACTORS["c"], FACTORS["d"])
 
 
-def test_a_half_fraction_is_balanced_and_orthogonal() -> None:
-    found = names(kind="fractional", generators={"d": ["a", "b", "c"]})
-    runs = [set(), *(set(name.split("_")) for name in found)]
-    levels = [{f: 1 if f in run else -1 for f in FACTORS} for run in runs]
-    # a * b * c * d is the same in all runs: half of the sixteen, every factor on in half of them, each pair orthogonal.
-    assert len(runs) == 8
-    for one in FACTORS:
-        assert sum(level[one] for level in levels) == 0
-        for other in FACTORS:
-            assert one == other or sum(level[one] * level[other] for level in levels) == 0
-    assert {level["a"] * level["b"] * level["c"] * level["d"] for level in levels} == {1}
-
-
 @given(st.integers(1, 5))
 def test_a_factorial_has_every_combination_once(count: int) -> None:
     factors = {f"f{n}": {"lr": 0.1 * n} for n in range(count)}
@@ -92,7 +79,6 @@ def test_a_factorial_has_every_combination_once(count: int) -> None:
         ({"plan": [{"kind": "grid", "values": {"lr": []}}]}, "expands to no variant"),
         ({"plan": [{"kind": "one_factor", "factors": ["x"]}]}, "plan.0: factors: got 'x'; allowed: a, b, c, d"),
         ({"plan": [{"kind": "twice"}]}, "plan.0: kind: got 'twice'; allowed: one of one_factor"),
-        ({"plan": [{"kind": "fractional", "generators": {"d": ["d", "a"]}}]}, "generators.d: got ['d', 'a']"),
         ({"plan": [{"kind": "one_factor", "values": {"lr": [1]}}]}, "values: got 1 settings; allowed with kind: grid"),
         ({"seeds": list(range(101)), "limit": 500}, "limit: got 5 variants x 101 seeds = 505 runs; allowed: at"),
         ({"plan": [], "factors": {}}, "variants: got none"),

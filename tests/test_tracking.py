@@ -27,8 +27,8 @@ from harness.cli import app
 from harness.errors import UserError
 from harness.files import write_json
 from harness.record import RunFolder, read_provenance
-from harness.report.runs import read_results
 from harness.report.build import render
+from harness.report.runs import read_results
 from harness.report.variants import variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study

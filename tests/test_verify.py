@@ -19,15 +19,15 @@ import pytest
 import torch
 from conftest import TINY, tiny
 from fake_study import make_run
-from harness.report.runs import read_results
-from harness.report.build import render
-from harness.report.isolation import read_verified, verified_text
 from ruamel.yaml import YAML
 
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.instructions import LIMITS
 from harness.record import Run, RunFolder, hash_losses, read_run
+from harness.report.build import render
+from harness.report.isolation import read_verified, verified_text
+from harness.report.runs import read_results
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.verify.compare import Made, compare, measured, named_hashes, texts
 from harness.verify.environment import other_instructions

@@ -34,7 +34,7 @@ def late_declaration(results: Results, seen: list[Entry]) -> dict[str, int]:
     """How many runs of this report, and of earlier designs, had been made when the present declaration was written."""
     there = _there(results)
     after = [change.runs for change in changes(seen) if change.runs and not change.by_rule]
-    first = [seen[0].runs] if seen and seen[0].runs else []
+    first = [seen[0].runs, seen[0].shared] if seen else []
     runs = {run for group in [*first, *after] for run in group}
     return {"own": len(runs & there), "earlier": len(runs - there)}
 

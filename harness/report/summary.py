@@ -84,8 +84,10 @@ class Effect:
 def effect_of(row: VariantRow, component: Component | None, base: float | None) -> Effect:
     """A variant's difference as its component's effect. `base`: the baseline's error in percent.
 
-    A variant without a label adds what its name says.
+    A variant without a label takes out what follows `no-` in its name, or else adds what its name says.
     """
+    if component is None and row.variant.startswith("no-"):
+        component = Component(row.variant.removeprefix("no-"), False)
     labelled, component = component is not None, component or Component(row.variant, True)
     sign = -1.0 if component.added else 1.0
     d = row.difference
