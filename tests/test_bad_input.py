@@ -128,7 +128,7 @@ def test_a_study_that_cannot_run_is_refused_by_check(tmp_path: Path, study: dict
     [
         ({"lnr": False}, ["params.yaml: unknown setting 'lnr'", "lrn"]),
         ({"lrn": "off"}, ["params.yaml: lrn: got 'off'", "true or false"]),
-        ({"seed": None}, ["params.yaml: seed: got None", "a whole number"]),
+        ({"seed": None}, ["params.yaml: seed: got None", "an integer"]),
     ],
 )
 def test_a_candidate_that_cannot_run_is_refused_by_check(

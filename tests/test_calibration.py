@@ -16,13 +16,13 @@ from harness.calibration.simulate import (
     draw,
     misses,
     misses_of_looks,
-    residuals_of,
     scales,
     simulate,
 )
 from harness.errors import UserError
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import DEFAULT, estimates, judge
+from harness.statistics.models import residuals_of
 
 
 def cells(noise: str, method: str = DEFAULT, n: int = 5, k: int = 7, studies: int = 3000) -> list[Cell]:

@@ -125,7 +125,7 @@ def test_what_a_report_of_before_a_column_does_not_say_is_no_change(older: str, 
         assert rows[0]["instructions"] == "AVX2"
         write_csv(path, [{k: v for k, v in row.items() if k != "instructions"} for row in rows], OLDER)
     (why,) = {c.why for c in sides(tmp_path / "a", tmp_path / "b").values()}
-    assert why == ("the runs were made again and came out otherwise, though all that both cells.csv have is the same",)
+    assert why == ("the runs were re-run with another outcome, though all that both cells.csv have is the same",)
 
 
 def test_interval_and_word_do_not_disagree(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_two_revisions_are_compared_without_a_checkout(repository: Path) -> None
     assert "inconclusive -> helps" in done.output
     assert "Verdicts: 1 of 3 changed." in done.output
     assert "Both hold the same runs" not in done.output  # the fingerprints are the same, but what came out is not
-    assert "the runs were made again and came out otherwise" in done.output
+    assert "the runs were re-run with another outcome" in done.output
     assert git(repository, "status", "--porcelain") == before
 
 

@@ -432,12 +432,13 @@ def study(caches: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study
 
 def test_the_report_shows_every_picture_with_its_caption(study: tuple[Study, Path]) -> None:
     checked, root = study
-    text = render_report(checked, None, root).read_text()
+    render_report(checked, None, root)
+    text = (root / checked.folder / "details.md").read_text()
     section_text = text.split("## Pictures\n")[1].split("\n## ")[0]
     assert "`base-0`" in section_text
-    assert "Careful" not in section_text
+    assert "Warning" not in section_text
     for name in NAMES:
-        assert f"](tiny/gallery/{name}.png)" in section_text
+        assert f"](gallery/{name}.png)" in section_text
         assert (root / "reports/tiny/gallery" / f"{name}.png").exists()
     assert "of all 100 test images" in section_text
 
@@ -445,7 +446,8 @@ def test_the_report_shows_every_picture_with_its_caption(study: tuple[Study, Pat
 def test_a_report_without_a_gallery_has_no_section(tmp_path: Path) -> None:
     checked = make_study(tmp_path)
     make_results(checked, tmp_path)
-    assert "## Pictures" not in render_report(checked, None, tmp_path).read_text()
+    render_report(checked, None, tmp_path)
+    assert "## Pictures" not in (tmp_path / checked.folder / "details.md").read_text()
 
 
 def test_pictures_of_another_run_than_the_tables_are_said_to_be(study: tuple[Study, Path], tmp_path: Path) -> None:
@@ -454,7 +456,7 @@ def test_pictures_of_another_run_than_the_tables_are_said_to_be(study: tuple[Stu
     make_run(tmp_path / checked.cells[0].results, checked.variants["base"], 0)
     found = section(checked, read_results(checked, None, tmp_path), tmp_path)
     assert found is not None
-    assert any("Careful" in line for line in found["lines"])
+    assert any("Warning" in line for line in found["lines"])
 
 
 def test_the_report_says_that_a_diverged_run_has_no_pictures(study: tuple[Study, Path], tmp_path: Path) -> None:
@@ -465,7 +467,8 @@ def test_the_report_says_that_a_diverged_run_has_no_pictures(study: tuple[Study,
     index |= {"note": "the run diverged in epoch 2", "pictures": []}
     (tmp_path / "reports/tiny/gallery").mkdir(parents=True)
     (tmp_path / "reports/tiny/gallery/gallery.json").write_text(json.dumps(index))
-    text = render_report(checked, None, tmp_path).read_text()
+    render_report(checked, None, tmp_path)
+    text = (tmp_path / checked.folder / "details.md").read_text()
     assert "None: of the run `base-0`, the run diverged in epoch 2." in text.split("## Pictures\n")[1]
 
 

@@ -23,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A study with a diverged run and texts that look like markup, and the folder of its repository."""
     root = tmp_path_factory.mktemp("html")
     text = STUDY.replace("Which components of AlexNet help?", f"'{HOSTILE}'").replace("section 3.3", f"'{HOSTILE}'")
-    study = make_study(root, f"{text}components:\n  no-lrn: '{HOSTILE}'\n  one-gpu: two columns\n", epochs=6)
+    study = make_study(root, re.sub("no-lrn: LRN.*", f"no-lrn: '{HOSTILE}'", text), epochs=6)
     make_results(study, root)
     diverge(root / study.folder / "runs/tanh-1", 3)
     render(study, None, root)

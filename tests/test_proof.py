@@ -26,7 +26,7 @@ from harness.identity import known
 from harness.identity.known import Known
 from harness.provenance import check_clean, committed
 from harness.record import RunFolder, read_run
-from harness.report import cells, figures, identity_text
+from harness.report import build, figures, runs
 from harness.report.build import faults
 from harness.report.findings import Findings
 from harness.report.isolation import PROOF_COLUMNS, Proof, compare, proofs
@@ -214,7 +214,7 @@ def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None
     ]
 
 
-# ---- rows that were not made alike, that no commit holds, and what made a number
+# ---- rows that were not made alike, that uncommitted, and what made a number
 
 
 def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(fake: tuple[Study, Path]) -> None:
@@ -328,7 +328,7 @@ def test_runs_of_another_numerics_identity_are_stale_and_counted_alike_everywher
     assert done.exit_code == 1
     assert re.search(r"strict: runs: 3 .*\b40\b.*no-lrn-2, tanh-0, tanh-1", done.output)
     assert doctors_stale_runs() == 3
-    monkeypatch.setattr(cells, "identity", lambda scope: "n" * 64)
+    monkeypatch.setattr(runs, "identity", lambda scope: "n" * 64)
     (line,) = [line for line in faults(findings(study, root)) if line.startswith("runs: ")]
     assert line.startswith("runs: 40 ")
     assert doctors_stale_runs() == 40
@@ -386,11 +386,11 @@ def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
     entered = Known()
     if proof is not None:
         entered = entered.entered("train", "a" * 64, known.Proof(digest="d" * 64, **proof))
-    monkeypatch.setattr(identity_text, "digest", lambda scope: "d" * 64)
-    monkeypatch.setattr(identity_text, "read_known", lambda: entered)
-    text = identity_text.identity_text(read_results(study, None, root))
+    monkeypatch.setattr(build, "digest", lambda scope: "d" * 64)
+    monkeypatch.setattr(build, "read_known", lambda: entered)
+    text = build.identity_text(read_results(study, None, root))
     assert {word.strip(",") for word in words} <= {word.strip(",") for word in text.replace("`,", "`").split()}
-    assert identity_text.identity_text(Results([], None))
+    assert build.identity_text(Results([], None))
 
 
 def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:

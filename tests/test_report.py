@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 from fake_study import EFFECTS, IMAGES, alter, diverge, make_results, make_run, make_study
-from harness.report.page import to_html
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from own_studies import OWN
-from reading import Report, by_first, golden, section, tables_of, told, warnings_of
+from reading import Report, golden, section, tables_of, told, warnings_of
 
 from harness.errors import UserError
 from harness.files import write_json
@@ -638,16 +637,3 @@ def test_the_declared_cells_are_read_and_no_others(tmp_path: Path, pair: Study) 
     shutil.copyfile(cells / "tanh-2/train/provenance.json", cells / "tanh-1/train/provenance.json")
     with pytest.raises(UserError, match="fingerprint"):
         told(pair, tmp_path)
-
-
-def test_the_page_as_html_needs_no_other_file_and_keeps_markup_as_text(whole: Whole) -> None:
-    report = whole[2]
-    for text, folder, pictures in ((report.page, report.path.parent, 1), (report.details, report.folder, 4)):
-        page = to_html(text, folder)
-        sources = re.findall(r'<img [^>]*src="([^"]+)"', page)
-        assert len(sources) == pictures
-        assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
-        assert page.count("<table>") == text.count("\n|:--|")
-    assert "&lt;script&gt;" in to_html("# <script>alert(1)</script>", report.folder)
-    assert "<script>" not in to_html("# <script>alert(1)</script>", report.folder)
-    assert by_first(tables_of("| a |\n|:--|\n| `x` ‡ |\n")[0]) == {"x": ["`x` ‡"]}

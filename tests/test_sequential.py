@@ -241,8 +241,8 @@ def declare(root: Path, text: str) -> Study:
 def state(study: Study, root: Path) -> tuple[dict[str, int], list[str], str]:
     """How many runs came before the declaration, own ones and of earlier designs; the warnings; the text."""
     found, seen = read_results(study, None, root), declared.read(study, root)
-    late, warned = report_declared.late(found, seen), report_declared.warnings(found, seen)
-    return late, warned, report_declared.text(study, found, seen)
+    late, warned = report_declared.late_declaration(found, seen), report_declared.declaration_warnings(found, seen)
+    return late, warned, report_declared.declaration_text(study, found, seen)
 
 
 def test_a_declaration_is_written_down_once(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def load_study(path: Path) -> Study:
         for key in ("published", "components")
     }
     for key, name in ((key, name) for key, names in named.items() for name in names):
-        if name not in variants or name == file.baseline:
+        if name not in variants or (key == "components" and name == file.baseline):
             raise UserError(f"{path}: {key}.{name}: no such variant; allowed: {', '.join(variants)}")
     if len(variants) * len(file.seeds) > file.limit:
         raise UserError(
