@@ -78,7 +78,7 @@ def test_the_same_runs_are_said_to_be_the_same(tmp_path: Path) -> None:
 def test_a_moved_estimate_differs_and_says_what_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path / "a")
     text = TEXT.replace("lrn: false", "lrn: false, momentum: 0.5")  # other settings: other noise
-    for module in ("report.cells", "record"):  # a harness that computes other numbers
+    for module in ("report.runs", "record"):  # a harness that computes other numbers
         monkeypatch.setattr(f"harness.{module}.identity", lambda scope: "c" * 64)
     monkeypatch.setattr("fake_study.identity", lambda scope: "c" * 64)
     made(tmp_path / "b", text, effects={"no-lrn": 5.0}, provenance__versions__torch="9.9")
