@@ -77,7 +77,8 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
     """
     sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
     sources += [study.file.claims] if study.file.claims else []
-    made = [path.as_posix() for path in (study.report, study.html, lock_of(path_of(study)), study.checked)]
+    index = study.report.with_name("README.md")
+    made = [path.as_posix() for path in (study.report, index, study.html, lock_of(path_of(study)), study.checked)]
     others, outputs = changed(root, sources), list[str]()
     for name in changed(root, places(study)):
         path = PurePosixPath(name)

@@ -79,7 +79,8 @@ def places(study: Study) -> list[str]:
     Its report with all records, what DVC has recorded, what its stages depend on and, where DVC keeps its weights,
     their hashes.
     """
-    own = [study.folder, study.report, study.html, lock_of(path_of(study)), study.checked]
+    index = study.report.with_name("README.md")
+    own = [study.folder, study.report, study.html, index, lock_of(path_of(study)), study.checked]
     return [path.as_posix() for path in (*own, *([study.shared_weights] if study.file.weights == "dvc" else []))]
 
 

@@ -46,10 +46,8 @@ def test_a_clone_is_complete(clone: Path) -> None:
     assert re.search(r"params\.yaml\s+lrn\s+True\s+False", call(clone, "dvc", "params", "diff", "HEAD", "flip"))
     assert "test_top1" in call(clone, "dvc", "metrics", "diff", "HEAD", "flip", "--all")
     call(clone, "dvc", "exp", "apply", "flip")
-    row = next(
-        line for line in (clone / "reports/tiny.md").read_text().splitlines() if line.startswith("| *candidate*")
-    )
-    assert "lrn" in row
+    page = (clone / "reports/tiny.md").read_text()
+    assert re.search(r"^Candidate \(`lrn: true", page, re.MULTILINE)
     # The flipped candidate is the declared run no-lrn-0, trained apart: bitwise identical.
     record = json.loads((clone / "reports/tiny/candidate/train/provenance.json").read_text())
     twin = json.loads((clone / "reports/tiny/runs/no-lrn-0/train/provenance.json").read_text())
@@ -137,7 +135,8 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
     assert "FAILED too-big-0: batch: got 115, but there are 108 training images" in said
     assert (project / "reports/tiny/runs/new-0/train/config.json").exists()
     report = (project / "reports/tiny.md").read_text()
-    assert re.search(r"too-big-0.*missing", report)
+    assert re.search(r"Warning.*`too-big` 0", report)
+    assert re.search(r"too-big-0.*missing", (project / "reports/tiny/details.md").read_text())
     assert json.loads((project / "reports/tiny/runs/new-0/eval/metrics.json").read_text())["status"] == "finished"
 
 

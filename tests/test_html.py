@@ -101,10 +101,10 @@ def test_headings_sort_by_click_and_by_keyboard_and_the_pointer_shows_values(bro
     assert values("effect") == effects[::-1]
     page.focus("th[data-key=component] button")
     page.keyboard.press("Enter")
-    assert values("component")[-1] == "two columns"
+    assert values("component") == sorted(values("component"), key=str.casefold)
     assert page.eval_on_selector_all("[aria-sort]", "all => all.map(one => one.ariaSort)") == ["ascending"]
     page.click("th[data-key=paper] button")
-    assert values("paper") == ["1.7", "1.4", "-0.4", "", "", "", ""], "rows without a number stand last"
+    assert values("paper") == ["1.7", "1.4", "0.4", "", "", "", ""], "rows without a number stand last"
 
 
 @pytest.mark.slow

@@ -118,10 +118,10 @@ def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(project: Path)
     call(project, "python", "-m", "harness", "verify", "reports/tiny.md", "base", "--quick", "1")
     after = reports()
     assert {path for path in after if after[path] != before.get(path)} == {
-        "reports/tiny.md",
+        "reports/tiny/details.md",
         "reports/tiny/verified.json",
     }
-    assert b"1 of 1 over the first 1 step" in after["reports/tiny.md"]
+    assert b"1 of 1 over the first 1 step" in after["reports/tiny/details.md"]
     assert ran(call(project, "dvc", "repro")) == AFTER
     assert reports() == after
 

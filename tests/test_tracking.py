@@ -403,7 +403,7 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
     published = publish(study, made[1], root)
     assert (published.runs, published.new) == (5, 0)
     assert len(by(client, published, "train")) == 5
-    assert "report/remote.html" in {a.path for a in client.list_artifacts(published.execution, "report")}
+    assert "report/remote.md" in {a.path for a in client.list_artifacts(published.execution, "report")}
     outputs.append(harness("ui", uri=login))
     assert f"{address}/#/experiments/{published.experiment}/runs" in outputs[-1]
     assert not (root / "mlflow.db").exists(), "nothing goes to another store instead"

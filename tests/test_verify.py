@@ -166,7 +166,7 @@ def test_a_row_comes_out_as_recorded_from_its_commit_though_the_code_has_moved_o
     before = snapshot(project)
     agreed, said = check("base", None)
     assert agreed
-    assert said.count("verified to the bit, all 2 epochs") == 2
+    assert said.count("bitwise identical, all 2 epochs") == 2
     for what in ("data", "code", "initial weights (8 layers)", "batch order", "augmentation stream", "loss stream",
                  "final weights", "history", "metrics (", "predictions"):  # fmt: skip
         assert what in said
@@ -234,21 +234,21 @@ def test_the_report_is_made_again_and_shows_what_was_verified_of_which_record(pr
     cells = {file: content for file, content in snapshot(project).items() if "train" in file.parts}
     check(steps=1)
     assert text() == "1 of 2 over the first 1 step"
-    assert text() in path.read_text()
+    assert text() in path.with_name("tiny").joinpath("details.md").read_text()
     check()
-    assert text().startswith("1 of 2 to the bit (")
+    assert text().startswith("1 of 2 bitwise identical (")
     assert stored(project)["when"][:10] in text()
-    assert text() in path.read_text()
+    assert text() in path.with_name("tiny").joinpath("details.md").read_text()
     assert cells.items() <= snapshot(project).items()
     # It is what the report's own command makes, so that DVC finds nothing else.
     after = snapshot(project)
     made()
     assert snapshot(project) == after
-    # A report that cannot be made again stays; a quick look that agrees takes nothing back.
+    # A report that cannot be re-run stays; a quick look that agrees takes nothing back.
     (project / "reports/tiny/runs/no-lrn-0/eval/metrics.json").write_text("{")
     agreed, said = check(steps=1)
     assert agreed
-    assert "cannot be made again" in said
+    assert "cannot be rendered" in said
     assert stored(project)["epochs"] == 2
     assert path.read_bytes() == after[project / path]
     (project / "reports/tiny/runs/no-lrn-0/eval/metrics.json").unlink()
@@ -284,7 +284,7 @@ def test_the_first_step_at_which_a_run_parts_from_its_record_is_named(
     if not honest:
         agreed, said = check(steps=step)
         assert agreed, "the steps before it agree"
-        assert f"verified to the bit, steps 1 to {step} of {EPOCHS * STEPS}" in said
+        assert f"bitwise identical, steps 1 to {step} of {EPOCHS * STEPS}" in said
         assert (stored(project)["steps"], stored(project)["first_step"]) == (step, None)
     agreed, said = check(steps=None if honest else step + 1)
     assert not agreed
@@ -303,7 +303,7 @@ def test_a_record_without_the_losses_of_its_steps_is_compared_by_epochs(project:
     (project / "reports/tiny/runs/base-0/train/losses.npy").unlink()
     agreed, said = check(steps=1)
     assert agreed
-    assert "verified to the bit, epochs 1 to 1 of 2" in said
+    assert "bitwise identical, epochs 1 to 1 of 2" in said
     assert "losses" not in said
     assert stored(project)["steps"] == 0
 
@@ -314,7 +314,7 @@ def test_code_that_keeps_no_losses_is_compared_by_epochs(project: Path, check: V
     loop.write_text(source)
     agreed, said = check(steps=1, here=True)
     assert agreed, said
-    assert "verified to the bit, epochs 1 to 1 of 2" in said
+    assert "bitwise identical, epochs 1 to 1 of 2" in said
 
 
 def test_losses_that_are_none_are_told_in_one_line_and_never_unpickled(project: Path, check: Verify) -> None:
@@ -431,7 +431,7 @@ def test_a_commit_that_cannot_be_had_is_a_mistake_told_in_one_line(project: Path
 
 def test_code_that_does_not_run_is_told_in_one_line(project: Path, check: Verify) -> None:
     alter(project, "config.json", lambda values: values["settings"].update(no_such=1))
-    with pytest.raises(UserError, match=r"base-0: cannot be made again: .*no_such"):
+    with pytest.raises(UserError, match=r"base-0: cannot be re-run: .*no_such"):
         check(steps=1)
 
 

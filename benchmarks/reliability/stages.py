@@ -4,6 +4,7 @@ And a full disk in packing and in the report.
 """
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -224,7 +225,13 @@ def _shown(root: Path) -> list[Any]:
     names = {run.info.run_id: run.info.run_name for run in runs}
     found = []
     for run in runs:
-        tags = {key: names.get(value, value) for key, value in run.data.tags.items() if key != "mlflow.user"}
+        # Links in a description have ids, too.
+        ids = re.compile("|".join(names))
+        tags = {
+            key: ids.sub(lambda found: names[found[0]], value)
+            for key, value in run.data.tags.items()
+            if key != "mlflow.user"
+        }
         points = {
             key: sorted((m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, key))
             for key in run.data.metrics

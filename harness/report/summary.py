@@ -135,10 +135,12 @@ def sentence(found: Findings, effects: Sequence[Effect], images: str) -> str:
 
 def warnings(found: Findings, context: dict[str, Any], effects: Sequence[Effect]) -> list[str]:
     """What to keep in mind of the study, gravest first: sentences of Markdown. `context`: that of the details."""
+    started = any(row.finished for row in found.rows)
     return paragraphs(
         "page_warnings",
         chance=context["chance"],
         declared_late=context["declared_late"],
+        unfinished=[cell for row in found.rows if started for cell in row.unfinished],
         uncommitted=[cell for cells in context["marked"].values() for cell in cells],
         other_weights=circumstances.other_weights(found.results),
         mixed=[condition.name for condition in found.conditions if condition.matters and condition.mixed],

@@ -176,9 +176,10 @@ def _show(root: Path, study: Study) -> None:
 
     try:
         # An interim report stays one; where looks are declared, the report knows by itself.
-        early = not study.file.looks and "**Interim" in path.read_text(encoding="utf-8")
+        early = not study.file.looks and path.read_text(encoding="utf-8").startswith("# Interim")
         candidate = load_candidate(root / "params.yaml") if study.is_default else None
         with _lock(root, study):
-            say(f"verify: wrote {render(study, candidate, root, early)}, which shows it")
+            render(study, candidate, root, early)
+        say(f"verify: the outcome is in {study.folder / 'details.md'}")
     except UserError as error:
         say(f"verify: {study.report} does not show it yet, since it cannot be rendered: {error}")
