@@ -17,7 +17,7 @@ from harness.settings.study import CANDIDATE, Study
 
 CANDIDATE_STAGES = ("train-candidate", "eval-candidate")
 
-REPORT_FILES = (".csv", ".svg")
+REPORT_FILES = (".csv", ".svg", ".md")
 """Endings of what the report stage writes into a study's folder."""
 
 
@@ -77,8 +77,8 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
     """
     sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
     sources += [study.file.claims] if study.file.claims else []
-    index = study.report.with_name("README.md")
-    made = [path.as_posix() for path in (study.report, index, study.html, lock_of(path_of(study)), study.checked)]
+    pages = study.report, study.html, study.index, study.summary
+    made = [path.as_posix() for path in (*pages, lock_of(path_of(study)), study.checked)]
     others, outputs = changed(root, sources), list[str]()
     for name in changed(root, places(study)):
         path = PurePosixPath(name)

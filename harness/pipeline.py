@@ -79,8 +79,7 @@ def places(study: Study) -> list[str]:
     Its report with all records, what DVC has recorded, what its stages depend on and, where DVC keeps its weights,
     their hashes.
     """
-    index = study.report.with_name("README.md")
-    own = [study.folder, study.report, study.html, index, lock_of(path_of(study)), study.checked]
+    own = [study.folder, study.report, study.html, study.index, lock_of(path_of(study)), study.checked]
     return [path.as_posix() for path in (*own, *([study.shared_weights] if study.file.weights == "dvc" else []))]
 
 

@@ -316,10 +316,10 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     answer = summary.sentence(found, effects, images_name(study))
     write_text(folder / "details.md", rendered("details.md.j2", **context))
     write_text(folder / "claims.md", rendered("claims.md.j2", **context))
-    write_json(folder / summary.SUMMARY, summary.summary(found, answer))
+    write_json(root / study.summary, summary.summary(found, answer))
     path = root / study.report
     warnings = summary.warnings(found, context, effects)
     write_text(path, summary.page(found, context, effects, answer, warnings))
     write_text(root / study.html, html.html_page(found, context, effects, answer, warnings, curves))
-    write_text(path.with_name("README.md"), summary.index(root))
+    write_text(root / study.index, summary.index(root))
     return path

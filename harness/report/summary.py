@@ -49,9 +49,6 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
     )
 
 
-SUMMARY = "summary.json"
-"""File in the report's folder: what the index of all reports says of the study."""
-
 MOST = 12
 """Rows of the table; the details have all."""
 
@@ -184,7 +181,7 @@ def index(root: Path) -> str:
     rows = []
     for file in declared_names(root):
         study = load_study(file)
-        path = root / study.folder / SUMMARY
+        path = root / study.summary
         rows.append((study, read_json(path) if path.exists() else None))
     rows.sort(key=lambda row: (row[1] is None, not row[0].is_default, row[0].name))
     return rendered("index.md.j2", rows=rows)

@@ -183,6 +183,16 @@ class Study:
         return Path("reports") / f"{self.name}.html"
 
     @property
+    def summary(self) -> Path:
+        """What the index of all reports says of the study."""
+        return self.folder / "summary.json"
+
+    @property
+    def index(self) -> Path:
+        """The index of all reports."""
+        return self.report.with_name("README.md")
+
+    @property
     def checked(self) -> Path:
         """What `harness check` leaves: hashes of the runs' settings and of the code, on which the stages depend."""
         return self.path.parent / CHECKED

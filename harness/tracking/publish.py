@@ -22,7 +22,6 @@ from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
 from harness.report.runs import CANDIDATE, Result, Results, read_results
-from harness.report.summary import SUMMARY
 from harness.report.variants import VariantRow, standing, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
@@ -126,7 +125,7 @@ class _Publication:
     def _summary(self, execution: str) -> str:
         """How far the study is, the report's answer where one was made, and a link to it."""
         now = standing(self.study, self.results)
-        path = self.root / self.study.folder / SUMMARY
+        path = self.root / self.study.summary
         answer = read_json(path)["answer"] if path.exists() else ""
         link = links("", self.experiment, execution, f"{self.study.name}.html")["report"].lstrip("/")
         parts = [paragraph("standing", now=now, study=self.study), answer, f"[Report]({link})"]
