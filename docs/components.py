@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.claims.schema import load_claims
+from harness.claims.entries import load_claims
 from harness.settings.parse import allowed
 from harness.settings.schema import Settings
 

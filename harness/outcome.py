@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commits import changed, held
-from harness.diff.compare import Change, compare
+from harness.diff.changes import Change, compare
 from harness.diff.sides import Source, read_side
 from harness.errors import UserError
 from harness.grammar import counted
@@ -24,7 +24,7 @@ from harness.report.runs import CANDIDATE
 from harness.settings.parse import parse
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
-from harness.verify.compare import show
+from harness.verify.match import show
 
 CAUSES = {
     "device": "another device", "instructions": "other instructions", "device_name": "another processor",

@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.claims import arithmetic, measure, schema, statistics
+from harness.claims import arithmetic, entries, measure, statistics
+from harness.claims.entries import Claim, check_claims, claims_of, load_claims
 from harness.claims.ledger import Row, ledger, provided
-from harness.claims.schema import Claim, check_claims, claims_of, load_claims
 from harness.claims.statistics import NotMeasuredError
 from harness.claims.verdict import VERDICTS, Estimate, Region, every_run, judge, side, weakest
 from harness.cli import app
@@ -89,7 +89,7 @@ def test_variants_that_a_claim_needs_are_declared_by_the_study_that_it_names() -
         study = load_study(path)
         for claim in CLAIMS.values():
             if claim.test and claim.test.study == study.name and "imagenet" not in claim.needs:
-                assert schema.missing(claim, study.variants) == [], (study.name, claim.id)
+                assert entries.missing(claim, study.variants) == [], (study.name, claim.id)
 
 
 # ---- what is computed
@@ -285,7 +285,7 @@ def order_of(*means: float, seeds: int = 5) -> measure.Found:
         name: {s: FakeRun(metrics={"test_top1": 20 + mean + rng.normal()}) for s in range(seeds)}
         for name, mean in zip([*names, "base"], [*means, 0.0], strict=True)
     }
-    test = schema.RankingTest(statistic="ranking", study="claims-small", variants=names, against="base")
+    test = entries.RankingTest(statistic="ranking", study="claims-small", variants=names, against="base")
     return measure.measure(test, study_of(), runs, None)
 
 
@@ -590,7 +590,7 @@ def test_the_command_prints_claims_and_a_study_s_verdicts(
 def test_an_arm_with_a_grid_is_the_variant_of_least_validation_error() -> None:
     """C10: each arm with its own best rate, chosen on validation images, and what the choice cost."""
     test = CLAIMS["C10"].test
-    assert isinstance(test, schema.LevelRatioTest)
+    assert isinstance(test, entries.LevelRatioTest)
     assert set(test.names) == {f"{arm}-fit-{rate}" for arm in ("tanh", "relu") for rate in ("0003", "001", "003", "01")}
 
     def arm(validation: float, *training: float) -> dict[int, FakeRun]:

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.cli import main as cli
-from harness.diff.compare import Change, compare, same_runs, unpaired
-from harness.diff.listing import table
+from harness.diff.changes import Change, compare, same_runs, unpaired
 from harness.diff.sides import Source, open_source, read_side
+from harness.diff.table import table
 from harness.errors import UserError
 from harness.files import write_csv, write_text
 from harness.report.csv_rows import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variants_csv

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.commits import restore
-from harness.diff.compare import compare
+from harness.diff.changes import compare
 from harness.diff.sides import Source, read_side
 from harness.discard import discard, reset_candidate
 from harness.errors import UserError

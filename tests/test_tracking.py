@@ -32,9 +32,9 @@ from harness.report.runs import read_results
 from harness.report.variants import variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
+from harness.tracking.database import _make_database, shown
 from harness.tracking.publish import Published, note, pending, publish
 from harness.tracking.server import serve
-from harness.tracking.store import _make_database, shown
 
 pytestmark = pytest.mark.slow
 

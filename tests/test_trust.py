@@ -35,8 +35,8 @@ from harness.data.libraries import load, unpack
 from harness.errors import UserError
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.tracking import server
+from harness.tracking.database import shown, tracking_uri, without_secrets
 from harness.tracking.publish import publish
-from harness.tracking.store import shown, tracking_uri, without_secrets
 
 ROOT = Path(__file__).parent.parent
 CODE = sorted((ROOT / "harness").rglob("*.py"))

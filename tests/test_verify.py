@@ -29,8 +29,8 @@ from harness.report.build import render
 from harness.report.isolation import read_verified, verified_text
 from harness.report.runs import read_results
 from harness.settings.load import find_study, load_candidate, load_study
-from harness.verify.compare import Made, compare, measured, named_hashes, texts
 from harness.verify.environment import other_instructions
+from harness.verify.match import Made, compare, measured, named_hashes, texts
 from harness.verify.verify import lines, targets, verify
 
 pytestmark = pytest.mark.slow

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.claims import schema
+from harness.claims import entries
 from harness.claims.arithmetic import FACTS
+from harness.claims.entries import Claim, Need
 from harness.claims.measure import Ensemble, Found, in_regime, measure
-from harness.claims.schema import Claim, Need
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, Verdict
 from harness.errors import UserError
@@ -68,7 +68,7 @@ def ledger(
     """
     runs = {name: finished(name) for name in study.variants}
 
-    def measured(claim: Claim, test: schema.Test) -> Found:
+    def measured(claim: Claim, test: entries.Test) -> Found:
         found = measure(test, study, runs, ensembles, comparisons)
         return in_regime(found, test, runs) if "overfitting" in claim.needs else found
 
@@ -100,17 +100,17 @@ def provided(study: Study) -> set[Need]:
 def _row(
     claim: Claim,
     study: Study,
-    measured: Callable[[Claim, schema.Test], Found],
+    measured: Callable[[Claim, entries.Test], Found],
     command: Callable[[Sequence[str]], str],
 ) -> Row:
     test = claim.test
-    if isinstance(test, schema.ArithmeticTest):
+    if isinstance(test, entries.ArithmeticTest):
         return _arithmetic(claim)
     if test is None:
         return _untestable(claim, "nothing to run: these are numbers of others")
     unmet = _unmet(claim, study)
     also = f"; {unmet}" if unmet else ""
-    if lacking := schema.missing(claim, study.variants):
+    if lacking := entries.missing(claim, study.variants):
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
         return _untestable(claim, f"needs variant{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}{where}{also}")
     try:
@@ -143,7 +143,7 @@ def _published(claim: Claim, found: Found, study: Study) -> list[str]:
 
 
 def _arithmetic(claim: Claim) -> Row:
-    assert isinstance(claim.test, schema.ArithmeticTest)  # noqa: S101 - the caller asked
+    assert isinstance(claim.test, entries.ArithmeticTest)  # noqa: S101 - the caller asked
     fact = FACTS[claim.test.fact]()
     estimate = Estimate(claim.test.fact, fact.value, None, None, 1, fact.unit)
     text = "" if fact.unit else ("they agree" if fact.holds else "they differ")
@@ -167,14 +167,14 @@ def _unmet(claim: Claim, study: Study) -> str:
     if lacking:
         return f"needs {' and '.join(lacking)}; this study has {study.data.source}"
     test = claim.test
-    if isinstance(test, schema.DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
+    if isinstance(test, entries.DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
         return f"its size is of top-1 errors; this study compares {study.file.metric}"
     return ""
 
 
-def _of_top5(test: schema.Test | None, study: Study) -> bool:
+def _of_top5(test: entries.Test | None, study: Study) -> bool:
     """Whether a test's number is of a top-5 error, since the study's is: its bound and its margin are of top-1."""
-    return isinstance(test, schema.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
+    return isinstance(test, entries.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
 
 
 # ---- claims as a list to read: what each says, and what tests it
@@ -182,7 +182,7 @@ def _of_top5(test: schema.Test | None, study: Study) -> bool:
 
 def list_claims(claims: Mapping[str, Claim]) -> str:
     """Each claim with its section, its words, its numbers and its test; what is computed comes with its verdict."""
-    computed = (_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, schema.ArithmeticTest))
+    computed = (_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, entries.ArithmeticTest))
     final = {row.claim.id: f"{row.verdict}. {row.reason}" for row in computed}
     return "\n".join(line for claim in claims.values() for line in _lines(claim, final.get(claim.id, "")))
 
@@ -208,11 +208,11 @@ def _lines(claim: Claim, computed: str) -> list[str]:
 
 def _test(claim: Claim) -> str:
     test = claim.test
-    if test is None or isinstance(test, schema.ArithmeticTest):
+    if test is None or isinstance(test, entries.ArithmeticTest):
         return f"arithmetic, {test.fact}" if test else ""
     against = f" against {test.against}" if test.against else ""
     claimed = ""
-    if isinstance(test, schema.Directed):
+    if isinstance(test, entries.Directed):
         within = f" within {'a factor of ' if test.ratio else ''}{test.margin:g}" if test.margin else ""
         claimed = f": {test.direction} {'to' if test.margin else 'than'} {test.bound:g}{within}"
     where = f" (study {test.study})" if test.study else ""

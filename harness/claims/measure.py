@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from harness.claims import schema, statistics
+from harness.claims import entries, statistics
 from harness.claims.statistics import NotMeasuredError, Runs
 from harness.claims.verdict import Estimate, Judged, Region, every_run, judge, weakest
 from harness.grammar import counted
@@ -69,7 +69,7 @@ class _Given:
 
 
 def measure(
-    test: schema.Test,
+    test: entries.Test,
     study: Study,
     runs: Mapping[str, Runs],
     ensembles: Mapping[str, Ensemble] | None,
@@ -80,28 +80,28 @@ def measure(
     if absent:
         raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
     match test:
-        case schema.RankingTest():
+        case entries.RankingTest():
             return _ranking(test, study, runs)
-        case schema.ChromaTest():
+        case entries.ChromaTest():
             return _chroma(test, runs, study.file.confidence)
-        case schema.Directed():
+        case entries.Directed():
             given = _Given(study, runs, ensembles or {}, comparisons or {})
             parts, notes = _numbers(test, given)
             if not any(part.n for part in parts):
                 raise NotMeasuredError("no pair of finished runs on the same images")
             region = statistics.region(test)
-            judged = UNTIMED if isinstance(test, schema.TimeRatioTest) else judge(parts, region)
-            if isinstance(test, schema.DifferenceTest) and judged.verdict != "inconclusive":
+            judged = UNTIMED if isinstance(test, entries.TimeRatioTest) else judge(parts, region)
+            if isinstance(test, entries.DifferenceTest) and judged.verdict != "inconclusive":
                 notes = [*_limits(test, given, parts), *notes]
             return Found(judged, tuple(parts), weakest(parts, region), notes=tuple(notes))
     raise TypeError(f"{test.statistic}: no such statistic")
 
 
-def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list[str]]:
+def _numbers(test: entries.Directed, given: _Given) -> tuple[list[Estimate], list[str]]:
     runs, variants = given.runs, test.variants
     each = statistics.adjusted(given.study.file.confidence, len(variants))
     match test:
-        case schema.DifferenceTest():
+        case entries.DifferenceTest():
             metric = test.metric or given.study.file.metric
             notes: list[str] = []
             if metric == "gap":
@@ -110,7 +110,7 @@ def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list
                 notes += _listed([replace(e, name=f"test error of {e.name} less {test.against}") for e in errors])
             beside = [given.difference(metric, v, test.against, each) for v in test.beside if runs.get(v)]
             return [given.difference(metric, v, test.against, each) for v in variants], notes + _listed(beside)
-        case schema.SameRunTest():
+        case entries.SameRunTest():
             first, second = test.metrics
             parts = [statistics.same_run(runs[v], first, second, each, v) for v in variants]
             beside = [
@@ -119,24 +119,24 @@ def _numbers(test: schema.Directed, given: _Given) -> tuple[list[Estimate], list
                 for other in test.beside
             ]
             return parts, _listed(beside)
-        case schema.LevelTest():
+        case entries.LevelTest():
             return [replace(statistics.level(runs[v], test.metric, each), name=v) for v in variants], []
-        case schema.EnsembleTest():
+        case entries.EnsembleTest():
             return [_ensemble(test, given)], []
-        case schema.EarlyLossTest():
+        case entries.EarlyLossTest():
 
             def early(run: Run) -> float:
                 return statistics.early_loss(run, test.epochs)
 
             return [statistics.paired(runs[v], runs[test.against], early, each, v, "nats") for v in variants], []
-        case schema.LevelRatioTest():
+        case entries.LevelRatioTest():
             arms, chosen = _arms(test, runs)
             against = arms[test.against]
             parts = [statistics.level_ratio(arms[v], against, test.curve, test.level, each, v) for v in variants]
             return parts, [*chosen, *_epochs_notes(test, arms)]
-        case schema.TimeRatioTest():
+        case entries.TimeRatioTest():
             return [statistics.time_ratio(runs[v], runs[test.against], v) for v in variants], []
-        case schema.DropsTest():
+        case entries.DropsTest():
             fell = {v: [statistics.drops(run) for run in runs[v].values()] for v in variants}
             counts = {v: [len(epochs) for epochs in found] for v, found in fell.items()}
             parts = [Estimate(v, _mean(n), min(n), max(n), len(n), "drops") for v, n in counts.items()]
@@ -148,7 +148,7 @@ def _value(name: str) -> Callable[[Run], float]:
     return lambda run: statistics.metric(run, name)
 
 
-def _limits(test: schema.DifferenceTest, given: _Given, parts: Sequence[Estimate]) -> list[str]:
+def _limits(test: entries.DifferenceTest, given: _Given, parts: Sequence[Estimate]) -> list[str]:
     """What a verdict does not say: the table of variants, where a row is one of many, may leave the same open."""
     few = min(part.n for part in parts)
     notes = [f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"] if few < PROMISED else []
@@ -177,7 +177,7 @@ def _signed(number: float | None) -> str:
     return "" if number is None else f"{number:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _arms(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> tuple[dict[str, Runs], list[str]]:
+def _arms(test: entries.LevelRatioTest, runs: Mapping[str, Runs]) -> tuple[dict[str, Runs], list[str]]:
     """Each arm's runs, chosen by mean validation error where it has a grid; and what was chosen, at which cost."""
     arms: dict[str, Runs] = {}
     notes: list[str] = []
@@ -198,7 +198,7 @@ def _arms(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> tuple[dict[s
     return arms, notes
 
 
-def _epochs_notes(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> list[str]:
+def _epochs_notes(test: entries.LevelRatioTest, runs: Mapping[str, Runs]) -> list[str]:
     notes = []
     for name in runs:
         found = [statistics.crossing(run.history, test.curve, test.level) for run in runs[name].values()]
@@ -209,7 +209,7 @@ def _epochs_notes(test: schema.LevelRatioTest, runs: Mapping[str, Runs]) -> list
     return [f"{test.curve} of {test.level:g}: {'; '.join(notes)}"]
 
 
-def _ensemble(test: schema.EnsembleTest, given: _Given) -> Estimate:
+def _ensemble(test: entries.EnsembleTest, given: _Given) -> Estimate:
     name = "+".join(test.variants)
     found = given.ensembles.get(name)
     if found is None:
@@ -229,7 +229,7 @@ def _ensemble(test: schema.EnsembleTest, given: _Given) -> Estimate:
     return statistics.ensemble(error, members, test.metric, given.study.file.confidence)
 
 
-def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -> Found:
+def _ranking(test: entries.RankingTest, study: Study, runs: Mapping[str, Runs]) -> Found:
     order = {name: runs[name] for name in test.variants}
     generator = np.random.default_rng(0)
     found = statistics.ranking(order, runs[test.against], study.file.metric, test.resamples, generator)
@@ -249,7 +249,7 @@ def _ranking(test: schema.RankingTest, study: Study, runs: Mapping[str, Runs]) -
     return Found(judged, (estimate,), estimate, text, notes)
 
 
-def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float) -> Found:
+def _chroma(test: entries.ChromaTest, runs: Mapping[str, Runs], confidence: float) -> Found:
     name = test.variants[0]
     held, n = statistics.split_runs(runs[name], test.alpha), len(runs[name])
     estimate = statistics.share(held, n, confidence, name)
@@ -262,11 +262,11 @@ def _chroma(test: schema.ChromaTest, runs: Mapping[str, Runs], confidence: float
 # ---- a claim on overfitting is judged where a net overfits, and nowhere else
 
 
-def in_regime(found: Found, test: schema.Test, runs: Mapping[str, Runs]) -> Found:
+def in_regime(found: Found, test: entries.Test, runs: Mapping[str, Runs]) -> Found:
     """A verdict on overfitting, and whether the net does: it fits its training images far better than the test's."""
     name, fitted = test.variants[0], FITTED
     against = None
-    if isinstance(test, schema.DifferenceTest):  # only a difference is a statement on the other net too
+    if isinstance(test, entries.DifferenceTest):  # only a difference is a statement on the other net too
         against, fitted = test.against, test.fitted
     training, error = _fit(runs[name])
     words = f"Regime: {name} has {training:.1f} % training and {error:.1f} % test error"

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from harness import record
-from harness.claims import schema
+from harness.claims import entries
 from harness.claims.verdict import Estimate, Region
 from harness.record import Run
 from harness.statistics.comparison import Comparison
@@ -52,7 +52,7 @@ class Ranking:
     means: dict[str, float]
 
 
-def region(test: schema.Directed) -> Region:
+def region(test: entries.Directed) -> Region:
     """Where the number lies if the claim is true; for a ratio the margin is a factor."""
     if test.direction == "more":
         return Region(low=test.bound)

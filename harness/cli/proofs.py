@@ -48,9 +48,9 @@ def diff(
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,
 ) -> None:
     """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
-    from harness.diff.compare import compare
-    from harness.diff.listing import table
+    from harness.diff.changes import compare
     from harness.diff.sides import open_source, read_side
+    from harness.diff.table import table
     from harness.settings.load import load_study
 
     folder = load_study(study).folder
@@ -85,7 +85,7 @@ app.add_typer(numerics, name="numerics", rich_help_panel=PANEL)
 @numerics.command()
 def status() -> None:
     """Show what the present code of each stage computes, and whether that is known."""
-    from harness.verify.numerics import status as lines
+    from harness.verify.known_code import status as lines
 
     print("\n".join(lines(ROOT)))
 
@@ -114,6 +114,6 @@ def prove(
 @numerics.command()
 def bump(scope: Annotated[str, typer.Argument(help="data, train or eval.")]) -> None:
     """Say that the changed code of a stage computes other numbers: what it computed before becomes stale."""
-    from harness.verify.numerics import bump as enter
+    from harness.verify.known_code import bump as enter
 
     enter(ROOT, scope)

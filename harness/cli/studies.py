@@ -242,8 +242,8 @@ def claims(
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
+    from harness.claims.entries import load_claims
     from harness.claims.ledger import list_claims
-    from harness.claims.schema import load_claims
     from harness.report.claims import verdicts
     from harness.report.runs import read_results
     from harness.settings.load import declared_names, load_study

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.commits import commit_of, git, run_of
 from harness.compare.baseline import baseline_for, noise
-from harness.diff.listing import points
+from harness.diff.table import points
 from harness.errors import UserError
 from harness.record import Run, RunFolder, read_run
 from harness.report.circumstances import arithmetic

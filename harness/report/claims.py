@@ -7,8 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from harness.claims.entries import Claim, Number, claims_of
 from harness.claims.ledger import Row, ledger, read_ensembles
-from harness.claims.schema import Claim, Number, claims_of
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
 from harness.report.runs import Results, rerun

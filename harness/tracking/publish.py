@@ -25,7 +25,7 @@ from harness.report.runs import CANDIDATE, Result, Results, read_results
 from harness.report.variants import VariantRow, standing, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.tracking.store import TrackingDownError, client, experiment, shown, tracking_uri
+from harness.tracking.database import TrackingDownError, client, experiment, shown, tracking_uri
 from harness.tracking.views import links, view_tags
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import IO
 from harness.errors import UserError
 from harness.progress import say
 from harness.settings.study import Study
+from harness.tracking.database import is_server, shown, tracking_uri, without_secrets
 from harness.tracking.publish import Published
-from harness.tracking.store import is_server, shown, tracking_uri, without_secrets
 from harness.tracking.views import links
 
 HOST = "127.0.0.1"

@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import limits
 from harness.record import Run, RunFolder, read_run
-from harness.verify.compare import Made, measured, named_hashes, texts
+from harness.verify.match import Made, measured, named_hashes, texts
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
 HARNESS = ("-m", "harness")

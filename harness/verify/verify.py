@@ -20,7 +20,7 @@ from harness.report.isolation import FILE, Verification, identity, read_verified
 from harness.report.runs import CANDIDATE
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
-from harness.verify.compare import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
+from harness.verify.match import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
 from harness.verify.rerun import Rerunner
 
 

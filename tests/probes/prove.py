@@ -12,7 +12,7 @@ from harness.grammar import counted
 from harness.identity.code import PROVEN, digest
 from harness.identity.known import Known, read_known, write_known
 from harness.progress import progress, say
-from harness.verify.numerics import entry, stale
+from harness.verify.known_code import entry, stale
 from tests.probes.compare import Difference, comparable, difference
 from tests.probes.sides import Commit, Side, commits, read_commit, run_sides, stopped_by_signals, worktree
 from tests.probes.table import NEW_SETTINGS, REFUSED, Probe, probes, write_table

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.diff.compare import Change, same_runs
+from harness.diff.changes import Change, same_runs
 from harness.diff.sides import Side
 from harness.report.format import number, rendered
 
