@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commits import changed, held
-from harness.diff.changes import Change, compare
+from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Source, read_side
 from harness.errors import UserError
 from harness.grammar import counted
@@ -136,7 +136,7 @@ def summary(why: Mapping[str, str], runs: int) -> str:
     return "; ".join(parts)
 
 
-def verdict_line(changes: Sequence[Change]) -> str:
+def verdict_line(changes: Sequence[RowChange]) -> str:
     both = [change for change in changes if change.old and change.new]
     if not any(change.old and change.old.verdict for change in both):
         return "verdicts: the committed report has none"

@@ -10,8 +10,8 @@ from harness.calibration import page as calibration
 from harness.calibration.simulate import (
     LOOKS,
     NOISES,
-    Cell,
     LookCell,
+    SimulatedCell,
     choose,
     draw,
     misses,
@@ -25,7 +25,7 @@ from harness.statistics.judging import DEFAULT, estimates, judge
 from harness.statistics.models import residuals_of
 
 
-def cells(noise: str, method: str = DEFAULT, n: int = 5, k: int = 7, studies: int = 3000) -> list[Cell]:
+def cells(noise: str, method: str = DEFAULT, n: int = 5, k: int = 7, studies: int = 3000) -> list[SimulatedCell]:
     return list(simulate(studies, (), (noise,), (n,), (k,), (method,)))
 
 
@@ -92,8 +92,8 @@ def test_residuals_have_no_mean_of_seed_or_arm() -> None:
 
 
 def test_the_test_with_the_most_power_among_those_that_miss_nowhere_is_chosen() -> None:
-    def cell(test: str, error: float, power: float, effect: float) -> Cell:
-        return Cell("normal", 5, 7, test, effect, 10_000, error, 0.95, power, 0, 0, 0, 1)
+    def cell(test: str, error: float, power: float, effect: float) -> SimulatedCell:
+        return SimulatedCell("normal", 5, 7, test, effect, 10_000, error, 0.95, power, 0, 0, 0, 1)
 
     kinds = {"paired_t": (0.04, 0.2), "block": (0.065, 0.5)}
     for error, best in ((0.065, "block"), (0.07, "paired_t")):
@@ -126,7 +126,7 @@ def test_scales_of_real_runs_scatter_as_the_true_ones_do_and_not_as_those_seen()
 
 def test_the_committed_calibration_picks_the_default_and_keeps_what_looks_promise() -> None:
     folder = Path(__file__).parent.parent / "reports" / "calibration"
-    stored = calibration.read_rows(folder / "calibration.csv", Cell)
+    stored = calibration.read_rows(folder / "calibration.csv", SimulatedCell)
     assert misses(stored, DEFAULT) == []
     assert choose(stored) == DEFAULT
     assert min(c.studies for c in stored if c.test in ("block", "paired_t")) >= 10_000

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from harness.claims import arithmetic, entries, measure, statistics
 from harness.claims.entries import Claim, check_claims, claims_of, load_claims
-from harness.claims.ledger import Row, ledger, provided
+from harness.claims.ledger import ClaimRow, ledger, provided
 from harness.claims.statistics import NotMeasuredError
 from harness.claims.verdict import VERDICTS, Estimate, Region, every_run, judge, side, weakest
 from harness.cli import app
@@ -360,7 +360,7 @@ def full_run(name: str, seed: int, effect: float = 0.0, speed: float = 1.0) -> F
     return FakeRun(metrics, history, provenance=SimpleNamespace(wall_seconds=100.0 * math.exp(noise)))
 
 
-def rows_of(study: Study, runs: Mapping[str, Seeds], ensembles: Any = None) -> dict[str, Row]:
+def rows_of(study: Study, runs: Mapping[str, Seeds], ensembles: Any = None) -> dict[str, ClaimRow]:
     return {row.claim.id: row for row in ledger(CLAIMS, study, FakeResults(runs).finished, ensembles, " ".join)}
 
 

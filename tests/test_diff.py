@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.cli import main as cli
-from harness.diff.changes import Change, compare, same_runs, unpaired
+from harness.diff.changes import RowChange, compare, same_runs, unpaired
 from harness.diff.sides import Source, open_source, read_side
 from harness.diff.table import table
 from harness.errors import UserError
@@ -57,7 +57,7 @@ def made(root: Path, text: str = TEXT, **changes: Any) -> Study:
     return study
 
 
-def sides(old: Path, new: Path) -> dict[str, Change]:
+def sides(old: Path, new: Path) -> dict[str, RowChange]:
     one, other = (read_side(Source(path.name, path / "reports" / "components")) for path in (old, new))
     return {change.variant: change for change in compare(one, other)}
 

@@ -19,7 +19,7 @@ from scipy import stats
 from harness import weights
 from harness.calibration import cuts as noise
 from harness.calibration import real_runs as report
-from harness.calibration.cuts import FAMILY, PAIR, Design, Floor
+from harness.calibration.cuts import FAMILY, PAIR, Floor, Split
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.files import hash_json
@@ -111,7 +111,7 @@ def test_every_arm_of_a_cut_has_other_runs(runs: int, arms: int) -> None:
 
 
 @pytest.mark.parametrize(("design", "test"), [(PAIR, "paired_t"), (FAMILY, "paired_t"), (FAMILY, "block")])
-def test_the_simulated_sets_are_judged_as_the_real_ones(design: Design, test: Any) -> None:
+def test_the_simulated_sets_are_judged_as_the_real_ones(design: Split, test: Any) -> None:
     rng = np.random.default_rng(4)
     tables = rng.normal(20, 1, 20)[noise.cuts(rng, 20, design.arms, 40)]
     one, other = noise.by_the_report(tables, test, 0.05), noise.at_once(tables[None], test, 0.05)

@@ -29,7 +29,7 @@ from harness.record import RunFolder, read_run
 from harness.report import build, figures, runs
 from harness.report.build import faults
 from harness.report.findings import Findings
-from harness.report.isolation import PROOF_COLUMNS, Proof, compare, proofs
+from harness.report.isolation import PROOF_COLUMNS, IsolationCheck, compare, proofs
 from harness.report.runs import Results, read_results
 from harness.settings import declared
 from harness.settings.load import load_study
@@ -97,7 +97,7 @@ def test_a_run_moves_what_its_switch_declares_to_move_and_no_more(real: tuple[St
     assert not set(pair.equal_layers) & affected
 
 
-def one(study: Study, root: Path, variant: str) -> Proof:
+def one(study: Study, root: Path, variant: str) -> IsolationCheck:
     found = {proof.variant: proof for proof in proofs(study, read_results(study, None, root))}
     return found[variant]
 

@@ -33,7 +33,7 @@ from harness.report.variants import variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.database import _make_database, shown
-from harness.tracking.publish import Published, note, pending, publish
+from harness.tracking.publish import Publication, note, pending, publish
 from harness.tracking.server import serve
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,7 @@ def made(prepared: Path, tmp_path: Path) -> Made:
     return copied(prepared, tmp_path)
 
 
-def everything(client: MlflowClient, published: Published) -> dict[str, Any]:
+def everything(client: MlflowClient, published: Publication) -> dict[str, Any]:
     """Every run's tags, params, metrics with all their points, status and times, and its artifacts."""
     runs = {}
     for run in client.search_runs([published.experiment], max_results=1000):
@@ -106,7 +106,7 @@ def without_ids(runs: dict[str, Any]) -> list[str]:
     return sorted(re.sub("|".join(names), lambda m: names[m[0]], json.dumps(run)) for run in runs.values())
 
 
-def by(client: MlflowClient, published: Published, role: str, current: str = "true") -> list[Any]:
+def by(client: MlflowClient, published: Publication, role: str, current: str = "true") -> list[Any]:
     query = f"tags.role = '{role}' and tags.current = '{current}'"
     return list(client.search_runs([published.experiment], query, max_results=1000))
 
@@ -150,7 +150,7 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(made: Mad
     assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
 
 
-def mean_of(client: MlflowClient, published: Published) -> Any:
+def mean_of(client: MlflowClient, published: Publication) -> Any:
     """The current mean of the variant without LRN."""
     (mean,) = (run for run in by(client, published, "mean") if run.data.tags["variant"] == "no-lrn")
     return mean
@@ -216,7 +216,7 @@ def test_a_note_of_many_variants_is_no_longer_than_a_tag_may_be(tmp_path: Path) 
     assert len(text) <= 8000
 
 
-def names_of(client: MlflowClient, published: Published) -> list[str]:
+def names_of(client: MlflowClient, published: Publication) -> list[str]:
     return sorted(r.info.run_name for r in by(client, published, "train"))
 
 
@@ -437,7 +437,7 @@ def test_a_port_in_use_is_refused(made: Made) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port: {port}"):
-            serve(made[0], Published(""), made[2], port)
+            serve(made[0], Publication(""), made[2], port)
 
 
 def test_a_password_is_never_shown() -> None:

@@ -106,7 +106,7 @@ def added(single: Sequence[Floor], whole: Floor, confidence: float = 0.95) -> Su
 
 
 @dataclass(frozen=True)
-class Design:
+class Split:
     """How runs are cut: `arms` arms, the first the baseline. Its name is what tables call it."""
 
     name: str
@@ -114,10 +114,10 @@ class Design:
     tests: tuple[Test, ...]
 
 
-PAIR = Design("two halves", 2, ("paired_t",))
+PAIR = Split("two halves", 2, ("paired_t",))
 """With one comparison `block` is the paired t test."""
 
-FAMILY = Design("four quarters", 4, ("block", "paired_t"))
+FAMILY = Split("four quarters", 4, ("block", "paired_t"))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Against:
     the share of cuts that call something different.
     """
 
-    design: Design
+    design: Split
     test: Test
     seeds: int
     cuts: int
@@ -198,7 +198,7 @@ def shares(p: Floats, adjusted: Floats, alpha: float) -> Shares:
 
 
 def simulated(
-    rng: np.random.Generator, runs: int, design: Design, test: Test, alpha: float, count: int, studies: int
+    rng: np.random.Generator, runs: int, design: Split, test: Test, alpha: float, count: int, studies: int
 ) -> Shares:
     """Cuts of normal values without any difference: so many studies of so many runs, each cut `count` times.
 
@@ -214,7 +214,7 @@ def simulated(
 def against(
     observed: Sequence[Shares],
     reference: Shares,
-    design: Design,
+    design: Split,
     test: Test,
     runs: int,
     count: int,

@@ -13,7 +13,7 @@ from harness.calibration import simulate as simulation
 from harness.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
 from harness.calibration.real_runs import rounded
 from harness.calibration.real_runs import section as real_runs
-from harness.calibration.simulate import Cell, Floats, LookCell
+from harness.calibration.simulate import Floats, LookCell, SimulatedCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
@@ -24,7 +24,7 @@ from harness.statistics.sequential import nominal
 
 FILE, LOOKS_FILE = "calibration.csv", "looks.csv"
 
-Row = TypeVar("Row", Cell, LookCell)
+Row = TypeVar("Row", SimulatedCell, LookCell)
 
 
 def calibrate(
@@ -47,7 +47,7 @@ def calibrate(
     residuals = read_residuals(root)
     tables = list(residuals.values())
     others = set(simulation.NOISES) - set(noises)
-    cells = [c for c in read_rows(out / FILE, Cell) if c.noise in others] if others else []
+    cells = [c for c in read_rows(out / FILE, SimulatedCell) if c.noise in others] if others else []
     looks = [c for c in read_rows(out / LOOKS_FILE, LookCell) if c.noise in others] if others else []
     for noise in noises:
         own = list(simulation.simulate(studies, tables, (noise,), seeds, comparisons, methods))
@@ -57,7 +57,7 @@ def calibrate(
     order = list(simulation.NOISES)
     cells.sort(key=lambda c: order.index(c.noise))
     looks.sort(key=lambda c: order.index(c.noise))
-    write_csv(out / FILE, [asdict(cell) for cell in cells], [field.name for field in fields(Cell)])
+    write_csv(out / FILE, [asdict(cell) for cell in cells], [field.name for field in fields(SimulatedCell)])
     write_csv(out / LOOKS_FILE, [asdict(cell) for cell in looks], [field.name for field in fields(LookCell)])
     for name, figure in (("errors", errors_figure), ("power", power_figure), ("verdicts", verdicts_figure)):
         write_bytes(out / f"{name}.svg", figure(cells))
@@ -68,7 +68,7 @@ def calibrate(
     return report
 
 
-def _of_studies(cells: Sequence[Cell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
+def _of_studies(cells: Sequence[SimulatedCell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
     """What the page shows of studies that are looked at once, and of the real ones that noise is made from."""
     methods = simulation.METHODS
     null = [c for c in cells if c.effect == 0]

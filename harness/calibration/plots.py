@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.calibration.cuts import GRID, Against, Floor
-from harness.calibration.simulate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, Cell
+from harness.calibration.simulate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, SimulatedCell
 from harness.statistics.judging import DEFAULT
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
@@ -18,7 +18,7 @@ FAMILY = 7
 """Comparisons of the study that the figures show: as many as the default study has."""
 
 
-def errors_figure(cells: Sequence[Cell]) -> bytes:
+def errors_figure(cells: Sequence[SimulatedCell]) -> bytes:
     """Family-wise error by noise for 5 seeds and FAMILY comparisons, a mark a test, with what is allowed."""
     own = [c for c in cells if c.effect == 0 and c.seeds == 5 and c.comparisons == FAMILY]
     noises = [noise for noise in NOISES if any(c.noise == noise for c in own)]
@@ -44,7 +44,7 @@ def errors_figure(cells: Sequence[Cell]) -> bytes:
         return svg(figure)
 
 
-def power_figure(cells: Sequence[Cell]) -> bytes:
+def power_figure(cells: Sequence[SimulatedCell]) -> bytes:
     """Power over the planted effect, normal noise, FAMILY comparisons; a panel a number of seeds."""
     panels = [n for n in SEEDS if n in (3, 5, 8, 12)]
     with style():
@@ -64,7 +64,7 @@ def power_figure(cells: Sequence[Cell]) -> bytes:
         return svg(figure)
 
 
-def verdicts_figure(cells: Sequence[Cell]) -> bytes:
+def verdicts_figure(cells: Sequence[SimulatedCell]) -> bytes:
     """How often the default test gives each verdict, over the planted effect; a panel a number of seeds."""
     names = {"helps": BLUE, "equivalent": GREEN, "inconclusive": "#cfcfcf", "hurts": ORANGE}
     panels = [n for n in SEEDS if n in (3, 5, 8, 20)]

@@ -14,7 +14,7 @@ from scipy import stats
 
 from harness.calibration import cuts as noise
 from harness.calibration import plots as figures
-from harness.calibration.cuts import FAMILY, GRID, PAIR, Against, Design, Floor, Shares
+from harness.calibration.cuts import FAMILY, GRID, PAIR, Against, Floor, Shares, Split
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
 from harness.report.evidence import wrong_answers
@@ -49,7 +49,7 @@ ALL = "all rows"
 
 
 @dataclass(frozen=True)
-class Source:
+class RandomSource:
     """A variant of the study: its finished runs of `declared` ones. `errors`: in percent, one a run.
 
     `floor`: of two runs at least, tested on as many images.
@@ -122,7 +122,7 @@ def _text(**values: object) -> list[str]:
     return rendered("noise.md.j2", **values).split("\n")
 
 
-def read_sources(study: Study, results: Results) -> list[Source]:
+def read_sources(study: Study, results: Results) -> list[RandomSource]:
     found = []
     for name in study.variants:
         runs = results.finished(name).values()
@@ -130,12 +130,12 @@ def read_sources(study: Study, results: Results) -> list[Source]:
         wrong = np.stack(answers) if len({len(one) for one in answers}) == 1 else None
         floor = noise.floor(wrong, study.file.confidence) if wrong is not None and len(wrong) > 1 else None
         errors = np.array([run.metrics["test_top1"] for run in runs])
-        found.append(Source(name, len(results.of(name)), errors, floor))
+        found.append(RandomSource(name, len(results.of(name)), errors, floor))
     return found
 
 
 def compared(
-    sources: Sequence[Source], confidence: float, count: int = CUTS, studies: int = STUDIES
+    sources: Sequence[RandomSource], confidence: float, count: int = CUTS, studies: int = STUDIES
 ) -> dict[str, list[Against]]:
     """By source: its runs against themselves in every design, by every test; and the mean of all, as ALL.
 
@@ -163,7 +163,7 @@ def compared(
     return rows
 
 
-def _reference(runs: int, design: Design, test: Test, alpha: float, count: int, studies: int) -> Shares:
+def _reference(runs: int, design: Split, test: Test, alpha: float, count: int, studies: int) -> Shares:
     rng = np.random.default_rng([SEED, runs, design.arms, *test.encode()])
     return noise.simulated(rng, runs, design, test, alpha, count, studies)
 
@@ -194,7 +194,7 @@ def twins(study: Study, results: Results, root: Path) -> Twins:
 # ---- tables
 
 
-def floor_rows(sources: Sequence[Source], confidence: float) -> list[dict[str, Any]]:
+def floor_rows(sources: Sequence[RandomSource], confidence: float) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
     for source in sources:
         row: dict[str, Any] = {"source": source.name, "runs": source.runs, "declared": source.declared}

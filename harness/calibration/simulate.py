@@ -69,7 +69,7 @@ MAIN = 10_000
 
 
 @dataclass(frozen=True)
-class Cell:
+class SimulatedCell:
     """One kind of study and what came out. Shares of studies, 0 to 1.
 
     `family_error`: at least one comparison without a difference has a verdict of helps or hurts. `coverage`: of the
@@ -125,7 +125,7 @@ def simulate(
     seeds: Sequence[int] = SEEDS,
     comparisons: Sequence[int] = COMPARISONS,
     methods: Sequence[str] = METHODS,
-) -> Iterator[Cell]:
+) -> Iterator[SimulatedCell]:
     """Every cell of the grid, always with the same draws. `residuals`: of real studies (seeds, arms), for `runs`."""
     for noise, n, k in product(_possible(noises, residuals), seeds, comparisons):
         rng = np.random.default_rng([zlib.crc32(noise.encode()), n, k])
@@ -230,7 +230,7 @@ def _inverse_trigamma(x: Floats) -> Floats:
     return np.asarray(np.clip(y, 1e-8, 1e8))
 
 
-def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
+def _cells(values: Floats, noise: str, method: str) -> Iterator[SimulatedCell]:
     n, arms = values.shape[-2:]
     found = estimates(values, method)
     covered = _holds_zero(found, ALPHA)
@@ -241,7 +241,7 @@ def _cells(values: Floats, noise: str, method: str) -> Iterator[Cell]:
         coverage, power = float(covered.mean(0).min()), float(differ[:, 0].mean())
         counts = np.bincount(judged.codes[:, 0], minlength=len(VERDICTS)).tolist()
         verdicts = {name: count / len(values) for name, count in zip(VERDICTS, counts, strict=True)}
-        yield Cell(noise, n, arms - 1, method, effect, len(values), family_error, coverage, power, **verdicts)
+        yield SimulatedCell(noise, n, arms - 1, method, effect, len(values), family_error, coverage, power, **verdicts)
 
 
 def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[LookCell]:
@@ -290,13 +290,13 @@ def most_errors(studies: int) -> float:
     return ALPHA + ALLOWED + 2 * math.sqrt(ALPHA * (1 - ALPHA)) * max(0.0, 1 / math.sqrt(studies) - 1 / math.sqrt(MAIN))
 
 
-def _errs(cell: Cell | LookCell) -> bool:
+def _errs(cell: SimulatedCell | LookCell) -> bool:
     """Whether a cell in which nothing differs errs more than it may, within what is promised."""
     most = most_errors(cell.studies)
     return cell.effect == 0 and cell.noise not in BEYOND and (cell.family_error > most or cell.coverage < 1 - most)
 
 
-def misses(cells: Sequence[Cell], method: str) -> list[Cell]:
+def misses(cells: Sequence[SimulatedCell], method: str) -> list[SimulatedCell]:
     """Cells in which a test errs more than it may, from PROMISED seeds on."""
     return [cell for cell in cells if cell.test == method and cell.seeds >= PROMISED and _errs(cell)]
 
@@ -310,14 +310,14 @@ def misses_of_looks(cells: Sequence[LookCell]) -> list[LookCell]:
     return [cell for cell in cells if _errs(cell) or equivalent(cell)]
 
 
-def mean_power(cells: Sequence[Cell], method: str) -> float:
+def mean_power(cells: Sequence[SimulatedCell], method: str) -> float:
     """Mean power of finding 2 sd over the cells of normal noise from PROMISED seeds on."""
     kind = (method, 2.0, "normal")
     own = [cell.power for cell in cells if (cell.test, cell.effect, cell.noise) == kind and cell.seeds >= PROMISED]
     return float(np.mean(own)) if own else 0.0
 
 
-def choose(cells: Sequence[Cell]) -> str | None:
+def choose(cells: Sequence[SimulatedCell]) -> str | None:
     """The test with the most power among those that miss nowhere; None when all do."""
     sound = [method for method in METHODS if any(c.test == method for c in cells) and not misses(cells, method)]
     return max(sound, key=lambda method: mean_power(cells, method), default=None)

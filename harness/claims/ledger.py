@@ -35,7 +35,7 @@ TOP5 = "top-5"
 
 
 @dataclass(frozen=True)
-class Row:
+class ClaimRow:
     """A claim and what this study says of it.
 
     `estimates`: ours, one for each part of the claim; `weakest` is the one that speaks least for it. `text`: ours in
@@ -59,7 +59,7 @@ def ledger(
     ensembles: Mapping[str, Ensemble] | None,
     command: Callable[[Sequence[str]], str],
     comparisons: Mapping[str, Comparison] | None = None,
-) -> list[Row]:
+) -> list[ClaimRow]:
     """A row a claim, in the order of the file.
 
     `finished`: a variant's finished runs by seed; `ensembles`: as `read_ensembles` gives them; `command`: what re-runs
@@ -102,7 +102,7 @@ def _row(
     study: Study,
     measured: Callable[[Claim, entries.Test], Found],
     command: Callable[[Sequence[str]], str],
-) -> Row:
+) -> ClaimRow:
     test = claim.test
     if isinstance(test, entries.ArithmeticTest):
         return _arithmetic(claim)
@@ -127,7 +127,7 @@ def _row(
         notes += _published(claim, found, study)
     notes += [FACTS[fact]().words for fact in claim.entry.computed]
     reason = _sentences([judged.reason, *notes])
-    return Row(claim, found.estimates, found.weakest, found.text, n, judged.verdict, reason, command(test.names))
+    return ClaimRow(claim, found.estimates, found.weakest, found.text, n, judged.verdict, reason, command(test.names))
 
 
 def _published(claim: Claim, found: Found, study: Study) -> list[str]:
@@ -142,23 +142,25 @@ def _published(claim: Claim, found: Found, study: Study) -> list[str]:
     return [f"The published {number} lies {where} our interval"]
 
 
-def _arithmetic(claim: Claim) -> Row:
+def _arithmetic(claim: Claim) -> ClaimRow:
     assert isinstance(claim.test, entries.ArithmeticTest)  # noqa: S101 - the caller asked
     fact = FACTS[claim.test.fact]()
     estimate = Estimate(claim.test.fact, fact.value, None, None, 1, fact.unit)
     text = "" if fact.unit else ("they agree" if fact.holds else "they differ")
     reason = _sentences([f"Computed, final: {fact.words}", *(FACTS[name]().words for name in claim.entry.computed)])
     command = f"python -m harness claims {claim.id}"
-    return Row(claim, (estimate,), estimate, text, None, "replicates" if fact.holds else "contradicts", reason, command)
+    return ClaimRow(
+        claim, (estimate,), estimate, text, None, "replicates" if fact.holds else "contradicts", reason, command
+    )
 
 
 def _sentences(parts: Sequence[str]) -> str:
     return ". ".join(part[:1].upper() + part[1:] for part in parts)
 
 
-def _untestable(claim: Claim, reason: str, command: str = "") -> Row:
+def _untestable(claim: Claim, reason: str, command: str = "") -> ClaimRow:
     facts = [FACTS[fact]().words for fact in claim.entry.computed]
-    return Row(claim, (), None, "", None, "not testable here", _sentences([reason, *facts]), command)
+    return ClaimRow(claim, (), None, "", None, "not testable here", _sentences([reason, *facts]), command)
 
 
 def _unmet(claim: Claim, study: Study) -> str:

@@ -31,7 +31,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Change:
+class RowChange:
     """A variant on both sides, or on one. `why`: what differs between the sides of what the row is made of."""
 
     variant: str
@@ -47,7 +47,7 @@ class Change:
         return bool(self.old and self.new and self.old.verdict != self.new.verdict)
 
 
-def compare(old: Side, new: Side) -> list[Change]:
+def compare(old: Side, new: Side) -> list[RowChange]:
     """A change a variant, in the order of the new report, then what only the old one has."""
     both = [variant for variant in new.rows if variant in old.rows]
     moved = _moved(old, new, both)
@@ -55,13 +55,13 @@ def compare(old: Side, new: Side) -> list[Change]:
     for variant in [*new.rows, *(v for v in old.rows if v not in new.rows)]:
         one, other = old.rows.get(variant), new.rows.get(variant)
         if one is None or other is None:
-            changes.append(Change(variant, one, other, Moved(None), "not comparable", ()))
+            changes.append(RowChange(variant, one, other, Moved(None), "not comparable", ()))
             continue
         agreement = _agreement(old, new, variant, moved[variant])
         why = _why(old, new, variant)
         if not why and one.verdict != other.verdict:
             why = ("how verdicts are computed: runs and rules are the same",)
-        changes.append(Change(variant, one, other, moved[variant], agreement, why))
+        changes.append(RowChange(variant, one, other, moved[variant], agreement, why))
     return changes
 
 

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.diff.changes import Change, same_runs
+from harness.diff.changes import RowChange, same_runs
 from harness.diff.sides import Side
 from harness.report.format import number, rendered
 
 HEAD = ("variant", "old", "new", "change", "interval", "estimates", "verdict")
 
 
-def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
+def table(old: Side, new: Side, changes: Sequence[RowChange]) -> str:
     """What `harness diff` prints: a line a variant, then why each verdict changed, then what all rows share."""
     both = [change for change in changes if change.old and change.new]
     changed = [change for change in changes if change.verdict_changed]
@@ -36,7 +36,7 @@ def table(old: Side, new: Side, changes: Sequence[Change]) -> str:
     ).rstrip("\n")
 
 
-def _line(change: Change) -> tuple[str, ...]:
+def _line(change: RowChange) -> tuple[str, ...]:
     old, new, moved = change.old, change.new, change.moved
     both = change.agreement if old and new else f"only in the {'old' if old else 'new'}"
     interval = "-" if moved.low is None else f"{points(moved.low)} to {points(moved.high)}"
@@ -49,7 +49,7 @@ def points(value: float | None) -> str:
     return "-" if value is None else number(value, sign=True).replace("−", "-")
 
 
-def _verdicts(change: Change) -> str:
+def _verdicts(change: RowChange) -> str:
     old, new = ((row.verdict or "none") if row else "-" for row in (change.old, change.new))
     return f"{old} -> {new}" if change.verdict_changed else new if change.new else old
 

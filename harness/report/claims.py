@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.claims.entries import Claim, Number, claims_of
-from harness.claims.ledger import Row, ledger, read_ensembles
+from harness.claims.ledger import ClaimRow, ledger, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
 from harness.report.runs import Results, rerun
@@ -29,18 +29,18 @@ SIGNED = ("points", "nats")
 """Units of differences: shown with their sign."""
 
 
-def ledger_rows(study: Study, results: Results, root: Path) -> list[Row]:
+def ledger_rows(study: Study, results: Results, root: Path) -> list[ClaimRow]:
     """A row a claim of the file that the study names; none where it names none. Raises `UserError`."""
     claims = claims_of(study, root)
     return _rows(claims, study, results, root) if claims else []
 
 
-def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[Row]:
+def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[ClaimRow]:
     ensembles, own = read_ensembles(root / study.folder / "ensembles.json"), comparisons(study, results)
     return ledger(claims, study, results.finished, ensembles, lambda names: rerun(study, names), own)
 
 
-def ledger_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
     """A row a claim. Of a claim with several parts, `ours` and its interval are the part that speaks least for it."""
     return [
         {
@@ -65,7 +65,7 @@ def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: 
     return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in _rows(claims, study, results, root))
 
 
-def section(rows: Sequence[Row]) -> dict[str, Any]:
+def section(rows: Sequence[ClaimRow]) -> dict[str, Any]:
     """What the section shows: the rows of its tables, and how many there are of each verdict; empty without rows."""
     if not rows:
         return {}
@@ -105,7 +105,7 @@ def _unit(unit: str) -> str:
     return f" {unit}" if unit else ""
 
 
-def _ours(row: Row) -> str:
+def _ours(row: ClaimRow) -> str:
     if row.text:
         return plain(row.text)
     several = len(row.estimates) > 1

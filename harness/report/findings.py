@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.claims.ledger import Row
+from harness.claims.ledger import ClaimRow
 from harness.report import circumstances, claims, evidence, isolation, other_effects, variants
 from harness.report.runs import Results
 from harness.report.variants import Candidate, candidate_row
@@ -48,12 +48,12 @@ class Findings:
         return other_effects.effects_of(self.study, self.results)
 
     @cached_property
-    def claims(self) -> list[Row]:
+    def claims(self) -> list[ClaimRow]:
         """The paper's claims; they are judged when the study is done."""
         return [] if self.standing.interim else claims.ledger_rows(self.study, self.results, self.root)
 
     @cached_property
-    def proofs(self) -> list[isolation.Proof]:
+    def proofs(self) -> list[isolation.IsolationCheck]:
         return isolation.proofs(self.study, self.results)
 
     @cached_property

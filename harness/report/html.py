@@ -33,7 +33,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableRow:
     """A row of the table with its fold-out. `verdict`: in words; `summary`: all that the row's plot shows."""
 
     effect: Effect
@@ -120,11 +120,11 @@ def html_page(
     )
 
 
-def _entry(found: Findings, effect: Effect, row: VariantRow) -> Entry:
+def _entry(found: Findings, effect: Effect, row: VariantRow) -> TableRow:
     label = effect.component.label + (" (added)" if effect.labelled and effect.component.added else "")
     verdict = "hurts here" if effect.verdict == "hurts" else effect.verdict
     command = rerun(found.study, [row.variant, found.study.baseline])
-    return Entry(effect, row, label, verdict, _pairs(found, row), command)
+    return TableRow(effect, row, label, verdict, _pairs(found, row), command)
 
 
 def _pairs(found: Findings, row: VariantRow) -> list[Pair]:

@@ -139,7 +139,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Proof:
+class IsolationCheck:
     """A variant's proof over its pairs. `alone`: seeds that have no run, here or of the baseline."""
 
     variant: str
@@ -154,12 +154,12 @@ class Proof:
         return "proven" if self.pairs else "open"
 
 
-def proofs(study: Study, results: Results) -> list[Proof]:
+def proofs(study: Study, results: Results) -> list[IsolationCheck]:
     baseline = {cell.seed: cell for cell in results.of(study.baseline)}
     return [_proof(study, variant, results, baseline) for variant in study.variants if variant != study.baseline]
 
 
-def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Result]) -> Proof:
+def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Result]) -> IsolationCheck:
     declared = study.differences(variant)
     nets = (study.variants[study.baseline], study.variants[variant])
     pairs, alone = [], []
@@ -169,7 +169,7 @@ def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Res
             pairs.append(compare(variant, declared, nets, base, run))
         else:
             alone.append(cell.seed)
-    return Proof(variant, list(declared), pairs, alone)
+    return IsolationCheck(variant, list(declared), pairs, alone)
 
 
 def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
@@ -247,7 +247,7 @@ def _drawn(row: Row) -> Row:
 # ---- as rows of the report and of a CSV
 
 
-def proof_rows(found: Iterable[Proof], study: Study, results: Results, root: Path) -> list[list[str]]:
+def proof_rows(found: Iterable[IsolationCheck], study: Study, results: Results, root: Path) -> list[list[str]]:
     """Rows of the report's table, the baseline's first: its runs have nothing to differ from, but may be verified."""
     rows = []
     for name, proof in {study.baseline: None, **{proof.variant: proof for proof in found}}.items():
@@ -260,7 +260,7 @@ def _union(pairs: Iterable[Pair], attribute: str) -> list[str]:
     return list(dict.fromkeys(name for pair in pairs for name in getattr(pair, attribute)))
 
 
-def proof_warnings(found: Iterable[Proof]) -> list[str]:
+def proof_warnings(found: Iterable[IsolationCheck]) -> list[str]:
     """A line where a variant's proof fails: what its difference says is then not about its switch alone."""
     failing = [code(proof.variant) for proof in found if proof.verdict == "fails"]
     see = "see [only the switch changed](#only-the-switch-changed)"
@@ -280,7 +280,7 @@ LISTS = {
 """Columns that are a pair's lists, and its attribute."""
 
 
-def proof_csv(found: Iterable[Proof], study: Study, results: Results) -> list[dict[str, Any]]:
+def proof_csv(found: Iterable[IsolationCheck], study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run beside the baseline's; lists are joined by `; `."""
     table: list[dict[str, Any]] = []
     runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}

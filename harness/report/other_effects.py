@@ -41,7 +41,7 @@ class FactorialDesign:
 
 
 @dataclass(frozen=True)
-class Component:
+class AddedAndRemoved:
     """What a factor takes out: four variants show it put into the bare net and taken out of the full one."""
 
     factor: str
@@ -72,7 +72,7 @@ def factorials(study: Study) -> list[FactorialDesign]:
     return found
 
 
-def components(study: Study) -> list[Component]:
+def components(study: Study) -> list[AddedAndRemoved]:
     """The components that the plan both adds to the bare net and takes out of the full one, alone in both."""
     found = []
     for plan in _steps(study, "add_one_in"):
@@ -82,7 +82,7 @@ def components(study: Study) -> list[Component]:
             rest = study.differences(bare_with) if both else {}
             own = study.differences(name) if both else {}
             if both and not rest.keys() & own.keys() and rest | own == study.differences("all"):
-                found.append(Component(name, "all", bare_with, study.baseline, name))
+                found.append(AddedAndRemoved(name, "all", bare_with, study.baseline, name))
     return found
 
 
@@ -172,7 +172,7 @@ class Effects:
     levels: list[Level]
     variants: list[VariantEffects]
     factorials: list[FactorialEffects]
-    components: list[tuple[Component, TwoWays]]
+    components: list[tuple[AddedAndRemoved, TwoWays]]
 
 
 def effects_of(study: Study, results: Results) -> Effects:
@@ -283,7 +283,7 @@ def _factorial(design: FactorialDesign, errors: Mapping[str, Values], confidence
     return FactorialEffects(design, factorial(cells, design.factors, confidence))
 
 
-def _two_ways(component: Component, errors: Mapping[str, Values], confidence: float) -> TwoWays:
+def _two_ways(component: AddedAndRemoved, errors: Mapping[str, Values], confidence: float) -> TwoWays:
     bare, bare_with, full, full_without = (errors[variant] for variant in component.variants)
     return add_one_in(bare, bare_with, full, full_without, confidence)
 

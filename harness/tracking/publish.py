@@ -42,7 +42,7 @@ EPOCH = {
 
 
 @dataclass(frozen=True)
-class Published:
+class Publication:
     """What a publication came to: ids of the experiment and of the execution, how many runs are there and were new."""
 
     uri: str
@@ -58,7 +58,7 @@ class Published:
         return f"published: {counted(self.runs, 'run')} ({self.new} new) at {self.uri}"
 
 
-def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Published:
+def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Publication:
     """Bring every run of `study` that is there to MLflow, and its report. A server that is down is said, not raised.
 
     Raises `UserError` for a result that is broken, and for a store that refuses.
@@ -74,7 +74,7 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     except TrackingDownError as error:
         # A server that is down fails no pipeline; the next `harness run` tries again.
         write_text(mark, f"{error}\n")
-        return Published(str(error), down=True)
+        return Publication(str(error), down=True)
     mark.unlink(missing_ok=True)
     return published
 
@@ -96,7 +96,7 @@ class _Publication:
         ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.there)
         self.end = 1 + max(ends, default=0)
 
-    def go(self) -> Published:
+    def go(self) -> Publication:
         rows = sorted(variant_rows(self.study, self.results), key=lambda row: row.difference.mean or 0)
         folder = sorted((self.root / self.study.folder).glob("*.*"))
         files = [
@@ -120,7 +120,7 @@ class _Publication:
             if present.get(key) != value:
                 self.mlflow.set_experiment_tag(self.experiment, key, value)
         new = sum(is_new for _, is_new in published)
-        return Published(shown(tracking_uri(self.root)), self.experiment, execution, len(self.there), new)
+        return Publication(shown(tracking_uri(self.root)), self.experiment, execution, len(self.there), new)
 
     def _summary(self, execution: str) -> str:
         """How far the study is, the report's answer where one was made, and a link to it."""

@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.progress import say
 from harness.settings.study import Study
 from harness.tracking.database import is_server, shown, tracking_uri, without_secrets
-from harness.tracking.publish import Published
+from harness.tracking.publish import Publication
 from harness.tracking.views import links
 
 HOST = "127.0.0.1"
@@ -27,7 +27,7 @@ READY = 300.0
 """Seconds in which the server must answer; it takes about five when the machine is idle."""
 
 
-def serve(study: Study, published: Published, root: Path, port: int) -> None:
+def serve(study: Study, published: Publication, root: Path, port: int) -> None:
     """Start the interface, print its links, and stay until Ctrl-C. With a server given, print its links alone.
 
     Raises `UserError` when the port is in use, and when the server does not start or ends by itself.
@@ -105,7 +105,7 @@ def _last_line(log: IO[bytes], uri: str) -> str:
     return without_secrets(lines[-1], uri) if lines else "it said nothing"
 
 
-def _print(base: str, study: Study, published: Published) -> None:
+def _print(base: str, study: Study, published: Publication) -> None:
     for name, link in links(base, published.experiment, published.execution, f"{study.name}.html").items():
         say(f"{name + ':':<12}{link}")
 

@@ -43,7 +43,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Match:
     """What was compared. `differs`: name -> (recorded, found). `environment`: the same, of machine and versions.
 
     `first_epoch`: where the two part. `first_step`: epoch and step within it, of `steps_an_epoch`, of the first loss
@@ -85,7 +85,7 @@ def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
     return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
 
 
-def compare(record: Run, made: Made, here: bool) -> Comparison:
+def compare(record: Run, made: Made, here: bool) -> Match:
     """Hold a run that was re-run against its record. Only what both have is compared, and all layers."""
     own = named_hashes(record.hashes.model_dump())
     layers = any(name.startswith(INITIAL) for name in made.hashes)
@@ -114,7 +114,7 @@ def compare(record: Run, made: Made, here: bool) -> Comparison:
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     environment = differing(record.provenance, made)
     place = None if step is None else (step // (of_steps // len(history)) + 1, step % (of_steps // len(history)) + 1)
-    return Comparison(
+    return Match(
         [name for name in pairs if name not in differs],
         differs,
         environment,

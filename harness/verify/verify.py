@@ -20,7 +20,7 @@ from harness.report.isolation import FILE, Verification, identity, read_verified
 from harness.report.runs import CANDIDATE
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
-from harness.verify.match import INITIAL, LOSSES, METRIC, Comparison, Made, compare, show
+from harness.verify.match import INITIAL, LOSSES, METRIC, Made, Match, compare, show
 from harness.verify.rerun import Rerunner
 
 
@@ -107,7 +107,7 @@ def _made(
                 yield tasks[task], task.result()
 
 
-def lines(key: str, record: Run, comparison: Comparison, here: bool) -> list[str]:
+def lines(key: str, record: Run, comparison: Match, here: bool) -> list[str]:
     c = comparison
     told = {name: _short(pair) for name, pair in c.differs.items() if name not in ("history", LOSSES)}
     cells = list(zip(c.columns, *c.differs["history"], strict=True)) if c.row is not None else []
@@ -134,7 +134,7 @@ def grouped(names: list[str]) -> list[str]:
     return list(dict.fromkeys(short))
 
 
-def _verification(record: Run, made: Made, found: Comparison, here: bool) -> Verification:
+def _verification(record: Run, made: Made, found: Match, here: bool) -> Verification:
     same = ("epochs", "of", "first_epoch", "steps", "cause")
     return Verification(
         **{name: getattr(found, name) for name in same},
