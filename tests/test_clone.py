@@ -171,5 +171,14 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     assert "candidate" not in report
     assert set(json.loads((project / "reports/extra/ensembles.json").read_text())) == {"base"}
     assert ran(call(project, "dvc", "repro", "experiments/extra/dvc.yaml")) == set()
+    # One variant alone, though it is on record; a name that is none is refused.
+    said = call(project, "python", "-m", "harness", "run", "extra", "--force", "--only", "no-dropout")
+    assert "1 run to do again" in said
+    assert ran((project / ".dvc/tmp/logs/extra/no-dropout-0.log").read_text()) == {
+        "experiments/extra/dvc.yaml:train@no-dropout-0",
+        "experiments/extra/dvc.yaml:eval@no-dropout-0",
+    }
+    said = call(project, "python", "-m", "harness", "run", "extra", "--only", "dropout", status=2)
+    assert "run: --only: got 'dropout'; allowed: " in said
     # The default study does not notice.
     assert ran(call(project, "dvc", "repro")) == set()
