@@ -477,7 +477,7 @@ def test_the_pages_have_a_row_for_every_claim(reported: tuple[Study, Report]) ->
     assert (rows["C26"]["verdict"], rows["C04"]["verdict"]) == ("contradicts", "replicates")
     counts = Counter(row["verdict"] for row in rows.values())
     (line,) = [line for line in report.page.splitlines() if f"]({study.name}/claims.md))" in line]
-    assert [int(n) for n in re.findall(r"\d+", line)] == [counts[verdict] for verdict in VERDICTS]
+    assert [int(n) for n in re.findall(r"\d+", line)][:4] == [counts[verdict] for verdict in VERDICTS]
 
 
 def test_the_ledger_s_table_holds_every_digit(reported: tuple[Study, Report]) -> None:

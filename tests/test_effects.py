@@ -365,7 +365,8 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
                 if not folder.exists():
                     make_run(folder, study.variants[name], seed)
                 alter(folder / "eval/metrics.json", lambda values, own=error: values.update(test_top1=own))
-        return robust.robustness(study, read_results(study, None, tmp_path))
+        results = read_results(study, None, tmp_path)
+        return robust.robustness(study, results, robust.pooled_alone(study, results))
 
     def verdicts(noise: list[list[float]], effect: float) -> list[str]:
         own = arms(noise, effect)

@@ -361,7 +361,7 @@ def test_a_variant_of_several_settings_speaks_of_none_of_them_alone(tmp_path: Pa
     text = text.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]") + "  no-dropout: {<<: *base, dropout: 0}\n"
     study = made(tmp_path, f"{text}components: {{tanh: ReLU, no-dropout: dropout}}\n")
     report = told(study, tmp_path)
-    assert "| ReLU ‡ |" in report.page
+    assert "| ReLU (2 settings) ‡ `tanh` |" in report.page
     assert report.components["ReLU"][2] == "helps"
     answer = re.findall(r"(?m)^\*\*(.*)\*\*$", report.page)[0]
     assert "dropout" in answer

@@ -24,7 +24,7 @@ def run(
     gpus: Annotated[
         str, typer.Option(help="GPUs to share out, one a run, as 0,1; by default every run sees all.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Train every run again, also those on record.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train every run again, replacing what is on record.")] = False,
     only: Annotated[
         str, typer.Option(help="The runs of these variants alone, as no-lrn,base; then the report.", metavar="VARIANTS")
     ] = "",
@@ -118,11 +118,11 @@ def plan(
     study: StudyFile = STUDY,
     rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
     effect: Annotated[
-        float | None, typer.Option(min=0.01, help="Points: the seeds that find such a difference.")
+        float | None, typer.Option(min=0.01, help="Show how many seeds would detect a difference of so many points.")
     ] = None,
-    power: Annotated[float, typer.Option(min=0.5, max=0.99, help="With this probability.")] = 0.8,
+    power: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of detecting it.")] = 0.8,
     hours: Annotated[
-        float | None, typer.Option(min=0, help="Hours of training: the difference that they find.")
+        float | None, typer.Option(min=0, help="Show the difference that so many hours of training would detect.")
     ] = None,
 ) -> None:
     """Print what a study's plan comes to: its variants, its runs, what they cost, and what they can find."""

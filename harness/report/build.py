@@ -45,6 +45,7 @@ from harness.report.variants import Standing, VariantRow, check_early, compared_
 from harness.settings import declared
 from harness.settings.schema import Settings
 from harness.settings.study import Study, top_of
+from harness.statistics.comparison import Comparison
 from harness.statistics.models import residuals_of
 
 SCOPE = "train"
@@ -66,14 +67,19 @@ LEAST_ARMS = 5
 """Seeds and arms from which on it is asked whether the arms' scales differ: fewer cannot say."""
 
 
-def robustness(study: Study, results: Results) -> str:
-    """What a reader is to know of a shared residual; empty where nothing hangs on it."""
+def pooled_alone(study: Study, results: Results) -> list[tuple[str, Comparison]]:
+    """Variants whose verdict rests on the pooled variance, each with its own paired t comparison, which has another."""
     if rules(study).test != "block":
-        return ""
+        return []
     own = comparisons(study, results)
     alone = comparisons(replace(study, file=study.file.model_copy(update={"test": "paired_t"})), results)
-    others = [(name, alone[name]) for name, c in own.items() if c.in_family and c.verdict != alone[name].verdict]
-    return paragraph("robust", others=others, apart=_apart(study, results))
+    return [(name, alone[name]) for name, c in own.items() if c.in_family and c.verdict != alone[name].verdict]
+
+
+def robustness(study: Study, results: Results, others: list[tuple[str, Comparison]]) -> str:
+    """What a reader is to know of a pooled variance; empty where nothing hangs on it."""
+    apart = _apart(study, results) if rules(study).test == "block" else {}
+    return paragraph("robust", others=others, apart=apart)
 
 
 def _apart(study: Study, results: Results) -> dict[str, float]:
@@ -103,6 +109,7 @@ PAGES = {"method": "how it works", "calibration": "how often it errs"}
 def template_values(found: Findings) -> dict[str, Any]:
     study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
     now = found.standing
+    pooled = pooled_alone(study, results) if now.judged else []
     # A study without a candidate of its own has no empty row for it; the section on the candidate says so.
     shown = candidate if candidate and candidate.result.status != "missing" else None
     single = errors_of([candidate.run]) if candidate and candidate.run else {}
@@ -122,6 +129,9 @@ def template_values(found: Findings) -> dict[str, Any]:
         "top": top_of(study.file.metric),
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({file})' for file in files])}.",
         "base": base,
+        "which_images": which,
+        "pooled_alone": [name for name, _ in pooled],
+        "verdicts": {effect.variant: effect.verdict for effect in summary.effects_of(study, rows)},
         "base_error": error_text(base),
         "error_places": max((places_of(row.difference) for row in rows if row.difference.n), default=1) + 1,
         "declared_late": paragraph("declared_late", **late_declaration(results, found.declarations)),
@@ -144,7 +154,7 @@ def template_values(found: Findings) -> dict[str, Any]:
         "rows": rows,
         "marked": marked,
         "shown": shown,
-        "method": _method(study, rows, results, now, root),
+        "method": _method(study, rows, results, now, pooled, root),
         "unfinished": [
             cell for cell in [*results.cells, *([shown.result] if shown else [])] if cell.status != "finished"
         ],
@@ -174,7 +184,7 @@ def template_values(found: Findings) -> dict[str, Any]:
         "proofs": proof_rows(found.proofs, study, results, root),
         "gallery": gallery(study, results, root),
         "commits": [commit for one in found.conditions if one.name == "commit" for commit in one.groups],
-        "again": rerun(study, list(dict.fromkeys([list(study.variants)[-1], study.baseline]))),
+        "again": rerun(study, list(dict.fromkeys([*_single(rows), study.baseline]))),
         "method_pages": [f"[{name}]({name}.md)" for name in PAGES if (root / "reports" / f"{name}.md").exists()],
     }
 
@@ -183,6 +193,11 @@ def inside(path: Path, root: Path) -> Path | None:
     """A path relative to the repository, or None when it lies elsewhere."""
     absolute = path.resolve() if path.is_absolute() else (root / path).resolve()
     return absolute.relative_to(root.resolve()) if absolute.is_relative_to(root.resolve()) else None
+
+
+def _single(rows: list[VariantRow]) -> list[str]:
+    """The first variant of one setting, for the command that runs a component again."""
+    return [row.variant for row in rows if not row.is_baseline and len(row.changes) == 1][:1]
 
 
 def chance_of(rows: list[VariantRow], results: Results) -> dict[str, Any]:
@@ -200,7 +215,14 @@ def chance_of(rows: list[VariantRow], results: Results) -> dict[str, Any]:
     return {"top": top, "classes": classes, "error": error, "base": base, "lost": lost}
 
 
-def _method(study: Study, rows: list[VariantRow], results: Results, now: Standing, root: Path) -> str:
+def _method(
+    study: Study,
+    rows: list[VariantRow],
+    results: Results,
+    now: Standing,
+    pooled: list[tuple[str, Comparison]],
+    root: Path,
+) -> str:
     """How the tests were made, and where they are explained, as far as these pages are there."""
     family = [row.comparison for row in rows if row.comparison and row.comparison.in_family]
     decided = [c for c in family if c.verdict in ("helps", "hurts")]
@@ -212,7 +234,7 @@ def _method(study: Study, rows: list[VariantRow], results: Results, now: Standin
         rows=rows,
         mute=[c.flip.least or 1 for c in mute],
         agreeing=sum(c.flip_adjusted is not None and c.flip_adjusted <= c.alpha for c in decided),
-        robust=robustness(study, results) if now.judged else "",
+        robust=robustness(study, results, pooled) if now.judged else "",
         pages=[f"[{what}](../{name}.md)" for name, what in PAGES.items() if (root / "reports" / f"{name}.md").exists()],
     )
 

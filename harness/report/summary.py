@@ -137,6 +137,7 @@ def warnings(found: Findings, context: dict[str, Any], effects: Sequence[Effect]
         "page_warnings",
         chance=context["chance"],
         declared_late=context["declared_late"],
+        pooled_alone=[effect for effect in effects if effect.variant in context["pooled_alone"]],
         unfinished=[cell for row in found.rows if started for cell in row.unfinished],
         uncommitted=[cell for cells in context["marked"].values() for cell in cells],
         other_weights=circumstances.other_weights(found.results),
