@@ -70,7 +70,7 @@ class Report:
     def components(self) -> dict[str, list[str]]:
         """The first page's table: component -> cells; without the variant's name and the number of its settings."""
         table = by_first(tables_of(self.page)[0])
-        return {re.sub(r"( \(\d+ settings\) ‡)? [a-z0-9_-]+$", "", head): cells for head, cells in table.items()}
+        return {re.sub(r"( \(\d+ settings\)\s*‡?)?\s+[a-z0-9_-]+$", "", head): cells for head, cells in table.items()}
 
     @property
     def variants(self) -> dict[str, list[str]]:
