@@ -49,7 +49,7 @@ def answer(study: Study, rows: list[VariantRow], images: str) -> str:
     )
 
 
-MOST = 12
+MOST = 10
 """Rows of the table; the details have all."""
 
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "no difference", "inconclusive": "undecided"}
