@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.record import Images
 from harness.report import circumstances, claims, csv_rows, evidence, figures, html, isolation, other_effects, summary
-from harness.report.circumstances import other_weights, uncommitted
 from harness.report.claims import section as claims_section
 from harness.report.csv_rows import MADE_BY, carried
 from harness.report.declarations import declaration_text, declaration_warnings, late_declaration
@@ -106,7 +106,7 @@ PAGES = {"method": "how it works", "calibration": "how often it errs"}
 """Pages on the tests beside the reports, where they are there."""
 
 
-def template_values(found: Findings) -> dict[str, Any]:
+def template_values(found: Findings, effects: Sequence[summary.Effect]) -> dict[str, Any]:
     study, rows, candidate, results, root = found.study, found.rows, found.candidate, found.results, found.root
     now = found.standing
     pooled = pooled_alone(study, results) if now.judged else []
@@ -131,7 +131,7 @@ def template_values(found: Findings) -> dict[str, Any]:
         "base": base,
         "which_images": which,
         "pooled_alone": [name for name, _ in pooled],
-        "verdicts": {effect.variant: effect.verdict for effect in summary.effects_of(study, rows)},
+        "verdicts": {effect.variant: effect.verdict for effect in effects},
         "base_error": error_text(base),
         "error_places": max((places_of(row.difference) for row in rows if row.difference.n), default=1) + 1,
         "declared_late": paragraph("declared_late", **late_declaration(results, found.declarations)),
@@ -163,7 +163,7 @@ def template_values(found: Findings) -> dict[str, Any]:
         "own": OWN,
         "test_images": there[0].images if there else 0,
         "image_floor": max((e.floor for e in there), default=0),
-        "effects": effects_section(found.effects, study, root),
+        "effects": effects_section(found.effects),
         "chance": chance,
         "error_names": {
             name: words
@@ -293,8 +293,8 @@ def faults(found: Findings) -> list[str]:
             for proof in found.proofs
             if proof.verdict == "fails"
         ],
-        uncommitted=uncommitted(results),
-        reweighted=other_weights(results),
+        uncommitted=circumstances.uncommitted(results),
+        reweighted=circumstances.other_weights(results),
     )
 
 
@@ -325,7 +325,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     )
     images = evidence.evidence_csv(found.evidence, study.file.confidence)
     write_csv(folder / "images.csv", carried(study, results, images), [*evidence.IMAGE_COLUMNS, *MADE_BY])
-    others = other_effects.effects_csv(found.effects, study, root)
+    others = other_effects.effects_csv(found.effects, study)
     write_csv(folder / "effects.csv", others, other_effects.EFFECT_COLUMNS)
     write_bytes(folder / "seeds.svg", figures.seeds(found.rows, METRICS[study.file.metric]))
     write_bytes(folder / "power.svg", figures.power(found.rows))
@@ -334,7 +334,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
         ("curves-loss", "train_loss", "training loss"),
     ):
         write_bytes(folder / f"{name}.svg", figures.curves(curves, names, study.baseline, column, label))
-    context = template_values(found)
+    context = template_values(found, effects)
     answer = summary.sentence(found, effects, images_name(study))
     write_text(folder / "details.md", rendered("details.md.j2", **context))
     write_text(folder / "claims.md", rendered("claims.md.j2", **context))

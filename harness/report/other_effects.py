@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -300,7 +299,7 @@ MOST_TOGETHER = 2
 """Factors of an interaction that the table shows; those of more are in the CSV."""
 
 
-def effects_section(found: Effects, study: Study, root: Path) -> dict[str, Any]:
+def effects_section(found: Effects) -> dict[str, Any]:
     """The section's rows and sentences, ready for the template; empty without a run to compare."""
     if not found.compared:
         return {}
@@ -333,7 +332,7 @@ def _with_baseline(variant: str, study: Study) -> list[str]:
 # ---- as CSV: a row a number, with every digit
 
 
-def effects_csv(found: Effects, study: Study, root: Path) -> list[dict[str, Any]]:
+def effects_csv(found: Effects, study: Study) -> list[dict[str, Any]]:
     """A row a number: variants first, then designs. `of`: the variant, or the factors of a contrast."""
     if not found.compared:
         return []
