@@ -93,6 +93,13 @@ def reliability(session: nox.Session) -> None:
 
 
 @nox.session
+def calibration(session: nox.Session) -> None:
+    """Simulate how often the report's tests err and what they find; writes reports/calibration.md and its tables."""
+    install(session)
+    run(session, "benchmarks.calibration", *session.posargs)
+
+
+@nox.session
 def reports(session: nox.Session) -> None:
     """Bring every committed report up to date with the present code; what needs weights trains them where missing."""
     install(session)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from reading import tables_of
 
-from harness.calibration import page as calibration
-from harness.calibration.simulate import (
+from benchmarks.calibration import page as calibration
+from benchmarks.calibration.simulate import (
     LOOKS,
     NOISES,
     LookCell,

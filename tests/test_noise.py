@@ -16,10 +16,10 @@ from fake_study import alter, make_run
 from reading import by_first, rows_of, tables_of, told, warnings_of
 from scipy import stats
 
+from benchmarks.calibration import cuts as noise
+from benchmarks.calibration import real_runs as report
+from benchmarks.calibration.cuts import FAMILY, PAIR, Floor, Split
 from harness import weights
-from harness.calibration import cuts as noise
-from harness.calibration import real_runs as report
-from harness.calibration.cuts import FAMILY, PAIR, Floor, Split
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
 from harness.files import hash_json

@@ -13,7 +13,7 @@ from reading import golden, section, told, warnings_of
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.calibration.simulate import LookCell, simulate_looks
+from benchmarks.calibration.simulate import LookCell, simulate_looks
 from harness.cli import app
 from harness.errors import UserError
 from harness.report import declarations as report_declared

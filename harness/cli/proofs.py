@@ -61,23 +61,6 @@ def diff(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=PANEL)
-def calibrate(
-    out: Annotated[Path, typer.Option(help="Folder of tables and figures; the report is beside it, as OUT.md.")] = Path(
-        "reports/calibration"
-    ),
-    studies: Annotated[int, typer.Option(min=100, help="Simulated studies a cell.")] = 10_000,
-    noise: Annotated[
-        list[str] | None, typer.Option(help="Simulate this noise alone; the other rows of the tables stay.")
-    ] = None,
-) -> None:
-    """Simulate how often the tests err and what they find, and write the report on it."""
-    from harness.calibration.page import calibrate as simulate
-    from harness.calibration.simulate import NOISES
-
-    print(simulate(out, studies, Path("."), tuple(noise or NOISES)))
-
-
 numerics = typer.Typer(help="Whether changed code computes the same numbers.", no_args_is_help=True)
 app.add_typer(numerics, name="numerics", rich_help_panel=PANEL)
 

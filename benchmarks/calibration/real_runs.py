@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.calibration import cuts as noise
-from harness.calibration import plots as figures
-from harness.calibration.cuts import FAMILY, GRID, PAIR, Against, Floor, Shares, Split
+from benchmarks.calibration import cuts as noise
+from benchmarks.calibration import plots as figures
+from benchmarks.calibration.cuts import FAMILY, GRID, PAIR, Against, Floor, Shares, Split
 from harness.files import write_bytes, write_csv
 from harness.randomness import HELD
 from harness.report.evidence import wrong_answers
-from harness.report.format import rendered
+from harness.report.format import PAGES, paragraph
 from harness.report.isolation import FILE, identity, read_verified
 from harness.report.runs import Results, read_results
 from harness.settings.load import load_study
@@ -228,3 +228,9 @@ def aa_rows(rows: Mapping[str, Sequence[Against]]) -> list[dict[str, Any]]:
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as CSV holds it: numbers with six digits."""
     return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The text of a template beside this file; a value that is missing raises `jinja2.UndefinedError`."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    return PAGES.from_string(text).render(values, paragraph=paragraph)

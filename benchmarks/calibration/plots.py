@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harness.calibration.cuts import GRID, Against, Floor
-from harness.calibration.simulate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, SimulatedCell
+from benchmarks.calibration.cuts import GRID, Against, Floor
+from benchmarks.calibration.simulate import ALLOWED, ALPHA, EFFECTS, MARGIN, METHODS, NOISES, SEEDS, SimulatedCell
 from harness.statistics.judging import DEFAULT
 from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 

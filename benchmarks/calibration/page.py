@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.calibration import simulate as simulation
-from harness.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
-from harness.calibration.real_runs import rounded
-from harness.calibration.real_runs import section as real_runs
-from harness.calibration.simulate import Floats, LookCell, SimulatedCell
+from benchmarks.calibration import simulate as simulation
+from benchmarks.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
+from benchmarks.calibration.real_runs import rendered, rounded
+from benchmarks.calibration.real_runs import section as real_runs
+from benchmarks.calibration.simulate import Floats, LookCell, SimulatedCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
-from harness.report.format import rendered
 from harness.statistics.judging import DEFAULT, PROMISED
 from harness.statistics.models import residuals_of
 from harness.statistics.sequential import nominal
@@ -129,7 +128,7 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
             return [kind(**{k: types[k](v) for k, v in row.items()}) for row in csv.DictReader(file)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a table of this report: {error!r}; run `harness calibrate` for all noise"
+            f"{path}: not a table of this report: {error!r}; run `python -m benchmarks.calibration` for all noise"
         ) from error
 
 
