@@ -61,14 +61,52 @@ SMALL: dict[str, Any] = {
 MEDIUM: dict[str, Any] = {"geometry": "medium", "crop": 112, "fc_width": 2048, "init": "fan_in"}
 
 
+AS_RUN_145_2010: dict[str, Any] = {
+    **AS_RUN,
+    "drops": [23 / 93, 51 / 93, 78 / 93],
+    "bias_schedule": "last_drop",
+    "epochs": 93,
+}
+"""Run #145-2010, the same net on ILSVRC-2010. Its file ends with a rate of biases of .002, after .02."""
+
 ONE_GPU_145_HALF: dict[str, Any] = {
     **AS_RUN,
     "gpus": 1,
-    # The log gives epochs 20 and 48 of 96, and not the third drop: #145's share of the run is taken.
+    # The log gives epochs 20 and 48 of 96, and not the third drop: #145's part of the run is taken.
     "drops": [20 / 96, 48 / 96, 79 / 91],
     "conv1_slow": 66 / 96,
+    "conv1_freeze": 72 / 96,
+    "colour_until": 66 / 96,
     "epochs": 96,
 }
+"""Run #145-half, on ILSVRC-2010."""
+
+AS_RUN_147: dict[str, Any] = {
+    **AS_RUN,
+    "overlap_pool": False,
+    "pool_geometry": "as_run",
+    "drops": [23 / 90, 51 / 90, 79 / 90],
+    "conv1_slow": 1.0,  # the log has no slow phase
+    "conv1_freeze": 79 / 90,
+    "bias_schedule": "last_drop",
+    "epochs": 90,
+}
+"""Run #147: 2x2 pooling. When colour noise ended is not in its log: #145's part of the run is taken."""
+
+AS_RUN_148: dict[str, Any] = {
+    **AS_RUN,
+    "lrn": False,
+    "spatial_norm": False,
+    "drops": [22 / 97, 44 / 97, 86 / 97],
+    "conv1_slow": 69 / 97,
+    "conv1_freeze": 73 / 97,
+    "colour_until": 69 / 97,  # with conv1's rate, as in #145; the log does not say
+    "epochs": 97,
+}
+"""Run #148: all three norms out."""
+
+AS_RUN_150: dict[str, Any] = {**AS_RUN, "columns": "apart"}
+"""Run #150: columns that meet in fc8 alone. Its log gives no epochs: those of #145 are taken."""
 
 CAFFE_BVLC: dict[str, Any] = {
     "crop": 227,
@@ -182,7 +220,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "as_run": AS_RUN,
     "small": SMALL,
     "medium": MEDIUM,
+    "as_run_145_2010": AS_RUN_145_2010,
     "one_gpu_145_half": ONE_GPU_145_HALF,
+    "as_run_147": AS_RUN_147,
+    "as_run_148": AS_RUN_148,
+    "as_run_150": AS_RUN_150,
     "caffe_bvlc": CAFFE_BVLC,
     "caffenet": CAFFENET,
     "owt_torchvision": OWT_TORCHVISION,
