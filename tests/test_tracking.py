@@ -32,7 +32,7 @@ from harness.report.runs import read_results
 from harness.report.variants import variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-from harness.tracking.database import _make_database, shown
+from harness.tracking.database import make_database, shown
 from harness.tracking.publish import Publication, note, pending, publish
 from harness.tracking.server import serve
 
@@ -63,7 +63,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(root / study.candidate_results, *candidate)
     render(study, candidate, root)
     write_json(root / "params.yaml", BASE | {"seed": 0})  # JSON is YAML
-    _make_database(root / "mlflow.db")
+    make_database(root / "mlflow.db")
     return root
 
 

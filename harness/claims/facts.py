@@ -23,7 +23,7 @@ CONV_SHARE = 1.0
 
 
 @dataclass(frozen=True)
-class Computed:
+class Fact:
     """What came out: the number that decides, its unit, whether the claim holds, and the numbers in words."""
 
     value: float
@@ -44,17 +44,17 @@ def _parameters(**changes: object) -> int:
     return sum(row.parameters for row in _rows(**changes))
 
 
-def conv_share() -> Computed:
+def conv_share() -> Fact:
     """C26: the largest share of the parameters that a convolutional layer has, in percent."""
     rows = _rows()
     whole = sum(row.parameters for row in rows)
     shares = {row.name: 100 * row.parameters / whole for row in rows if row.kind == "conv"}
     above = [f"{name} has {share:.2f} %" for name, share in shares.items() if share > CONV_SHARE]
     others = [f"{name} {share:.2f} %" for name, share in shares.items() if share <= CONV_SHARE]
-    return Computed(max(shares.values()), "%", not above, " and ".join(above) + "; " + ", ".join(others))
+    return Fact(max(shares.values()), "%", not above, " and ".join(above) + "; " + ", ".join(others))
 
 
-def counts() -> Computed:
+def counts() -> Fact:
     """C27: parameters of the net, and its neurons."""
     rows = _rows()
     parameters, neurons = sum(row.parameters for row in rows), sum(row.neurons for row in rows)
@@ -65,87 +65,80 @@ def counts() -> Computed:
         f"{PRINTED_CONV1:,} for conv1, whose {first.side} x {first.side} maps of {first.outputs} kernels have "
         f"{first.neurons:,}; its printed sum is {neurons - first.neurons + PRINTED_CONV1:,}"
     )
-    return Computed(parameters, "parameters", holds, words)
+    return Fact(parameters, "parameters", holds, words)
 
 
-def label_bits() -> Computed:
+def label_bits() -> Fact:
     """C28: information in the label of one of so many classes, in bits."""
     classes = _rows()[-1].outputs
     bits = math.log2(classes)
-    return Computed(bits, "bits", round(bits) == 10, f"log2({classes:,}) = {bits:.2f} bits")
+    return Fact(bits, "bits", round(bits) == 10, f"log2({classes:,}) = {bits:.2f} bits")
 
 
-def crop_count() -> Computed:
+def crop_count() -> Fact:
     """C16, A12: views of one training image under crops and reflections, as in the text and as run."""
     settings = _settings()
     text = 2 * positions(settings, IMAGE) ** 2
     run = 2 * positions(_settings("as_run"), IMAGE) ** 2
     border = IMAGE - settings.crop
-    return Computed(
+    return Fact(
         text, "views", text == 2048, f"{border} x {border} x 2 = {text:,} views as in the text; an image of {IMAGE} "
         f"pixels has {border + 1} positions a side, as run: {run:,}",
     )  # fmt: skip
 
 
-def ten_crop_corners() -> list[tuple[int, int]]:
-    """Upper left corners, in pixels, of the five test crops in a stored image; each is also seen mirrored."""
-    return [corner for corner, mirrored in evaluation_views(IMAGE, _settings().crop, ten=True) if not mirrored]
-
-
-def ten_crops() -> Computed:
+def ten_crops() -> Fact:
     """C02: the crops of an image at test time (section 4.1)."""
-    corners = ten_crop_corners()
+    corners = [corner for corner, mirrored in evaluation_views(IMAGE, _settings().crop, ten=True) if not mirrored]
     places = ", ".join(f"({row}, {column})" for row, column in corners)
-    return Computed(
+    return Fact(
         2 * len(corners), "crops", 2 * len(corners) == 10, f"crops with upper left corners {places}, and their mirrors"
     )
 
 
-def one_gpu() -> Computed:
+def one_gpu() -> Fact:
     """C11: parameters of the one-GPU net against those of the two-column net."""
     one, two = _parameters(gpus=1), _parameters()
     share = 100 * one / two
-    return Computed(
-        one, "parameters", abs(share - 100) <= 100 * ROUNDED, f"{one:,} parameters, {share:.1f} % of {two:,}"
-    )
+    return Fact(one, "parameters", abs(share - 100) <= 100 * ROUNDED, f"{one:,} parameters, {share:.1f} % of {two:,}")
 
 
-def depths() -> Computed:
+def depths() -> Fact:
     """C25: parameters of the net without one of its middle convolutional layers."""
     without = {name: _parameters(depth=f"-{name}") for name in ("conv2", "conv3", "conv4", "conv5")}
     whole = _parameters()
     listed = ", ".join(f"without {name} {number:,}" for name, number in without.items())
-    return Computed(
+    return Fact(
         max(without.values()), "parameters", all(number < whole for number in without.values()),
         f"parameters {listed}; whole {whole:,}. Without conv5, fc6 sees conv4's wider maps and has more of them",
     )  # fmt: skip
 
 
-def conv1_side() -> Computed:
+def conv1_side() -> Fact:
     """A14: side of conv1's maps from crops of the text's size, by zeros beyond the right and bottom edge."""
     settings, row = _settings(), _rows()[0]
-    return Computed(
+    return Fact(
         row.side, "pixels", row.side == 55, f"{settings.crop} pixels, kernels of {row.kernel} at stride {row.stride}, "
         f"{row.pad_end} zeros beyond the right and bottom edge: {row.side} x {row.side} maps",
     )  # fmt: skip
 
 
-def order2() -> Computed:
+def order2() -> Fact:
     """A3: what follows conv2, in the text and as run."""
     return _agree("order2")
 
 
-def dropout_form() -> Computed:
+def dropout_form() -> Fact:
     """A16: how dropout is scaled, in the text and as run."""
     return _agree("dropout_form")
 
 
-def _agree(name: str) -> Computed:
+def _agree(name: str) -> Fact:
     text, run = getattr(_settings(), name), getattr(_settings("as_run"), name)
-    return Computed(float(text == run), "", text == run, f"{name} is {text} in the text and {run} as run")
+    return Fact(float(text == run), "", text == run, f"{name} is {text} in the text and {run} as run")
 
 
-FACTS: dict[str, Callable[[], Computed]] = {
+FACTS: dict[str, Callable[[], Fact]] = {
     fact.__name__: fact
     for fact in (
         conv_share, counts, label_bits, crop_count, ten_crops, one_gpu, depths, conv1_side, order2, dropout_form,
