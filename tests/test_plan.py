@@ -78,7 +78,7 @@ def test_a_factorial_has_every_combination_once(count: int) -> None:
         ({"plan": [{"kind": "one_factor", "factors": []}]}, "plan.0: got a plan that expands to no variant"),
         ({"plan": [{"kind": "grid", "values": {"lr": []}}]}, "expands to no variant"),
         ({"plan": [{"kind": "one_factor", "factors": ["x"]}]}, "plan.0: factors: got 'x'; allowed: a, b, c, d"),
-        ({"plan": [{"kind": "twice"}]}, "plan.0: kind: got 'twice'; allowed: one of one_factor"),
+        ({"plan": [{"kind": "twice"}]}, "plan.0.kind: got 'twice'; allowed: one of one_factor"),
         ({"plan": [{"kind": "one_factor", "values": {"lr": [1]}}]}, "values: got 1 settings; allowed with kind: grid"),
         ({"seeds": list(range(101)), "limit": 500}, "limit: got 5 variants x 101 seeds = 505 runs; allowed: at"),
         ({"plan": [], "factors": {}}, "variants: got none"),
