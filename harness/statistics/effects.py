@@ -80,22 +80,23 @@ def level_ratio(
     Student's t has no place for a run that never gets there: with its length put in, the interval may end on either
     side of where it should. So there is none then, and the test is by ranks.
     """
-    seeds = sorted(variant.keys() & baseline.keys())
-    pairs = [(variant[seed], baseline[seed]) for seed in seeds]
-    told = {seed: pair for seed, pair in zip(seeds, pairs, strict=True) if not (pair[0].never and pair[1].never)}
-    short = [sum(pair[arm].never for pair in told.values()) for arm in (0, 1)]
-    arms = [
-        {s: pair[arm].length if pair[arm].never else pair[arm].epochs for s, pair in told.items()} for arm in (0, 1)
-    ]
+    pairs = {seed: (variant[seed], baseline[seed]) for seed in sorted(variant.keys() & baseline.keys())}
+    telling = {seed: pair for seed, pair in pairs.items() if not (pair[0].never and pair[1].never)}
+    short = [sum(pair[arm].never for pair in telling.values()) for arm in (0, 1)]
+    arms = [{seed: min(pair[arm].epochs, pair[arm].length) for seed, pair in telling.items()} for arm in (0, 1)]
     found = log_ratio(arms[0], arms[1], confidence)
-    p = sign_flip([_log_epochs(*pair) for pair in pairs]).p
-    whole = not any(short) and len(told) == len(pairs)
+    whole = not any(short) and len(telling) == len(pairs)
     return LevelRatio(
-        len(pairs), short[0], short[1], len(pairs) - len(told),
-        None if all(short) else found.ratio,
-        "at least" if short[0] else "at most" if short[1] else "",
-        found.low if whole else None, found.high if whole else None, p,
-    )  # fmt: skip
+        n=len(pairs),
+        variant_never=short[0],
+        baseline_never=short[1],
+        neither=len(pairs) - len(telling),
+        ratio=None if all(short) else found.ratio,
+        bound="at least" if short[0] else "at most" if short[1] else "",
+        low=found.low if whole else None,
+        high=found.high if whole else None,
+        p=sign_flip([_log_epochs(*pair) for pair in pairs.values()]).p,
+    )
 
 
 def _log_epochs(one: Reached, other: Reached) -> float:
