@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
-from harness.net.layout import Dropout, Norm, Pool, Row, layout
+from harness.net.layout import Dropout, Layer, Norm, Pool, layout
 from harness.settings.load import resolve
 
 # name: output side, groups, weights, biases, multiply-accumulates, neurons. Krizhevsky et al. (2012), section 3.5.
@@ -23,7 +23,7 @@ PAPER = {
 }
 
 
-def rows(**settings: object) -> tuple[Row, ...]:
+def rows(**settings: object) -> tuple[Layer, ...]:
     return layout(resolve(settings, "test"))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.net.alexnet import AlexNet
-from harness.net.layout import Row
+from harness.net.layout import Layer
 from harness.settings.schema import Settings
 
 QUARTERS = 250 ** (-1 / 3)
@@ -57,7 +57,7 @@ class Rates:
     decay: float
 
 
-def parameter_rates(settings: Settings, row: Row, bias: bool, epoch: int, weights_lr: float) -> Rates:
+def parameter_rates(settings: Settings, row: Layer, bias: bool, epoch: int, weights_lr: float) -> Rates:
     """Rate and decay of a layer's weights or biases when the weights' rate is `weights_lr`."""
     lr = weights_lr * row.lr_factor
     decay = settings.weight_decay * row.decay_factor
@@ -83,7 +83,7 @@ class SGD:
     def __init__(self, settings: Settings, net: AlexNet) -> None:
         self.settings = settings
         self.parameters: dict[str, Tensor] = {}
-        self._rows: dict[str, tuple[Row, bool]] = {}
+        self._rows: dict[str, tuple[Layer, bool]] = {}
         for row in net.rows:
             for kind in ("weight", "bias"):
                 name = f"{row.name}.{kind}"
