@@ -44,31 +44,23 @@ class ImageSource:
 def open_source(settings: DataSettings) -> ImageSource:
     """The source that the settings name. Raises `UserError` with what to put where, when its images are not there."""
     name = settings.source
-    if name == "fashion-mnist-8k":
-        images = embedded.load()
-        parts = {part: _arrays(x, y, part) for part, (x, y) in images.items()}
-        return ImageSource(name, embedded.CLASSES, 1, settings.size or 28, parts)
     if name == "synthetic":
         return _synthetic(settings)
-    if name in libraries.ARRAYS:
-        names, sets = libraries.load(name, settings.root)
-        channels = 1 if name == "fashion-mnist" else 3
+    if name == "fashion-mnist-8k" or name in libraries.ARRAYS:
+        is_embedded = name == "fashion-mnist-8k"
+        names, sets = (embedded.CLASSES, embedded.load()) if is_embedded else libraries.load(name, settings.root)
+        images = sets["train"][0]
         parts = {part: _arrays(x, y, part) for part, (x, y) in sets.items()}
-        return ImageSource(name, names, channels, settings.size or parts["train"].decode(0).shape[0], parts)
-    root = libraries.imagenette(settings.root) if name == "imagenette" else _root(settings)
-    size = settings.size or FOLDER_SIZE
+        return ImageSource(name, names, images.shape[3], settings.size or images.shape[1], parts)
+    if name != "imagenette" and not settings.root:
+        raise UserError(f"data.root: got nothing; source {name} needs the folder that holds its images")
+    root = libraries.imagenette(settings.root) if name == "imagenette" else Path(settings.root).expanduser()
     names, trees = folders.find(root, needs_parts=name != "folder")
     parts = {
         part: Items(labels, [folders.shown(file) for file in files], folders.decoder(root, files))
         for part, (files, labels) in trees.items()
     }
-    return ImageSource(name, names, 3, size, parts)
-
-
-def _root(settings: DataSettings) -> Path:
-    if not settings.root:
-        raise UserError(f"data.root: got nothing; source {settings.source} needs the folder that holds its images")
-    return Path(settings.root).expanduser()
+    return ImageSource(name, names, 3, settings.size or FOLDER_SIZE, parts)
 
 
 def _arrays(images: np.ndarray, labels: np.ndarray, part: str) -> Items:

@@ -125,8 +125,7 @@ def factorial(
     Student's t over the seeds that every cell has. Contrasts are orthogonal. Raises `ValueError` for a cell that is
     absent.
     """
-    f = len(names)
-    levels = list(itertools.product((0, 1), repeat=f))
+    levels = list(itertools.product((0, 1), repeat=len(names)))
     absent = [level for level in levels if level not in cells]
     if absent:
         raise ValueError(f"factorial: no cell {absent[0]} of {', '.join(names)}; all {len(levels)} are needed")
@@ -134,10 +133,11 @@ def factorial(
 
     def mean(which: tuple[int, ...], sign: int) -> dict[int, float]:
         """By seed, over the cells whose contrast (the product of the factors' signs) is `sign`."""
-        own = [cells[level] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
-        return {seed: sum(cell[seed] for cell in own) / len(own) for seed in seeds}
+        chosen = [cells[level] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
+        return {seed: sum(cell[seed] for cell in chosen) / len(chosen) for seed in seeds}
 
-    contrasts = [which for size in range(1, f + 1) for which in itertools.combinations(range(f), size)]
+    places = range(len(names))
+    contrasts = [which for size in places for which in itertools.combinations(places, size + 1)]
     return {
         tuple(names[place] for place in which): compare(mean(which, 1), mean(which, -1), confidence)
         for which in contrasts

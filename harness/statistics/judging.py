@@ -20,10 +20,7 @@ DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
 
-MODELS: dict[str, Callable[[Floats], Estimates]] = {
-    "block": models.block,
-    "plain_block": models.plain_block,
-}
+MODELS: dict[str, Callable[[Floats], Estimates]] = {"block": models.block, "plain_block": models.plain_block}
 """Of the tests that do not take each comparison by itself, and of the block design that is simulated beside them."""
 
 PROMISED = 5

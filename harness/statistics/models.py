@@ -53,9 +53,8 @@ class Difference:
 def summarise(values: Iterable[float]) -> Summary:
     """Number, mean and sd (ddof 1) of finite values. Raises `ValueError` for others."""
     array = _finite(values)
-    return Summary(
-        len(array), float(array.mean()) if len(array) else None, spread(array, array) if len(array) > 1 else None
-    )
+    n = len(array)
+    return Summary(n, float(array.mean()) if n else None, spread(array, array) if n > 1 else None)
 
 
 def compare(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float) -> Difference:

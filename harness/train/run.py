@@ -18,16 +18,7 @@ from harness.errors import UserError
 from harness.identity.known import identity
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
-from harness.record import (
-    Config,
-    Hashes,
-    Images,
-    Provenance,
-    Run,
-    checkpoint_folder,
-    read_provenance,
-    write_training,
-)
+from harness.record import Config, Hashes, Images, Provenance, Run, checkpoint_folder, read_provenance, write_training
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import State, Trainer
