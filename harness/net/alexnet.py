@@ -97,14 +97,15 @@ def trained(settings: Settings, channels: int, classes: int, weights: dict[str, 
 def _module(row: Layer) -> nn.Module:
     # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
     made: nn.Module
-    if row.kind == "local":
-        made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side, device="meta")
-    elif row.kind == "fc" and row.groups > 1:
-        made = GroupedLinear(row.inputs, row.outputs, row.groups, device="meta")
-    elif row.kind == "fc":
-        made = nn.Linear(row.inputs, row.outputs, device="meta")
-    else:
-        made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups, device="meta")
+    with torch.device("meta"):
+        if row.kind == "local":
+            made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side)
+        elif row.kind == "conv":
+            made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups)
+        elif row.groups > 1:
+            made = GroupedLinear(row.inputs, row.outputs, row.groups)
+        else:
+            made = nn.Linear(row.inputs, row.outputs)
     return made.to_empty(device=torch.get_default_device())
 
 

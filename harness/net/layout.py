@@ -193,7 +193,7 @@ def layout(settings: Settings, channels: int = 3, classes: int | None = None) ->
     if settings.classes and classes and settings.classes != classes:
         raise UserError(f"classes: got {settings.classes}, but the data has {classes}; allowed: {classes}, or nothing")
     convs = _convolutions(settings, channels)
-    return tuple(convs + _fully_connected(settings, convs[-1], settings.classes or classes or 1000))
+    return (*convs, *_fully_connected(settings, convs[-1], settings.classes or classes or 1000))
 
 
 def _table(settings: Settings) -> dict[str, _Conv]:
@@ -226,7 +226,6 @@ def _convolutions(settings: Settings, channels: int) -> list[Layer]:
     rows: list[Layer] = []
     inputs, side = channels, settings.crop
     for name, conv in _table(settings).items():
-        kernels = _kernels(settings, conv, name)
         if settings.depth.removesuffix("_narrow") == f"-{name}":
             # Its pooling stays, hung on the layer before, so that the maps that follow keep their size.
             if conv.pooled:
@@ -238,30 +237,31 @@ def _convolutions(settings: Settings, channels: int) -> list[Layer]:
         span = side + 2 * conv.pad - conv.kernel
         rounded_down = name == "conv1" and settings.conv1_pad == "both"
         steps = span // conv.stride if rounded_down else math.ceil(span / conv.stride)
-        pad_end = max(0, steps * conv.stride - span)
-        side = steps + 1
         row = Layer(
             name=name,
             kind="local" if conv.local else "conv",
             inputs=inputs,
-            outputs=kernels,
+            outputs=_kernels(settings, conv, name),
+            groups=_groups(settings, conv, bool(rows)),
+            init_std=conv.std or (settings.init_std if conv.normed else settings.init_std_mid),
+            bias_init=settings.bias_init if conv.biased else 0.0,
             kernel=conv.kernel,
             stride=conv.stride,
             pad=conv.pad,
-            pad_end=pad_end,
-            groups=_groups(settings, conv, bool(rows)),
-            side=side,
-            init_std=conv.std or (settings.init_std if conv.normed else settings.init_std_mid),
-            bias_init=settings.bias_init if conv.biased else 0.0,
+            pad_end=max(0, steps * conv.stride - span),
+            side=steps + 1,
+            after=_after_conv(settings, name, conv, steps + 1),
             decay_factor=settings.conv_decay if not conv.local else 1.0,
         )
-        row = replace(row, init_std=_scaled_std(settings, row), after=_after_conv(settings, name, conv, side))
-        rows.append(row)
-        inputs, side = kernels, row.side_after
-    if settings.dropout and settings.dropout_place == "inputs":
-        dropout = Dropout(settings.dropout, settings.dropout_form != "original")
-        rows[-1] = replace(rows[-1], after=(*rows[-1].after, dropout))
+        rows.append(_scaled(settings, row))
+        inputs, side = row.outputs, row.side_after
+    if settings.dropout_place == "inputs":
+        rows[-1] = replace(rows[-1], after=(*rows[-1].after, *_dropout(settings)))
     return rows
+
+
+def _dropout(settings: Settings) -> tuple[Dropout, ...]:
+    return (Dropout(settings.dropout, settings.dropout_form != "original"),) if settings.dropout else ()
 
 
 def _groups(settings: Settings, conv: _Conv, after_another: bool) -> int:
@@ -308,47 +308,41 @@ def _after_conv(settings: Settings, name: str, conv: _Conv, side: int) -> tuple[
 
 def _fully_connected(settings: Settings, last: Layer, classes: int) -> list[Layer]:
     rows: list[Layer] = []
-    inputs, before = last.outputs * last.side_after**2, last
-    keep = 1.0 - settings.dropout
-    dropout = (Dropout(settings.dropout, settings.dropout_form != "original"),) if settings.dropout else ()
+    before, inputs, keep = last, last.outputs * last.side_after**2, 1.0 - settings.dropout
     apart = 2 if settings.columns == "apart" else 1
     # Run #150 has twice as many units in fc6, each of which sees its own column alone.
     hidden = {"fc6": settings.fc_width * apart, "fc7": settings.fc_width} if settings.net not in CIFAR_NETS else {}
     kept = [name for name in hidden if settings.depth != f"-{name}"]
-    for name, outputs in (*((name, hidden[name]) for name in kept), ("fc8", classes)):
+    for name in (*kept, "fc8"):
         hides = name != "fc8"
+        # On the inputs of fc6 and fc7, the outputs of the last hidden layer stay whole.
+        dropped = settings.dropout_place == "outputs" or name != kept[-1] if hides else False
         row = Layer(
             name=name,
             kind="fc",
             inputs=inputs,
-            outputs=outputs,
+            outputs=hidden[name] if hides else classes,
             groups=apart if hides else 1,
             init_std=settings.init_std_fc if hides else settings.init_std_out,
             bias_init=settings.bias_init if hides else 0.0,
+            after=(Activation(settings.activation), *(_dropout(settings) if dropped else ())) if hides else (),
             decay_factor=1.0 if hides else settings.output_decay,
         )
-        row = replace(row, init_std=_scaled_std(settings, row))
-        if hides:
-            # On the inputs of fc6 and fc7, the outputs of the last hidden layer stay whole.
-            dropped = settings.dropout_place == "outputs" or name != kept[-1]
-            row = replace(row, after=(Activation(settings.activation), *(dropout if dropped else ())))
+        row = _scaled(settings, row)
         fed_by_dropout = any(isinstance(op, Dropout) for op in before.after)
         if fed_by_dropout and settings.dropout_form == "inverted_compensated":
             # V = keep * W is the same function under inverted dropout, and takes the same path with these factors.
-            row = replace(
-                row,
-                init_std=row.init_std * keep if row.init_std else None,
-                lr_factor=keep**2,
-                decay_factor=row.decay_factor * keep**-2,
-            )
+            std = row.init_std * keep if row.init_std else None
+            row = replace(row, init_std=std, lr_factor=keep**2, decay_factor=row.decay_factor * keep**-2)
         rows.append(row)
-        inputs, before = outputs, row
+        before, inputs = row, row.outputs
     return rows
 
 
-def _scaled_std(settings: Settings, row: Layer) -> float | None:
+def _scaled(settings: Settings, row: Layer) -> Layer:
+    """The layer with the sd of its initial weights as the setting `init` wants it."""
     if settings.init == "torch":
-        return None
+        return replace(row, init_std=None)
     if settings.init == "paper" or row.init_std is None or settings.net in CIFAR_NETS:
-        return row.init_std
-    return row.init_std * math.sqrt(PAPER_FAN_IN[row.name] / row.fan_in)
+        return row
+    return replace(row, init_std=row.init_std * math.sqrt(PAPER_FAN_IN[row.name] / row.fan_in))
