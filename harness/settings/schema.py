@@ -252,7 +252,7 @@ class Settings(Declared):
             raise ValueError(f"drops: got {self.drops}; they must rise")
         if self.net == "owt" and self.geometry == "small":
             raise ValueError("geometry: got 'small'; net owt takes imagenet or medium")
-        for name, value in self._must():
+        for name, value in MUST.get(self.net, {}).items():
             if getattr(self, name) != value:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; net {self.net} takes {value!r}")
         for name, needs, met in self._needs():
@@ -263,59 +263,40 @@ class Settings(Declared):
     def _needs(self) -> list[tuple[str, str, bool]]:
         """Settings that mean something beside certain others alone: name, what it needs, and whether that is so."""
         alexnet, cifar = self.net == "alexnet", self.net in CIFAR_NETS
+        whole = alexnet and self.crop == 224 and not self.overlap_pool and self.depth == "full"
         return [
             ("columns", "net: alexnet and gpus: 2", alexnet and self.gpus == 2),
             ("conv5", "net: alexnet and gpus: 1", alexnet and self.gpus == 1),
             ("depth", "net: alexnet or owt", not cifar),
             ("spatial_norm", "net: alexnet", alexnet),
             ("conv1_pad", "geometry: imagenet or medium", self.geometry != "small"),
-            (
-                "pool_geometry",
-                "net: alexnet, crop: 224, overlap_pool: false and depth: full",
-                alexnet and self.crop == 224 and not self.overlap_pool and self.depth == "full",
-            ),
+            ("pool_geometry", "net: alexnet, crop: 224, overlap_pool: false and depth: full", whole),
             ("local_width", "net: cifar_local", self.net == "cifar_local"),
             *((name, "net: alexnet or owt", not cifar) for name in _HIDDEN),
         ]
 
-    def _must(self) -> list[tuple[str, Any]]:
-        """Settings that a net leaves no choice in: name and value."""
-        if self.net == "alexnet":
-            return []
-        if self.net == "owt":
-            return [("gpus", 1)]
-        return [("gpus", 1), ("geometry", "small"), ("dropout", 0), ("bias_init", 0)]
-
 
 CIFAR_NETS = ("cifar_quick", "cifar_local")
 """The authors' nets for CIFAR-10: one column, without hidden layers, with initial weights of their own."""
+
+_CIFAR = {"gpus": 1, "geometry": "small", "dropout": 0, "bias_init": 0}
+
+MUST: dict[str, dict[str, Any]] = {"owt": {"gpus": 1}, "cifar_quick": _CIFAR, "cifar_local": _CIFAR}
+"""Settings that a net leaves no choice in."""
 
 _HIDDEN = ("fc_width", "init_std", "init_std_mid", "init_std_fc", "init_std_out")
 
 CROPS = {"imagenet": (224, 227), "medium": (112, 128), "small": (24, 32)}
 """Allowed sides of the crop, in pixels, of each geometry."""
 
-MACHINE = tuple(
-    name
-    for name, field in Settings.model_fields.items()
-    if field.json_schema_extra["group"] == "machine"  # type: ignore
-)
+MACHINE = tuple(n for n, f in Settings.model_fields.items() if f.json_schema_extra["group"] == "machine")  # type: ignore
 """Settings that say where a run is computed: not part of its fingerprint; what they come to is recorded beside it."""
 
 
-FOUNDING = frozenset(
-    {
-        "net", "geometry", "crop", "classes", "gpus", "columns", "conv5", "width", "fc_width", "depth", "conv1_pad",
-        "activation", "lrn", "lrn_layers", "lrn_size", "lrn_alpha", "lrn_beta", "lrn_k", "lrn_alpha_form",
-        "lrn_span", "order1", "order2", "spatial_norm", "overlap_pool", "pool_geometry", "local_width", "dropout",
-        "dropout_form", "dropout_place", "init", "init_std", "init_std_mid", "init_std_fc", "init_std_out",
-        "bias_init", "pretrained", "vary", "input_scale", "mean", "augment", "crops", "flips", "crop_positions",
-        "crop_chunk", "colour", "colour_scale", "colour_divide", "colour_until", "epochs", "batch", "reshuffle",
-        "lr", "momentum", "momentum_form", "weight_decay", "decay_bias", "conv_decay", "output_decay", "bias_lr",
-        "bias_schedule", "schedule", "drops", "drop_factor", "patience", "max_drops", "conv1_slow", "conv1_freeze",
-        "curve_images", "precision", "compile", "device", "threads", "workers",
-    }
-)  # fmt: skip
+LATER: frozenset[str] = frozenset()
+"""Settings that were added after the first recorded runs."""
+
+FOUNDING = frozenset(Settings.model_fields) - LATER
 """The settings of the first recorded runs: every one of them is part of a run's identity, whatever its value."""
 
 

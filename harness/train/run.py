@@ -61,10 +61,10 @@ def train(
     numerics = configure(settings)
     config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
     if (out / "config.json").exists():
-        found = read_provenance(out / "provenance.json").fingerprint
-        if found != config.fingerprint:
+        other = read_provenance(out / "provenance.json").fingerprint
+        if other != config.fingerprint:
             raise UserError(
-                f"{out}: holds the run {found[:12]} of other settings, images or code, this one is "
+                f"{out}: holds the run {other[:12]} of other settings, images or code, this one is "
                 f"{config.fingerprint[:12]}; name another folder, or remove it"
             )
         say(f"{out}: is finished already")
