@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from conftest import TINY, recorded, tiny, trained, weights_file
 from hypothesis import given
@@ -35,14 +36,8 @@ def names(**step: Any) -> list[str]:
 
 
 def study_file(folder: Path, **keys: Any) -> Path:
-    values = {
-        "name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0],
-        "settings": TINY, "factors": FACTORS, "plan": [{"kind": "one_factor"}],
-    } | keys  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "study.yaml"
-    path.write_text(json.dumps(values))
-    return path
+    plan = {"name": "s", "settings": TINY, "factors": FACTORS, "plan": [{"kind": "one_factor"}], "variants": {}}
+    return conftest.study_file(folder, **plan | keys)
 
 
 def test_a_plan_names_what_it_combines() -> None:
@@ -73,12 +68,12 @@ def test_a_factorial_has_every_combination_once(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"plan": [{"kind": "one_factor", "factors": []}]}, "plan.0: got a plan that expands to no variant"),
         ({"plan": [{"kind": "grid", "values": {"lr": []}}]}, "expands to no variant"),
         ({"plan": [{"kind": "one_factor", "factors": ["x"]}]}, "plan.0: factors: got 'x'; allowed: a, b, c, d"),
-        ({"plan": [{"kind": "twice"}]}, "plan.0: kind: got 'twice'; allowed: one of one_factor"),
+        ({"plan": [{"kind": "twice"}]}, "plan.0.kind: got 'twice'; allowed: one of one_factor"),
         ({"plan": [{"kind": "one_factor", "values": {"lr": [1]}}]}, "values: got 1 settings; allowed with kind: grid"),
         ({"seeds": list(range(101)), "limit": 500}, "limit: got 5 variants x 101 seeds = 505 runs; allowed: at"),
         ({"plan": [], "factors": {}}, "variants: got none"),
@@ -89,24 +84,25 @@ def test_a_factorial_has_every_combination_once(count: int) -> None:
         ({"extends": "study.yaml"}, "a circle is not allowed"),
     ],
 )  # fmt: skip
-def test_a_plan_that_cannot_be_is_refused_in_one_line(keys: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_plan_that_cannot_be_is_refused_in_one_line(keys: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         load_study(study_file(tmp_path, **keys))
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def child_file(folder: Path, **keys: Any) -> Path:
+    """A study beside the one of `study_file`, which it extends."""
+    folder.mkdir(exist_ok=True)
+    values = {"extends": "../study.yaml", "name": "c", "title": "t", "purpose": "p"}
+    (folder / "study.yaml").write_text(json.dumps(values | keys))
+    return folder / "study.yaml"
 
 
 def test_a_study_lays_its_settings_over_those_of_the_one_it_extends(tmp_path: Path) -> None:
     study_file(tmp_path, seeds=[3, 4], confidence=0.9)
-    child = tmp_path / "child"
-    child.mkdir()
-    (child / "study.yaml").write_text(
-        json.dumps(
-            {"extends": "../study.yaml", "name": "c", "title": "t", "purpose": "p", "settings": {"epochs": 1},
-             "factors": {"e": {"lr": 0.5}}, "plan": [{"kind": "one_factor", "factors": ["a", "e"]}]}
-        )
-    )  # fmt: skip
-    study = load_study(child / "study.yaml")
+    plan = [{"kind": "one_factor", "factors": ["a", "e"]}]
+    study = load_study(child_file(tmp_path / "child", settings={"epochs": 1}, factors={"e": {"lr": 0.5}}, plan=plan))
     assert list(study.variants) == ["base", "a", "e"]
     assert study.seeds == [3, 4]
     assert study.file.confidence == 0.9
@@ -115,21 +111,19 @@ def test_a_study_lays_its_settings_over_those_of_the_one_it_extends(tmp_path: Pa
 
 
 def test_what_the_paper_says_of_a_variant_is_inherited_by_a_study_that_has_it(tmp_path: Path) -> None:
-    said = {name: {"top1": top1, "where": "3"} for name, top1 in (("a", 1.4), ("b", 0.4))}
-    study_file(tmp_path, published=said)
-    child = {"name": "c", "extends": "../study.yaml", "factors": {"e": {"lr": 0.5}}}
+    paper = {name: {"top1": top1, "where": "3"} for name, top1 in (("a", 1.4), ("b", 0.4))}
+    study_file(tmp_path, published=paper)
 
-    def published(**keys: Any) -> dict[str, float]:
-        values = {"title": "t", "purpose": "p", "plan": [{"kind": "one_factor", "factors": ["b", "e"]}]}
-        (tmp_path / "child").mkdir(exist_ok=True)
-        (tmp_path / "child/study.yaml").write_text(json.dumps(child | values | keys))
-        return {name: entry.top1 for name, entry in load_study(tmp_path / "child/study.yaml").published.items()}
+    def published(**keys: Any) -> dict[str, float | None]:
+        plan = [{"kind": "one_factor", "factors": ["b", "e"]}]
+        study = load_study(child_file(tmp_path / "child", factors={"e": {"lr": 0.5}}, plan=plan, **keys))
+        return {name: entry.top1 for name, entry in study.published.items()}
 
     assert published() == {"b": 0.4}
     assert published(published={}) == {}
     assert published(published={"e": {"top1": 2, "where": "4"}}) == {"e": 2}
     with pytest.raises(UserError, match=r"published\.a: no such variant; allowed: base, b, e"):
-        published(published=said)
+        published(published=paper)
 
 
 def test_a_variant_with_a_preset_starts_from_it_alone(tmp_path: Path) -> None:
@@ -189,12 +183,9 @@ def test_cells_name_the_study_its_runs_and_the_study_that_it_extends(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     study_file(Path("experiments/s"), seeds=[3, 4])
-    child = Path("experiments/child/study.yaml")
-    child.parent.mkdir()
-    child.write_text(json.dumps({"extends": "../s/study.yaml", "name": "c", "title": "t", "purpose": "p"}
-                                | {"plan": [{"kind": "one_factor", "factors": ["b"]}]}))  # fmt: skip
-    found = read_text(cells_text(load_study(child)))
-    assert found == {
+    plan = [{"kind": "one_factor", "factors": ["b"]}]
+    child = child_file(Path("experiments/child"), extends="../s/study.yaml", plan=plan)
+    assert read_text(cells_text(load_study(child))) == {
         "name": "c", "folder": "experiments/child", "parent": "experiments/s/study.yaml", "first": "base-3",
         "seeds": [3, 4], "variants": ["base", "b"],
     }  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.data.crops import evaluation_views, positions
-from harness.net.layout import Row, layout
+from harness.net.layout import Layer, layout
 from harness.settings.load import resolve
 from harness.settings.schema import Settings
 
@@ -36,7 +36,7 @@ def _settings(preset: str = "paper") -> Settings:
     return resolve({"preset": preset}, f"preset {preset}")
 
 
-def _rows(**changes: object) -> tuple[Row, ...]:
+def _rows(**changes: object) -> tuple[Layer, ...]:
     return layout(resolve({"preset": "paper", **changes}, "preset paper"))
 
 

@@ -12,7 +12,6 @@ from harness.record import Run
 from harness.report.format import number, paragraph, paragraphs
 from harness.report.runs import Results, rerun
 from harness.report.variants import compared_errors, paired_runs
-from harness.settings.parse import parse
 from harness.settings.plan import Plan
 from harness.settings.study import Study
 from harness.statistics.effects import (
@@ -86,8 +85,7 @@ def components(study: Study) -> list[AddedAndRemoved]:
 
 
 def _steps(study: Study, kind: str) -> list[Plan]:
-    steps = [parse(Plan, values, f"{study.path}: plan.{place}") for place, values in enumerate(study.file.plan)]
-    return [step for step in steps if step.kind == kind]
+    return [step for step in study.file.plan if step.kind == kind]
 
 
 def _names(study: Study, plan: Plan) -> list[str]:

@@ -126,12 +126,7 @@ CAFFE_BVLC: dict[str, Any] = {
 }
 """models/bvlc_alexnet of Caffe; its images are squeezed to 256 x 256, which is a matter of the data here."""
 
-CAFFENET: dict[str, Any] = {
-    **CAFFE_BVLC,
-    "order1": "relu-pool-norm",
-    "order2": "relu-pool-norm",
-    "bias_init": 1.0,
-}
+CAFFENET: dict[str, Any] = {**CAFFE_BVLC, "order1": "relu-pool-norm", "order2": "relu-pool-norm", "bias_init": 1.0}
 """models/bvlc_reference_caffenet of Caffe: pooling before normalisation."""
 
 OWT_TORCHVISION: dict[str, Any] = {
