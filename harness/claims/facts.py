@@ -123,25 +123,7 @@ def conv1_side() -> Fact:
     )  # fmt: skip
 
 
-def order2() -> Fact:
-    """A3: what follows conv2, in the text and as run."""
-    return _agree("order2")
-
-
-def dropout_form() -> Fact:
-    """A16: how dropout is scaled, in the text and as run."""
-    return _agree("dropout_form")
-
-
-def _agree(name: str) -> Fact:
-    text, run = getattr(_settings(), name), getattr(_settings("as_run"), name)
-    return Fact(float(text == run), "", text == run, f"{name} is {text} in the text and {run} as run")
-
-
 FACTS: dict[str, Callable[[], Fact]] = {
-    fact.__name__: fact
-    for fact in (
-        conv_share, counts, label_bits, crop_count, ten_crops, one_gpu, depths, conv1_side, order2, dropout_form,
-    )
-}  # fmt: skip
+    fact.__name__: fact for fact in (conv_share, counts, label_bits, crop_count, ten_crops, one_gpu, depths, conv1_side)
+}
 """Every fact that a claim can name."""

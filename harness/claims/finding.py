@@ -148,8 +148,13 @@ class Directed(Test):
         within = f" within {'a factor of ' if self.ratio else ''}{self.margin:g}" if self.margin else ""
         return f": {self.direction} {'to' if self.margin else 'than'} {self.bound:g}{within}"
 
+    @property
+    def parts(self) -> int:
+        """Numbers that must lie on the claimed side, all at once."""
+        return len(self.variants)
+
     def measure(self, evidence: Evidence) -> Finding:
-        parts, notes = self.numbers(evidence, 1 - (1 - evidence.confidence) / len(self.variants))
+        parts, notes = self.numbers(evidence, 1 - (1 - evidence.confidence) / self.parts)
         if not any(part.n for part in parts):
             raise NotMeasuredError("no pair of finished runs on the same images")
         return Finding(*self.judge(parts), tuple(parts), weakest(parts, self.region), notes=tuple(notes))

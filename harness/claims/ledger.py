@@ -12,10 +12,13 @@ from harness.claims.statistic import DifferenceTest
 from harness.claims.verdict import Estimate, Verdict
 from harness.errors import UserError
 from harness.files import read_json
+from harness.grammar import counted
 from harness.settings.check import SOURCES
+from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.study import Study, top_of
 from harness.statistics.comparison import Comparison
+from harness.statistics.judging import PROMISED
 
 NEEDS: dict[Need, str] = {
     "colour": "colour images",
@@ -109,6 +112,10 @@ def _finding(claim: Claim, test: Test, evidence: Evidence) -> Finding:
     if absent:
         raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
     finding = test.measure(evidence)
+    few = min(estimate.n for estimate in finding.estimates)
+    if few < PROMISED and finding.verdict != "inconclusive":
+        reason = f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"
+        finding = replace(finding, verdict="inconclusive", reason=reason)
     if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
         return _in_regime(finding, test, evidence.runs)
     return finding
@@ -151,10 +158,9 @@ def computed(claim: Claim, test: ArithmeticTest) -> ClaimRow:
     """The row of a claim that needs no run."""
     fact = FACTS[test.fact]()
     estimate = Estimate(test.fact, fact.value, None, None, 1, fact.unit)
-    text = "" if fact.unit else ("they agree" if fact.holds else "they differ")
     reason = _reason(claim, f"Computed, final: {fact.words}")
     verdict: Verdict = "replicates" if fact.holds else "contradicts"
-    return ClaimRow(claim, verdict, reason, f"python -m harness claims {claim.id}", (estimate,), estimate, text)
+    return ClaimRow(claim, verdict, reason, f"python -m harness claims {claim.id}", (estimate,), estimate)
 
 
 def _reason(claim: Claim, *parts: str) -> str:
@@ -168,7 +174,9 @@ def _unmet(claim: Claim, test: Test, study: Study) -> str:
     source: str = study.data.source
     met = {
         "colour": SOURCES[source][0] == 3,
-        "imagenet": source == "imagenet" and study.variants[study.baseline].geometry == "imagenet",
+        "imagenet": bool(source == "imagenet" or study.data.release)
+        and study.variants[study.baseline].geometry == "imagenet",
+        "fall2011": "fall2011" in (study.data.release, *_first_releases(test, study)),
         "hardware_2012": False,
     }
     # Several releases of ImageNet come in the same folders: which one it is must be said.
@@ -178,6 +186,14 @@ def _unmet(claim: Claim, test: Test, study: Study) -> str:
     if isinstance(test, DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
         return f"its size is of top-1 errors; this study compares {study.file.metric}"
     return ""
+
+
+def _first_releases(test: Test, study: Study) -> set[str]:
+    """Releases of ImageNet that all pre-trained variants of a test were trained on first."""
+    starts = {study.variants[name].pretrained.partition("/")[0] for name in test.names if name in study.variants} - {""}
+    studies = [load_study(study.path.parent.with_name(name) / study.path.name) for name in sorted(starts)]
+    releases: set[str] = {other.data.release for other in studies}
+    return releases if len(releases) == 1 else set()
 
 
 def _of_top5(test: Test, study: Study) -> bool:

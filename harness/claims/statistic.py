@@ -13,9 +13,8 @@ from harness import record
 from harness.claims import estimate
 from harness.claims.estimate import NotMeasuredError, Runs, by_seed, difference, mean, metric, paired
 from harness.claims.finding import ArithmeticTest, Directed, Evidence, Finding, Pairwise, Test, Variant, listed
-from harness.claims.verdict import Estimate, Region, Ruling, every_run, judge, signed
+from harness.claims.verdict import Estimate, Region, Ruling, Verdict, every_run, judge, signed
 from harness.grammar import counted
-from harness.statistics.judging import PROMISED
 
 Metric = Literal[
     "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
@@ -33,6 +32,10 @@ ALPHA = 0.05
 """Level of the permutation test of one run."""
 
 
+WORST: tuple[Verdict, ...] = ("contradicts", "inconclusive", "replicates")
+"""Of two verdicts on parts of one claim, the one that stands first holds."""
+
+
 class DifferenceTest(Pairwise):
     """Mean paired difference of a metric, variant less `against`, each variant by itself."""
 
@@ -40,15 +43,21 @@ class DifferenceTest(Pairwise):
     fitted: float = Field(
         0.5, gt=0, le=1, description="overfitting begins where training error is at most this part of test error"
     )
+    also: list[Metric] = Field([], description="metrics that must differ in the same direction, by any amount")
     beside: list[Variant] = Field([], description="variants whose differences stand beside, where the study has them")
+
+    @property
+    def parts(self) -> int:
+        return len(self.variants) * (1 + len(self.also))
 
     def measure(self, evidence: Evidence) -> Finding:
         finding = super().measure(evidence)
+        if self.also:
+            finding = self._with_others(finding, evidence)
         if finding.verdict == "inconclusive":
             return finding
         # What a verdict does not say: the table of variants, where a row is one of many, may leave the same open.
-        few = min(part.n for part in finding.estimates)
-        notes = [f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"] * (few < PROMISED)
+        notes = []
         rows = evidence.study_s_own(self.metric or evidence.study.file.metric, self.against)
         notes += [
             f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
@@ -58,13 +67,29 @@ class DifferenceTest(Pairwise):
         ]
         return replace(finding, notes=(*notes, *finding.notes))
 
+    def _with_others(self, finding: Finding, evidence: Evidence) -> Finding:
+        """The verdict, where other metrics must differ, too: the worse one of both rulings."""
+        confidence = 1 - (1 - evidence.confidence) / self.parts
+        others = [
+            replace(evidence.difference(name, self.against, error, confidence), name=f"{error} of {name}")
+            for name in self.variants
+            for error in self.also
+        ]
+        region = Region(high=0.0) if self.direction == "less" else Region(low=0.0)
+        verdict, reason = judge(others, region)
+        notes = (*listed(others, "It must differ, too"), *finding.notes)
+        if WORST.index(verdict) < WORST.index(finding.verdict):
+            reason = f"{reason}, in {' and '.join(self.also)}"
+            return replace(finding, verdict=verdict, reason=reason, notes=notes)
+        return replace(finding, notes=notes)
+
     def numbers(self, evidence: Evidence, confidence: float) -> tuple[list[Estimate], list[str]]:
         def each(names: list[str], error: str) -> list[Estimate]:
             return [evidence.difference(name, self.against, error, confidence) for name in names]
 
         error = self.metric or evidence.study.file.metric
         notes: list[str] = []
-        if error == "gap":
+        if error == "gap" and "test_top1" not in self.also:
             # A wider gap is no harm by itself: what the test error does stands beside it.
             errors = each(self.variants, "test_top1")
             notes += listed([replace(e, name=f"test error of {e.name} less {self.against}") for e in errors])
@@ -122,11 +147,13 @@ class EnsembleTest(Directed):
 
 
 class LevelRatioTest(Pairwise):
-    """Ratio of the epochs until a curve first reaches a level, variant over `against`, by seed on a log scale."""
+    """Ratio of the epochs until a curve first reaches each level, variant over `against`, by seed on a log scale."""
 
     ratio: ClassVar[bool] = True
     curve: Curve = Field(description="column of the history")
-    level: float = Field(gt=0, description="the level, in the curve's unit")
+    levels: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = Field(
+        description="the levels, in the curve's unit: the ratio must be as claimed at each"
+    )
     grid: dict[Variant, Annotated[list[Variant], Field(min_length=2)]] = Field(
         {}, description="arm -> variants, of which the one with the least validation error stands for it"
     )
@@ -139,20 +166,26 @@ class LevelRatioTest(Pairwise):
     def numbers(self, evidence: Evidence, confidence: float) -> tuple[list[Estimate], list[str]]:
         notes: list[str] = []
         arms = {arm: self.choose(arm, evidence.runs, notes) for arm in [*self.variants, self.against]}
-        reached = {}
-        for arm, runs in arms.items():
-            crossings = [estimate.crossing(run.history, self.curve, self.level) for run in runs.values()]
-            epochs = [each.epochs for each in crossings if not each.censored]
-            never = len(crossings) - len(epochs)
-            reached[arm] = f"after {mean(epochs):.1f} epochs on average" if epochs else "never"
-            reached[arm] += f", never in {never} of {len(crossings)} runs" if never else ""
-        notes.append(
-            f"{self.curve} of {self.level:g}: {'; '.join(f'{arm} gets there {when}' for arm, when in reached.items())}"
-        )
-        against = arms[self.against]
-        return [
-            estimate.level_ratio(v, arms[v], against, self.curve, self.level, confidence) for v in self.variants
-        ], notes
+        against, parts = arms[self.against], []
+        for level in self.levels:
+            reached = [f"{arm} gets there {self._when(runs, level)}" for arm, runs in arms.items()]
+            notes.append(f"{self.curve} of {level:g}: {'; '.join(reached)}")
+            at = f" at {level:g}" if len(self.levels) > 1 else ""
+            parts += [
+                estimate.level_ratio(v + at, arms[v], against, self.curve, level, confidence) for v in self.variants
+            ]
+        return parts, notes
+
+    @property
+    def parts(self) -> int:
+        return len(self.variants) * len(self.levels)
+
+    def _when(self, runs: Runs, level: float) -> str:
+        crossings = [estimate.crossing(run.history, self.curve, level) for run in runs.values()]
+        epochs = [each.epochs for each in crossings if not each.censored]
+        never = len(crossings) - len(epochs)
+        when = f"after {mean(epochs):.1f} epochs on average" if epochs else "never"
+        return when + (f", never in {never} of {len(crossings)} runs" if never else "")
 
     def choose(self, arm: str, runs: Mapping[str, Runs], notes: list[str]) -> Runs:
         """An arm's runs: where it has a grid, those of the least mean validation error, with a note on the cost."""

@@ -118,7 +118,7 @@ class Settings(Declared):
         "layer", "LRN's window runs over the layer's kernels, or stays in its column", "3.3", "A5"
     )
     order1: Order = _net("relu-norm-pool", "what follows conv1, in order", "3.5", "A2")
-    order2: Order = _net("relu-norm-pool", "what follows conv2, in order", "3.5", "A3")
+    order2: Order = _net("relu-norm-pool", "what follows conv2, in order", "3.5")
     spatial_norm: bool = _net(False, "a second norm in layer 2, over 5x5 places of the same map", claims="A1")
     overlap_pool: bool = _net(True, "3x3 pooling at stride 2; false: 2x2 at stride 2, same map sizes", "3.4", "C13")
     pool_geometry: Literal["floor", "as_run"] = _net(
@@ -134,7 +134,6 @@ class Settings(Declared):
         "original",
         "scale at test time (original) or in training (inverted); compensated: with the original's updates",
         "4.2",
-        "A16",
     )
     dropout_place: Literal["outputs", "inputs"] = _net(
         "outputs", "what dropout acts on: the outputs of fc6 and fc7, or (later ports) their inputs", "4.2"
@@ -203,8 +202,10 @@ class Settings(Declared):
     conv_decay: float = _recipe(1.0, "factor on the decay of convolutions", claims="C12c", ge=0.0)
     output_decay: float = _recipe(1.0, "factor on the decay of the last layer", claims="C12c", ge=0.0)
     bias_lr: float = _recipe(1.0, "factor on the rate of biases", "5", "A7", ge=0.0)
-    bias_schedule: Literal["weights", "constant"] = _recipe(
-        "weights", "biases follow the weights' schedule, or keep their rate", claims="A7"
+    bias_schedule: Literal["weights", "constant", "last_drop"] = _recipe(
+        "weights",
+        "biases follow the weights' schedule, keep their rate, or drop it with the last of `drops`",
+        claims="A7",
     )
     schedule: Literal["plateau", "fixed", "cosine", "exponential"] = _recipe(
         "plateau",
@@ -250,6 +251,8 @@ class Settings(Declared):
             raise ValueError(f"crop_chunk: got {self.crop_chunk}; it must divide batch ({self.batch})")
         if list(self.drops) != sorted(set(self.drops)):
             raise ValueError(f"drops: got {self.drops}; they must rise")
+        if self.bias_schedule == "last_drop" and (self.schedule != "fixed" or not self.drops):
+            raise ValueError("bias_schedule: got 'last_drop'; allowed only with schedule: fixed and drops")
         if self.net == "owt" and self.geometry == "small":
             raise ValueError("geometry: got 'small'; net owt takes imagenet or medium")
         for name, value in MUST.get(self.net, {}).items():

@@ -62,7 +62,7 @@ def parameter_rates(settings: Settings, row: Layer, bias: bool, epoch: int, weig
     lr = weights_lr * row.lr_factor
     decay = settings.weight_decay * row.decay_factor
     if bias:
-        lr = settings.bias_lr * (settings.lr if settings.bias_schedule == "constant" else weights_lr)
+        lr = settings.bias_lr * _bias_rate(settings, epoch, weights_lr)
         decay = settings.weight_decay if settings.decay_bias else 0.0
     if row.name == "conv1":
         done = (epoch - 1) / settings.epochs
@@ -71,6 +71,16 @@ def parameter_rates(settings: Settings, row: Layer, bias: bool, epoch: int, weig
         elif done >= settings.conv1_slow:
             lr *= 0.1
     return Rates(lr, decay)
+
+
+def _bias_rate(settings: Settings, epoch: int, weights_lr: float) -> float:
+    match settings.bias_schedule:
+        case "constant":
+            return settings.lr
+        case "last_drop":
+            fallen = (epoch - 1) / settings.epochs >= max(settings.drops) - 1e-9
+            return settings.lr * settings.drop_factor if fallen else settings.lr
+    return weights_lr
 
 
 class SGD:

@@ -78,6 +78,7 @@ FACTORS: list[tuple[str, dict[str, Any], Any, str]] = [
     ("output_decay", {}, 2.0, "rates"),
     ("bias_lr", {}, 2.0, "rates"),
     ("bias_schedule", {}, "constant", "rates"),
+    ("bias_schedule", {"schedule": "fixed"}, "last_drop", "rates"),
     ("schedule", {}, "fixed", "rates"),
     ("schedule", {}, "exponential", "rates"),
     ("schedule", {}, "plateau", "rates"),

@@ -108,6 +108,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "exponential": {"epochs": 9, "schedule": "exponential", "batch": 63},
     "exponential-torch": {**_RUN, "schedule": "exponential", "momentum_form": "torch"},
     "bias-constant": {**_RUN, "schedule": "fixed", "drops": [0.25, 0.5], "bias_schedule": "constant", "bias_lr": 2.0},
+    "bias-last-drop": {**_RUN, "schedule": "fixed", "drops": [0.25, 0.5], "bias_schedule": "last_drop", "bias_lr": 2.0},
     "bias-no-decay": {**_RUN, "weight_decay": 0.05, "decay_bias": False, "conv_decay": 0.5, "output_decay": 3.0},
     "decay": {**_RUN, "weight_decay": 0.05},
     "no-momentum": {"epochs": 3, "momentum": 0.0},
