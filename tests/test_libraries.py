@@ -179,8 +179,7 @@ def test_stl10_is_read_with_its_pixels_and_labels(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("place", ["imagenette2", "."])
 def test_imagenette_is_taken_from_a_tree_that_is_there(tmp_path: Path, place: str) -> None:
     tree(tmp_path / "images" / place, ["n01440764", "n02102040"], 4)
-    manifest = pack(
-        DataSettings(source="imagenette", root=str(tmp_path / "images"), size=128, validation=0.25), tmp_path / "packed"
-    )
+    images = DataSettings(source="imagenette", root=str(tmp_path / "images"), validation=0.25)
+    manifest = pack(images, tmp_path / "packed")
     assert manifest.counts == {"train": 6, "validation": 2, "test": 8}
-    assert manifest.size == 128
+    assert (manifest.size, manifest.channels) == (256, 3)
