@@ -84,7 +84,7 @@ class Packed:
         digest = hashlib.sha256("\0".join(self.manifest.class_names).encode())
         for part in map(self.part, PARTS):
             digest.update(part.images.data)
-            digest.update(part.labels.astype("<i4"))
+            digest.update(part.labels.astype("<i4").data)
         return digest.hexdigest()
 
 
