@@ -104,6 +104,18 @@ def test_draws_cover_the_declared_positions_and_flip_half(packed: Path) -> None:
         assert torch.cat([d.flips for d in draws]).float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+def test_crops_flips_and_colours_do_not_move_each_other(packed: Path) -> None:
+    both, no_crops, no_flips = (
+        batches(packed, **settings).draw(2, 1, 64) for settings in ({}, {"crops": False}, {"flips": False})
+    )
+    assert torch.equal(both.flips, no_crops.flips)
+    assert torch.equal(both.corners, no_flips.corners)
+    assert both.colour is not None
+    assert torch.equal(both.colour, no_crops.colour)
+    assert no_crops.corners.unique().tolist() == [4]
+    assert not no_flips.flips.any()
+
+
 def test_chunks_of_a_batch_share_crop_and_flip_and_not_colour(packed: Path) -> None:
     drawn = batches(packed, crop_chunk=16, batch=64).draw(1, 0, 64)
     for chunk in range(4):
