@@ -50,10 +50,10 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
                 f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
                 f"({packed.manifest.hash[:12]}); train it again, or name its images"
             )
-        weights, found = ensure(run, name, packed)
+        weights, digest = ensure(run, name, packed)
         numbers, table = _measure(run, name, packed, weights)
         metrics = metrics.model_copy(
-            update={"numbers": numbers, "weights": None if found == run.hashes.weights else found}
+            update={"numbers": numbers, "weights": None if digest == run.hashes.weights else digest}
         )
     _write(RunFolder(out, out), metrics, table)
     errors = metrics.numbers

@@ -42,7 +42,7 @@ class Published(Declared):
     where: str = Field(description="where the paper says so")
 
     @model_validator(mode="after")
-    def _some(self) -> "Published":
+    def _has_a_number(self) -> "Published":
         if self.top1 is None and self.top5 is None:
             raise ValueError("top1, top5: got neither; allowed: a number for one of them or for both")
         return self

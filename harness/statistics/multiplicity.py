@@ -40,8 +40,8 @@ def step_down(p: Floats, bound: Bound) -> Floats:
     least = np.zeros(p.shape[:-1])
     for place in range(p.shape[-1]):
         which = order[..., place : place + 1]
-        own = np.take_along_axis(filled, which, -1)[..., 0]
-        least = np.maximum(least, np.minimum(bound(own, remaining), 1.0))
+        candidate = np.take_along_axis(filled, which, -1)[..., 0]
+        least = np.maximum(least, np.minimum(bound(candidate, remaining), 1.0))
         np.put_along_axis(adjusted, which, least[..., None], -1)
         np.put_along_axis(remaining, which, False, -1)
     return np.where(np.isnan(p), np.nan, adjusted)
@@ -86,8 +86,8 @@ def _exceeds(statistic: Floats, comparisons: int, df: int, correlation: float) -
     nodes, weights, u, share = _quadrature()
     scale = np.sqrt(special.chdtri(df, 1 - u) / df)  # quantiles of the residual's sd
     c = statistic[:, None, None] * scale[None, :, None]
-    shift, own = np.sqrt(correlation) * nodes, np.sqrt(1 - correlation)
-    inside = special.ndtr((c - shift) / own) - special.ndtr((-c - shift) / own)
+    shift, rest = np.sqrt(correlation) * nodes, np.sqrt(1 - correlation)
+    inside = special.ndtr((c - shift) / rest) - special.ndtr((-c - shift) / rest)
     # 1 - inside^m without the loss of digits.
     outside = -np.expm1(comparisons * np.log(np.maximum(inside, 1e-300)))
     return np.asarray((outside @ weights) @ share)
