@@ -146,9 +146,9 @@ def only_weights(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-@pytest.mark.parametrize(("told", "times"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
-    packed: Path, whole: tuple[dict[str, Any], bytes], tmp_path: Path, told: signal.Signals, times: int
+    packed: Path, whole: tuple[dict[str, Any], bytes], tmp_path: Path, number: signal.Signals, times: int
 ) -> None:
     file = study_file(tmp_path, variants=EIGHT)
     out, stops = tmp_path / "stopped", 0
@@ -166,10 +166,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
             deadline = time.monotonic() + 240
             while newest(tmp_path) <= begin + 3 and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            process.send_signal(told)
+            process.send_signal(number)
             stops += 1
         process.communicate()
-        if told != signal.SIGKILL and not out.exists():
+        if number != signal.SIGKILL and not out.exists():
             assert process.returncode == 130
     assert stops == times
     assert (hashes(recorded(out)), only_weights(tmp_path)) == whole
