@@ -106,10 +106,7 @@ def _quadrature() -> tuple[Floats, Floats, Floats, Floats]:
 
 def two_sided(mean: ArrayLike, se: ArrayLike, df: ArrayLike) -> Floats:
     """Two-sided p of t = mean / se; nan where se is not above zero."""
-    m, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, df)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * special.stdtr(d, -np.abs(m / s))
-    return np.where((s > 0) & (d > 0), p, np.nan)
+    return 2 * _lower(-np.abs(mean), se, df)
 
 
 def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float | None) -> Floats:
@@ -117,7 +114,10 @@ def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float | N
 
     nan where se is not above zero, and without a margin.
     """
-    m, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, df)))
+    return _lower(np.abs(mean) - (np.nan if margin is None else margin), se, df)
+
+
+def _lower(value: ArrayLike, se: ArrayLike, df: ArrayLike) -> Floats:
+    v, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (value, se, df)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = special.stdtr(d, (np.abs(m) - (np.nan if margin is None else margin)) / s)
-    return np.where((s > 0) & (d > 0), p, np.nan)
+        return np.where((s > 0) & (d > 0), special.stdtr(d, v / s), np.nan)
