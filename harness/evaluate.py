@@ -50,12 +50,24 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
                 f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
                 f"({packed.manifest.hash[:12]}); train it again, or name its images"
             )
-        weights, found = ensure(run, name, packed)
+        weights, digest = ensure(run, name, packed)
         numbers, table = _measure(run, name, packed, weights)
         metrics = metrics.model_copy(
-            update={"numbers": numbers, "weights": None if found == run.hashes.weights else found}
+            update={"numbers": numbers, "weights": None if digest == run.hashes.weights else digest}
         )
-    _write(RunFolder(out, out), metrics, table)
+    content = io.BytesIO()
+    pq.write_table(
+        pa.table(table),
+        content,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[column for column in table if column != "index"],
+        column_encoding={"index": "DELTA_BINARY_PACKED"},
+    )
+    with atomic_folder(out) as temporary:
+        made = RunFolder(temporary, temporary)
+        write_metrics(made, metrics)
+        write_bytes(made.predictions, content.getvalue())
     errors = metrics.numbers
     say(f"{out}: " + (f"test error {errors['test_top1']:.2f} %" if "test_top1" in errors else "diverged"))
     return metrics
@@ -124,19 +136,3 @@ def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
         columns[name] = np.round(exact, 3).astype(np.float32)
     columns["correct"] = (top[:, 0] == labels).numpy()
     return columns
-
-
-def _write(results: RunFolder, metrics: Metrics, table: dict[str, np.ndarray]) -> None:
-    with atomic_folder(results.evaluation) as temporary:
-        made = RunFolder(temporary, temporary)
-        write_metrics(made, metrics)
-        content = io.BytesIO()
-        pq.write_table(
-            pa.table(table),
-            content,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=[name for name in table if name != "index"],
-            column_encoding={"index": "DELTA_BINARY_PACKED"},
-        )
-        write_bytes(made.predictions, content.getvalue())

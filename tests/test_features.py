@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, evaluated, tiny, trained
+from conftest import TINY, evaluated, study_file, tiny, trained
 
 from harness import features
 from harness.data.batches import Images
 from harness.data.packed import Packed
 from harness.ensemble import ensembles, mixed, tuned
 from harness.errors import UserError
-from harness.files import write_text
 from harness.net.alexnet import AlexNet
 from harness.net.alexnet import trained as net_of
 from harness.net.predict import probabilities, top_errors
@@ -143,11 +142,10 @@ def test_weights_are_tuned_on_validation_and_never_do_worse_there() -> None:
 
 def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    values = {"name": "s", "title": "t", "purpose": "p", "data": {"source": "synthetic"}, "seeds": [0, 1],
-              "variants": {"base": TINY, "no-lrn": TINY | {"lrn": False}},
-              "ensembles": ["base", "base+no-lrn"]}  # fmt: skip
-    write_text(tmp_path / "study.yaml", json.dumps(values))
-    study = load_study(tmp_path / "study.yaml")
+    variants = {"base": TINY, "no-lrn": TINY | {"lrn": False}}
+    study = load_study(
+        study_file(tmp_path, name="s", seeds=[0, 1], variants=variants, ensembles=["base", "base+no-lrn"])
+    )
     images = Packed.open(packed)
     monkeypatch.setattr("harness.ensemble.images_of", lambda study, root: images)
     with pytest.raises(UserError, match=r"reports/s/runs/base-0/train/config\.json: no such file"):
@@ -174,9 +172,7 @@ def test_an_ensemble_is_the_mean_of_its_nets(packed: Path, tmp_path: Path, monke
     assert ensembles(study, tmp_path, kept) == kept
     # Runs that diverged are left out; of a variant that has no other, there is no ensemble.
     diverging = tiny(lr=1e30)
-    values["variants"], values["ensembles"] = {"base": TINY | {"lr": 1e30}}, ["base"]
-    write_text(tmp_path / "study.yaml", json.dumps(values | {"name": "d"}))
-    study = load_study(tmp_path / "study.yaml")
+    study = load_study(study_file(tmp_path, seeds=[0, 1], variants={"base": TINY | {"lr": 1e30}}, ensembles=["base"]))
     for cell in study.cells:
         trained(diverging, packed, RunFolder.of(tmp_path / cell.results).training, cell.seed)
     assert ensembles(study, tmp_path, {}) == {}

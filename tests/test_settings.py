@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from conftest import study_file
+from conftest import TINY, study_file
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -23,7 +23,7 @@ from harness.files import read_json
 from harness.identity.code import digest
 from harness.identity.known import founding, identity, read_known
 from harness.provenance import git
-from harness.record import Config, Images, fingerprint
+from harness.record import fingerprint
 from harness.report.format import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
 from harness.settings.listing import EVALUATIONS
@@ -32,6 +32,7 @@ from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
 from harness.settings.schema import FOUNDING, MACHINE, DataSettings, Settings, sparse
 from harness.settings.study import TOP5_CLASSES, Published, StudyFile, differences, unequal
+from tests.probes.factors import FACTORS
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "experiments/study.yaml"
@@ -96,49 +97,23 @@ def test_a_value_is_taken_as_it_is_or_refused_in_one_line(name: str, value: obje
         assert Settings.model_validate(settings.model_dump()) == settings
 
 
-def record(**changes: object) -> Config:
-    data = Images(
-        name="x", hash="hash", size=32, classes=10, channels=3, class_names=["a"] * 10, counts={"train": 1}, left_out=0
-    )
-    return Config.of(resolve(changes, "t"), 0, data)
+MORE_FACTORS = [
+    ("device", {}, "auto"), ("threads", {}, 2), ("workers", {}, 1), ("compile", {}, True), ("pretrained", {}, "a/b"),
+    ("conv1_pad", {"geometry": "medium", "crop": 112}, "both"),
+    ("pool_geometry", {"preset": "paper", "overlap_pool": False}, "as_run"),
+]  # fmt: skip
+"""Settings that no probe changes."""
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers(name: str) -> None:
-    small = {"geometry": "small", "crop": 24}
-    cifar = small | {"gpus": 1, "dropout": 0, "bias_init": 0}
-    other: dict[str, dict[str, object]] = {
-        "geometry": small, "crop": {"geometry": "medium", "crop": 113},
-        "drops": {"drops": [0.5]}, "depth": {"depth": "-fc7"}, "classes": {"classes": 7}, "device": {"device": "cpu"},
-        "columns": {"columns": "dense"}, "conv5": {"conv5": "half"}, "lrn_layers": {"lrn_layers": "conv1"},
-        "conv1_pad": {"conv1_pad": "both"}, "pool_geometry": {"pool_geometry": "as_run"},
-        "dropout_place": {"dropout_place": "inputs"}, "net": cifar | {"net": "cifar_quick"},
-        "local_width": {"local_width": 64}, "pretrained": {"pretrained": "a/b"}, "vary": {"vary": "dropout"},
-    }  # fmt: skip
-    beside: dict[str, dict[str, object]] = {
-        "crop": {"geometry": "medium", "crop": 112}, "conv5": {"gpus": 1}, "pool_geometry": {"overlap_pool": False},
-        "net": cifar, "local_width": cifar | {"net": "cifar_local"},
-    }  # fmt: skip
-    field = Settings.model_fields[name]
-    values = other.get(name)
-    if values is None:
-        default = field.default
-        options = [
-            True, False, 0.25, 0.5, 3, 64, 1, 2, "over_n", "column", "relu-pool-norm", "tanh", "inverted", "fan_in",
-            "channel", "inclusive", "root", "torch", "constant", "fixed", "tf32",
-        ]  # fmt: skip
-        for option in options:
-            try:
-                parse(Settings, {name: option}, "t")
-            except UserError:
-                continue
-            if option != default and type(option) is type(default):
-                values = {name: option}
-                break
-    assert values is not None
-    around = beside.get(name, {})
-    base = record(**around)
-    assert (record(**(around | values)).fingerprint == base.fingerprint) is (name in MACHINE)
+def test_the_fingerprint_holds_every_setting_that_may_change_the_numbers() -> None:
+    def of(declared: dict[str, Any]) -> str:
+        return fingerprint(resolve(TINY | declared, "t"), 0, "images")
+
+    rows = [*(row[:3] for row in FACTORS), *MORE_FACTORS]
+    assert {name for name, _, _ in rows} == set(Settings.model_fields) - {"geometry"}
+    for name, others, value in rows:
+        assert (of(others) == of(others | {name: value})) is (name in MACHINE), name
+    assert of({"geometry": "medium", "crop": 112}) != of({})
 
 
 class Later(Settings):

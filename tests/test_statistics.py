@@ -3,11 +3,9 @@
 import math
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from harness.statistics.models import Difference, compare, summarise
 
@@ -37,17 +35,6 @@ def test_students_own_example() -> None:
     assert d.mean == pytest.approx(-1.58)
     assert (d.low, d.high) == (pytest.approx(-2.4598858), pytest.approx(-0.7001142))
     assert d.sign == -1
-
-
-@pytest.mark.parametrize(("n", "confidence"), [(2, 0.95), (5, 0.8), (20, 0.99)])
-def test_interval_is_that_of_scipys_paired_test(n: int, confidence: float) -> None:
-    rng = np.random.default_rng(n)
-    one, other = rng.normal(21, 0.5, n), rng.normal(20.5, 0.5, n)
-    d = compare(by_seed(one.tolist()), by_seed(other.tolist()), confidence)
-    low, high = stats.ttest_rel(one, other).confidence_interval(confidence)
-    assert (d.low, d.high) == (pytest.approx(low), pytest.approx(high))
-    assert d.mean == pytest.approx((one - other).mean())
-    assert d.sd == pytest.approx(np.std(one - other, ddof=1))
 
 
 def test_only_complete_pairs_are_compared() -> None:
@@ -81,18 +68,15 @@ def test_a_summary_has_ddof_1_and_says_when_there_is_no_spread() -> None:
     assert summarise([1.0, 2.0, 4.0]).sd == pytest.approx(1.5275252)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_values_that_are_not_finite_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        compare({0: bad, 1: 1.0}, {0: 1.0, 1: 1.0}, 0.95)
-    with pytest.raises(ValueError, match="finite"):
-        summarise([1.0, bad])
-
-
-@pytest.mark.parametrize("confidence", [0.0, 95.0])
-def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        compare({0: 1.0}, {0: 2.0}, confidence)
+@pytest.mark.parametrize(
+    ("value", "confidence", "message"),
+    [(math.nan, 0.95, "finite"), (math.inf, 0.95, "finite"), (1.0, 0.0, "confidence"), (1.0, 95.0, "confidence")],
+)
+def test_values_and_a_confidence_that_are_none_are_refused(
+    value: float, confidence: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare({0: value, 1: 1.0}, {0: 1.0, 1: 1.0}, confidence)
 
 
 @given(pairs, st.integers(-400, 400), st.sampled_from([0.01, 0.5, 3.0, 1000.0]), st.randoms(use_true_random=False))

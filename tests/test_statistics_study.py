@@ -108,7 +108,7 @@ def test_shift_scale_sign_and_order_of_a_study(test: Test) -> None:
     values = study(2, n=6, effects={1: 1.5, 2: -1.0})
     found = compare_all(values, "base", Rules(margin=0.5, test=test))
     turned = {
-        arm: {seed: 7 - 10 * value for seed, value in reversed(own.items())} for arm, own in reversed(values.items())
+        arm: {seed: 7 - 10 * value for seed, value in reversed(runs.items())} for arm, runs in reversed(values.items())
     }
     other = compare_all(turned, "base", Rules(margin=5.0, test=test))
     opposite = {"helps": "hurts", "hurts": "helps"}
@@ -130,7 +130,7 @@ def test_only_complete_pairs_are_compared_and_a_shorter_arm_costs_no_others_pair
     assert {found[f"v{place}"].difference.n for place in range(2, 8)} == {7}
     assert found["v2"].df is not None
     assert all(c.p is not None for c in found.values())
-    whole = {arm: {s: v for s, v in own.items() if s in range(7)} for arm, own in values.items() if arm != "v1"}
+    whole = {arm: {s: v for s, v in runs.items() if s in range(7)} for arm, runs in values.items() if arm != "v1"}
     alone = compare_all(whole, "base", Rules())
     assert found["v2"].se == pytest.approx(alone["v2"].se)
 

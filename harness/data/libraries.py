@@ -161,8 +161,8 @@ def _unpickled(path: Path, md5: str) -> dict[str, Any]:
     content = path.read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(f"{path}: is not CIFAR's: its hash is another")
-    found: dict[str, Any] = _Unpickler(io.BytesIO(content), encoding="latin1").load()
-    return found
+    values: dict[str, Any] = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    return values
 
 
 def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -113,13 +113,13 @@ def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _basis(projection: np.ndarray, count: int) -> list[np.ndarray]:
     """Orthonormal vectors, `count` of (n,), that span what an orthogonal projection (n, n) leaves: Gram and Schmidt."""
-    found: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []
     for vector in projection:
-        rest = vector - sum((vector @ one * one for one in found), np.zeros(len(vector)))
+        rest = vector - sum((vector @ one * one for one in vectors), np.zeros(len(vector)))
         # A unit vector has something left for each dimension that is still to be spanned; less is a rounding error.
-        if len(found) < count and (size := np.linalg.norm(rest)) > 1e-3:
-            found.append(rest / size)
-    return found
+        if len(vectors) < count and (size := np.linalg.norm(rest)) > 1e-3:
+            vectors.append(rest / size)
+    return vectors
 
 
 def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Path) -> Manifest:

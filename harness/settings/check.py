@@ -28,25 +28,16 @@ def check_run(settings: Settings, data: DataSettings, where: str) -> None:
     """Hold a run's settings against what is known of its images. Raises `UserError`."""
     channels, side, classes, training = SOURCES[data.source]
     size = data.size or side
-    if settings.augment and settings.colour > 0 and channels == 1:
-        raise UserError(
-            f"{where}: colour: got {settings.colour}, but the images of {data.source} are grey: colour noise "
-            "needs three channels; allowed: 0"
-        )
-    if settings.crop > size:
-        raise UserError(
-            f"{where}: crop: got {settings.crop}, but the images are {size} x {size}; allowed: at most {size}"
-        )
-    images = min(filter(None, (training, data.train_limit)), default=None)
-    if images is not None and settings.batch > images:
-        raise UserError(
-            f"{where}: batch: got {settings.batch}, but there are at most {images:,} training images; allowed: at most "
-            "as many"
-        )
-    if settings.classes and classes and settings.classes != classes:
-        raise UserError(
-            f"{where}: classes: got {settings.classes}, but {data.source} has {classes}; allowed: {classes}"
-        )
+    images = min(filter(None, (training, data.train_limit)), default=settings.batch)
+    grey = f"the images of {data.source} are grey: colour noise needs three channels"
+    for key, wrong, fact, allowed in (
+        ("colour", settings.augment and settings.colour > 0 and channels == 1, grey, "0"),
+        ("crop", settings.crop > size, f"the images are {size} x {size}", f"at most {size}"),
+        ("batch", settings.batch > images, f"there are at most {images:,} training images", "at most as many"),
+        ("classes", classes and settings.classes not in (None, classes), f"{data.source} has {classes}", classes),
+    ):
+        if wrong:
+            raise UserError(f"{where}: {key}: got {getattr(settings, key)}, but {fact}; allowed: {allowed}")
 
 
 def check_study(study: Study) -> list[str]:

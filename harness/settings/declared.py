@@ -110,23 +110,23 @@ def _is_cell(config: dict[str, Any], study: Study) -> bool:
 
 def changes(seen: list[Entry]) -> list[Change]:
     """What changed once runs were there, in the order in which it did."""
-    found = []
+    made = []
     for before, after in pairwise(seen):
         changed = differing(before.statement, after.statement)
         if changed and after.runs:
             old, new = changed.get("seeds", ([], []))
             grown = list(new[: len(old)]) == list(old) and len(new) in before.statement.get("looks", [])  # type: ignore[operator]
-            found.append(Change(after.runs, changed, by_rule=changed.keys() == {"seeds"} and grown))
-    return found
+            made.append(Change(after.runs, changed, by_rule=changed.keys() == {"seeds"} and grown))
+    return made
 
 
 def differing(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Values that are not the same in two statements, by dotted names; None: there is none."""
-    found: dict[str, tuple[Any, Any]] = {}
+    values: dict[str, tuple[Any, Any]] = {}
     for key in [*before, *(key for key in after if key not in before)]:
         one, other = before.get(key), after.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            found |= differing(one, other, f"{prefix}{key}.")
+            values |= differing(one, other, f"{prefix}{key}.")
         elif one != other:
-            found[f"{prefix}{key}"] = one, other
-    return found
+            values[f"{prefix}{key}"] = one, other
+    return values

@@ -192,7 +192,6 @@ _CIFAR_LRN: dict[str, Any] = {"lrn": True, "lrn_alpha": 0.001, "lrn_alpha_form":
 CIFAR_13PCT_LRN_R540: dict[str, Any] = {
     **CIFAR_13PCT,
     **_CIFAR_LRN,
-    "lrn_size": 5,
     "drops": [450 / 470, 460 / 470],
     "epochs": 470,
 }

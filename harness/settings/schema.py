@@ -35,16 +35,11 @@ class DataSettings(Declared):
     """Which images a study uses, and how they are brought to one size and split."""
 
     source: Literal[
-        "fashion-mnist-8k",
-        "fashion-mnist",
-        "cifar10",
-        "cifar100",
-        "stl10",
-        "imagenette",
-        "imagenet",
-        "folder",
+        "fashion-mnist-8k", "fashion-mnist", "cifar10", "cifar100", "stl10", "imagenette", "imagenet", "folder",
         "synthetic",
-    ] = Field("fashion-mnist-8k", description="where the images come from; fashion-mnist-8k is in the repository")
+    ] = Field(
+        "fashion-mnist-8k", description="where the images come from; fashion-mnist-8k is in the repository"
+    )  # fmt: skip
     root: str = Field("", description="folder that holds the images, for sources that are not in the repository")
     size: int | None = Field(
         None, ge=8, le=1024, description="stored side in pixels; without it the source's own (folders: 256)"

@@ -42,7 +42,7 @@ class Published(Declared):
     where: str = Field(description="where the paper says so")
 
     @model_validator(mode="after")
-    def _some(self) -> "Published":
+    def _has_a_number(self) -> "Published":
         if self.top1 is None and self.top5 is None:
             raise ValueError("top1, top5: got neither; allowed: a number for one of them or for both")
         return self
@@ -65,15 +65,11 @@ class StudyFile(Declared):
     )
     baseline: str = Field("base", description="the variant that the others are compared with")
     metric: Literal[
-        "test_top1",
-        "test_top1_10crop",
-        "test_top1_mc_geometric",
-        "test_top1_mc_arithmetic",
-        "test_top5",
-        "test_top5_10crop",
-        "validation_top1",
-        "train_top1",
-    ] = Field("test_top1", description="the error that is compared, of one evaluation of the same trained nets")
+        "test_top1", "test_top1_10crop", "test_top1_mc_geometric", "test_top1_mc_arithmetic", "test_top5",
+        "test_top5_10crop", "validation_top1", "train_top1",
+    ] = Field(
+        "test_top1", description="the error that is compared, of one evaluation of the same trained nets"
+    )  # fmt: skip
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
     alpha: float | None = Field(None, gt=0.0, lt=0.5, description="family-wise error of the verdicts: 1 - confidence")
     margin: float | None = Field(

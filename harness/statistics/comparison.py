@@ -104,9 +104,9 @@ def compare_all(
         raise ValueError("got a value that is not a number")
     finite = {arm: {s: value for s, value in runs.items() if math.isfinite(value)} for arm, runs in values.items()}
     alone = [models.compare(finite[arm], finite[baseline], 1 - rules.alpha) for arm in arms]
-    found, correlation = _estimates_of(finite, baseline, arms, [list(d.seeds) for d in alone], rules)
-    p = family.two_sided(found.mean, found.se, found.df)
-    equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
+    fit, correlation = _estimates_of(finite, baseline, arms, [list(d.seeds) for d in alone], rules)
+    p = family.two_sided(fit.mean, fit.se, fit.df)
+    equal = family.equivalence(fit.mean, fit.se, fit.df, rules.margin)
     # With a diverged run: its error has no size, so that nothing is equivalent; it is in no mean, and a mean that it
     # contradicts has no direction.
     ranked = [_with_infinite(values[arm], values[baseline]) for arm in arms]
@@ -117,14 +117,14 @@ def compare_all(
     lost = np.array(diverged, dtype=np.int64) > 0
     mean = np.where(lost & (np.sign(mean) != leans), 0.0, mean)
     equal = np.where(lost, np.nan, equal)
-    own = np.array([arms.index(name) for name in inside], dtype=np.int64)
-    pool = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
-    tests = judged(mean[own], p[own], adjust(p[own], pool, correlation), equal[own], rules.alpha)
-    flip_adjusted = family.holm(np.array([flip.p for flip in flips], dtype=np.float64)[own])
+    inner = np.array([arms.index(name) for name in inside], dtype=np.int64)
+    pool = Estimates(fit.mean[inner], fit.se[inner], fit.df[inner], fit.pooled[inner])
+    tests = judged(mean[inner], p[inner], adjust(p[inner], pool, correlation), equal[inner], rules.alpha)
+    flip_adjusted = family.holm(np.array([flip.p for flip in flips], dtype=np.float64)[inner])
     comparisons = {}
     for n, (arm, d) in enumerate(zip(arms, alone, strict=True)):
         member = inside.index(arm) if arm in inside else None
-        se, df = (float(found.se[n]), int(found.df[n])) if d.n and found.se[n] > 0 else (None, None)
+        se, df = (float(fit.se[n]), int(fit.df[n])) if d.n and fit.se[n] > 0 else (None, None)
         low = high = None
         if d.mean is not None and se and df:
             low, high = (float(end) for end in bounds(np.array(d.mean), np.array(se), np.array(df), d.confidence))
@@ -139,7 +139,7 @@ def compare_all(
             comparisons=len(inside),
             se=se,
             df=df,
-            pooled=bool(found.pooled[n]),
+            pooled=bool(fit.pooled[n]),
             p=_number(p[n]),
             adjusted=None if member is None else _number(tests.adjusted[member]),
             p_equivalent=_number(equal[n]),
@@ -175,22 +175,22 @@ def _estimates_of(
         return np.array([[finite[name][seed] for name in names] for seed in seeds])
 
     k = len(arms)
-    found = Estimates(np.full(k, np.nan), np.zeros(k), np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool))
+    fit = Estimates(np.full(k, np.nan), np.zeros(k), np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool))
     for number, (arm, seeds) in enumerate(zip(arms, pairs, strict=True)):
         if seeds:
             alone = models.paired(table([baseline, arm], seeds))
-            found.mean[number], found.se[number], found.df[number] = alone.mean[0], alone.se[0], alone.df[0]
+            fit.mean[number], fit.se[number], fit.df[number] = alone.mean[0], alone.se[0], alone.df[0]
     chosen, seeds = _largest_pool(pairs) if rules.test in MODELS else ([], [])
     if not chosen:
-        return found, 0.5
+        return fit, 0.5
     joint = estimates(table([baseline, *(arms[c] for c in chosen)], seeds), rules.test)
     for number, c in enumerate(chosen):
         if joint.pooled[number]:
             se = joint.se[number] * math.sqrt(len(seeds) / len(pairs[c]))
-            found.se[c], found.df[c], found.pooled[c] = max(se, found.se[c]), joint.df[number], True
-    shared = [set(pairs[c]) for c in range(k) if found.pooled[c]]
+            fit.se[c], fit.df[c], fit.pooled[c] = max(se, fit.se[c]), joint.df[number], True
+    shared = [set(pairs[c]) for c in range(k) if fit.pooled[c]]
     overlaps = (len(one & other) / math.sqrt(len(one) * len(other)) for one, other in product(shared, shared))
-    return found, 0.5 * min(overlaps, default=1.0)
+    return fit, 0.5 * min(overlaps, default=1.0)
 
 
 def _largest_pool(pairs: list[list[int]]) -> tuple[list[int], list[int]]:

@@ -84,17 +84,17 @@ def level_ratio(
     telling = {seed: pair for seed, pair in pairs.items() if not (pair[0].never and pair[1].never)}
     short = [sum(pair[arm].never for pair in telling.values()) for arm in (0, 1)]
     arms = [{seed: min(pair[arm].epochs, pair[arm].length) for seed, pair in telling.items()} for arm in (0, 1)]
-    found = log_ratio(arms[0], arms[1], confidence)
+    ratio = log_ratio(arms[0], arms[1], confidence)
     whole = not any(short) and len(telling) == len(pairs)
     return LevelRatio(
         n=len(pairs),
         variant_never=short[0],
         baseline_never=short[1],
         neither=len(pairs) - len(telling),
-        ratio=None if all(short) else found.ratio,
+        ratio=None if all(short) else ratio.ratio,
         bound="at least" if short[0] else "at most" if short[1] else "",
-        low=found.low if whole else None,
-        high=found.high if whole else None,
+        low=ratio.low if whole else None,
+        high=ratio.high if whole else None,
         p=sign_flip([_log_epochs(*pair) for pair in pairs.values()]).p,
     )
 

@@ -138,10 +138,10 @@ def block(values: Floats) -> Estimates:
     another scale leaves by `pool`; its comparison, or every comparison when it is the baseline, is then that of
     `paired`, as it is with fewer than LEAST_SEEDS seeds or LEAST_COMPARISONS comparisons.
     """
-    own = paired(values)
+    alone = paired(values)
     n, arms = values.shape[-2:]
     if n < LEAST_SEEDS or arms - 1 < LEAST_COMPARISONS:
-        return own
+        return alone
     inside = pool(values)
     count = inside.sum(-1)
     z = (values - values.mean(-2, keepdims=True)) * inside[..., None, :]
@@ -150,7 +150,10 @@ def block(values: Floats) -> Estimates:
     se = np.sqrt(2 * np.maximum(squares, 0) / np.maximum(df, 1) / n)[..., None]
     pooled = inside[..., 1:] & inside[..., :1] & (count >= 3)[..., None]
     return Estimates(
-        own.mean, np.where(pooled, np.maximum(se, own.se), own.se), np.where(pooled, df[..., None], own.df), pooled
+        alone.mean,
+        np.where(pooled, np.maximum(se, alone.se), alone.se),
+        np.where(pooled, df[..., None], alone.df),
+        pooled,
     )
 
 
@@ -196,10 +199,10 @@ def _scale_p(centred: Floats, inside: NDArray[np.bool_]) -> Floats:
     total, squares = z.sum(-1, keepdims=True), (z**2).sum(-2)
     rest = total - z  # (..., seeds, arms): sum of the others
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = ((z - rest / others[..., None, :]) ** 2).sum(-2) / (n - 1) / (1 + 1 / others)
+        variance = ((z - rest / others[..., None, :]) ** 2).sum(-2) / (n - 1) / (1 + 1 / others)
         among = squares.sum(-1, keepdims=True) - squares - (rest**2).sum(-2) / others
         within = among / ((n - 1) * (others - 1))
-        p = special.fdtrc(n - 1, (n - 1) * (others - 1), own / within)
+        p = special.fdtrc(n - 1, (n - 1) * (others - 1), variance / within)
     return np.where(inside & (others >= 2) & np.isfinite(p), p, 1.0)
 
 

@@ -79,11 +79,10 @@ class Trainer:
         self.curve = np.linspace(0, count - 1, min(self.settings.curve_images, count)).astype(np.int64)
         self.net.initialise(self.seed)
         with torch.no_grad():
-            for name, tensor in self.start.items():
-                if name.partition(".")[0] in self.net.layers:
-                    weight = self.net.get_parameter(f"layers.{name}")
-                    if weight.shape == tensor.shape:
-                        weight.copy_(tensor)
+            for name, weight in self.net.named_parameters():
+                tensor = self.start.get(name.removeprefix("layers."))
+                if tensor is not None and tensor.shape == weight.shape:
+                    weight.copy_(tensor)
         self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
         self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = SGD(self.settings, self.net)

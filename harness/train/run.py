@@ -72,8 +72,8 @@ def train(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: is there and is no run's folder; name another one")
     machine = provenance.machine(numerics.device, settings.threads)
-    if reuse and (whose := reuse(config, machine)):
-        say(f"{out}: {whose}")
+    if reuse and (origin := reuse(config, machine)):
+        say(f"{out}: {origin}")
         return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
     with _lock(place), _signals() as signalled, contextlib.ExitStack() as bar:
