@@ -59,7 +59,13 @@ SMALL: dict[str, Any] = {
     "epochs": 30,
 }
 
-MEDIUM: dict[str, Any] = {"geometry": "medium", "crop": 112, "pool_geometry": "floor", "fc_width": 2048, "init": "fan_in"}
+MEDIUM: dict[str, Any] = {
+    "geometry": "medium",
+    "crop": 112,
+    "pool_geometry": "floor",
+    "fc_width": 2048,
+    "init": "fan_in",
+}
 
 
 AS_RUN_145_2010: dict[str, Any] = {

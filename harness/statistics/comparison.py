@@ -58,6 +58,7 @@ class Comparison:
     in_family: bool
     comparisons: int
     se: float | None
+    sd: float | None
     df: int | None
     pooled: bool
     p: float | None
@@ -76,10 +77,9 @@ class Comparison:
     @property
     def design(self) -> Design | None:
         """The same comparison with other numbers of seeds; None without a standard error."""
-        n = self.difference.n
-        if not self.se or not self.df or n < 2:
+        if not self.sd or self.difference.n < 2:
             return None
-        return Design(self.se * math.sqrt(n), self.comparisons, self.df / (n - 1), self.pooled)
+        return Design(self.sd, self.comparisons, self.pooled)
 
     @property
     def detectable(self) -> float | None:
@@ -118,7 +118,7 @@ def compare_all(
     mean = np.where(lost & (np.sign(mean) != leans), 0.0, mean)
     equal = np.where(lost, np.nan, equal)
     inner = np.array([arms.index(name) for name in inside], dtype=np.int64)
-    pool = Estimates(fit.mean[inner], fit.se[inner], fit.df[inner], fit.pooled[inner])
+    pool = Estimates(fit.mean[inner], fit.se[inner], fit.df[inner], fit.pooled[inner], fit.sd[inner])
     tests = judged(mean[inner], p[inner], adjust(p[inner], pool, correlation), equal[inner], rules.alpha)
     flip_adjusted = family.holm(np.array([flip.p for flip in flips], dtype=np.float64)[inner])
     comparisons = {}
@@ -138,6 +138,7 @@ def compare_all(
             in_family=member is not None,
             comparisons=len(inside),
             se=se,
+            sd=float(fit.sd[n]) if se else None,
             df=df,
             pooled=bool(fit.pooled[n]),
             p=_number(p[n]),
@@ -175,11 +176,12 @@ def _estimates_of(
         return np.array([[finite[name][seed] for name in names] for seed in seeds])
 
     k = len(arms)
-    fit = Estimates(np.full(k, np.nan), np.zeros(k), np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool))
+    fit = Estimates(np.full(k, np.nan), np.zeros(k), np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool), np.zeros(k))
     for number, (arm, seeds) in enumerate(zip(arms, pairs, strict=True)):
         if seeds:
             alone = models.paired(table([baseline, arm], seeds))
-            fit.mean[number], fit.se[number], fit.df[number] = alone.mean[0], alone.se[0], alone.df[0]
+            for name in ("mean", "se", "df", "sd"):
+                getattr(fit, name)[number] = getattr(alone, name)[0]
     chosen, seeds = _largest_pool(pairs) if rules.test in MODELS else ([], [])
     if not chosen:
         return fit, 0.5
@@ -188,6 +190,7 @@ def _estimates_of(
         if joint.pooled[number]:
             se = joint.se[number] * math.sqrt(len(seeds) / len(pairs[c]))
             fit.se[c], fit.df[c], fit.pooled[c] = max(se, fit.se[c]), joint.df[number], True
+            fit.sd[c] = joint.sd[number]
     shared = [set(pairs[c]) for c in range(k) if fit.pooled[c]]
     overlaps = (len(one & other) / math.sqrt(len(one) * len(other)) for one, other in product(shared, shared))
     return fit, 0.5 * min(overlaps, default=1.0)

@@ -99,10 +99,10 @@ def spread(values: np.ndarray, size: np.ndarray) -> float:
 
 Floats = NDArray[np.float64]
 
-SCREEN = 0.05
+SCREEN = 0.06
 """A variant leaves the pool when its residuals exceed the others' so far that chance gives it this seldom."""
 
-SCREEN_BASELINE = 0.3
+SCREEN_BASELINE = 0.15
 """The same for the baseline: its scale is in every comparison, so it leaves sooner."""
 
 LEAST_SEEDS, LEAST_COMPARISONS = 5, 3
@@ -113,13 +113,15 @@ LEAST_SEEDS, LEAST_COMPARISONS = 5, 3
 class Estimates:
     """Comparisons of one model, (..., arms - 1) each. `pooled`: whether they share one residual.
 
-    `se` is 0 where the differences do not vary (nothing to measure against) and then `df` is 0.
+    `se` is 0 where the differences do not vary (nothing to measure against) and then `df` is 0. `sd`: of a single
+    paired difference, by the shared residual where there is one.
     """
 
     mean: Floats
     se: Floats
     df: NDArray[np.int64]
     pooled: NDArray[np.bool_]
+    sd: Floats
 
 
 def paired(values: Floats) -> Estimates:
@@ -127,34 +129,58 @@ def paired(values: Floats) -> Estimates:
     mean, variance = _differences(values)
     n = values.shape[-2]
     df = np.where(variance > 0, n - 1, 0)
-    return Estimates(mean, np.sqrt(variance / n), df, np.zeros(mean.shape, dtype=bool))
+    return Estimates(mean, np.sqrt(variance / n), df, np.zeros(mean.shape, dtype=bool), np.sqrt(variance))
 
 
 def block(values: Floats) -> Estimates:
-    """Seeds as blocks: value = seed + arm + residual, one residual variance s^2 for the arms in the pool.
+    """Seeds as blocks: value = seed + arm + residual, one residual variance s^2 for the arms in the pool (see `pool`).
 
-    A comparison between two arms of the pool (the baseline and a variant) has the variance 2 s^2 / n, or that of its
-    own paired differences where this is larger, with (n - 1) (arms in the pool - 1) degrees of freedom. An arm of
-    another scale leaves by `pool`; its comparison, or every comparison when it is the baseline, is then that of
-    `paired`, as it is with fewer than LEAST_SEEDS seeds or LEAST_COMPARISONS comparisons.
+    A variant in the pool is compared with a baseline in it by the variance 2 s^2 / n, with (n - 1) (arms - 1) degrees
+    of freedom. A baseline of another scale leaves the pool: the variance is then (b^2 + s^2) / n, of the baseline's own
+    residuals and the variants' shared ones, with degrees of freedom by Satterthwaite (1946), rounded down. Either is
+    that of the variant's own paired differences where this is larger. A variant that leaves the pool has the comparison
+    of `paired`, as all have with fewer than LEAST_SEEDS seeds or LEAST_COMPARISONS comparisons.
     """
-    alone = paired(values)
+    own = paired(values)
     n, arms = values.shape[-2:]
     if n < LEAST_SEEDS or arms - 1 < LEAST_COMPARISONS:
-        return alone
+        return own
     inside = pool(values)
+    with_baseline, variants = inside[..., 0], inside[..., 1:]
+    centred = values - values.mean(-2, keepdims=True)
+    variance, df = _shared(centred, inside)
+    apart, df_apart = _apart(centred, variants)
+    sd = np.sqrt(np.where(with_baseline, 2 * variance, apart))[..., None]
+    df = np.where(with_baseline, df, df_apart)[..., None]
+    enough = np.where(with_baseline, inside.sum(-1) >= 3, variants.sum(-1) >= 2)
+    pooled = variants & enough[..., None]
+    se = np.where(pooled, np.maximum(sd / math.sqrt(n), own.se), own.se)
+    return Estimates(own.mean, se, np.where(pooled, df, own.df), pooled, np.where(pooled, sd, own.sd))
+
+
+def _shared(centred: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
+    """Residual variance (...) of the arms in the pool, and its degrees of freedom."""
     count = inside.sum(-1)
-    z = (values - values.mean(-2, keepdims=True)) * inside[..., None, :]
+    z = centred * inside[..., None, :]
     squares = (z**2).sum((-2, -1)) - (z.sum(-1) ** 2).sum(-1) / np.maximum(count, 1)
-    df = (n - 1) * np.maximum(count - 1, 0)
-    se = np.sqrt(2 * np.maximum(squares, 0) / np.maximum(df, 1) / n)[..., None]
-    pooled = inside[..., 1:] & inside[..., :1] & (count >= 3)[..., None]
-    return Estimates(
-        alone.mean,
-        np.where(pooled, np.maximum(se, alone.se), alone.se),
-        np.where(pooled, df[..., None], alone.df),
-        pooled,
-    )
+    df = (centred.shape[-2] - 1) * np.maximum(count - 1, 0)
+    return np.maximum(squares, 0) / np.maximum(df, 1), df
+
+
+def _apart(centred: Floats, variants: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
+    """Variance (...) of a difference between a variant of the pool and a baseline outside it, and its freedom.
+
+    The baseline less the mean of the m variants has the variance a = b^2 + s^2 / m, independent of s^2: b^2 + s^2 is
+    a + s^2 (1 - 1 / m).
+    """
+    shared, df = _shared(centred[..., 1:], variants)
+    m = np.maximum(variants.sum(-1), 1)
+    mean = (centred[..., 1:] * variants[..., None, :]).sum(-1) / m[..., None]
+    a = ((centred[..., 0] - mean) ** 2).sum(-1) / (centred.shape[-2] - 1)
+    rest = shared * (1 - 1 / m)
+    spread = a**2 / (centred.shape[-2] - 1) + rest**2 / np.maximum(df, 1)
+    freedom = np.divide((a + rest) ** 2, spread, out=np.ones_like(spread), where=spread > 0)
+    return a + rest, np.maximum(np.floor(freedom), 1).astype(np.int64)
 
 
 def plain_block(values: Floats) -> Estimates:
@@ -163,9 +189,9 @@ def plain_block(values: Floats) -> Estimates:
     z = values - values.mean(-2, keepdims=True)
     z = z - z.mean(-1, keepdims=True)
     df = (n - 1) * k
-    se = np.sqrt(2 * (z**2).sum((-2, -1)) / df / n)[..., None]
     mean = (values[..., 1:] - values[..., :1]).mean(-2)
-    return Estimates(mean, np.broadcast_to(se, mean.shape), np.full(mean.shape, df), np.ones(mean.shape, dtype=bool))
+    sd = np.broadcast_to(np.sqrt(2 * (z**2).sum((-2, -1)) / df)[..., None], mean.shape)
+    return Estimates(mean, sd / math.sqrt(n), np.full(mean.shape, df), np.ones(mean.shape, dtype=bool), sd)
 
 
 def pool(values: Floats) -> NDArray[np.bool_]:

@@ -3,10 +3,15 @@
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from scipy import optimize, stats
+import numpy as np
+import pandas as pd
+from scipy import optimize, special, stats
+from scipy.interpolate import RegularGridInterpolator
 
-from harness.statistics.models import LEAST_SEEDS
+from harness.statistics.models import LEAST_COMPARISONS, LEAST_SEEDS
 from harness.statistics.multiplicity import critical_value
 
 MOST_SEEDS = 10_000
@@ -35,31 +40,53 @@ def detectable(se: float, df: int, critical: float, wanted: float = 0.8) -> floa
 class Design:
     """How a comparison is made, at whatever number of seeds.
 
-    `sd`: of the paired differences as the test takes it, its standard error times the root of the pairs. `comparisons`:
-    in the family. `freedom`: degrees of freedom that a seed beyond the first adds. `shared`: whether they are those of
-    a residual that arms share.
+    `sd`: of a single paired difference. `comparisons`: in the family. `shared`: whether the test is the block design,
+    in which arms share a residual from LEAST_SEEDS seeds and LEAST_COMPARISONS comparisons on.
     """
 
     sd: float
     comparisons: int = 1
-    freedom: float = 1.0
     shared: bool = False
-
-    def at(self, seeds: int, alpha: float) -> tuple[float, int, float]:
-        """Standard error, degrees of freedom and critical |t| with so many seeds.
-
-        Below LEAST_SEEDS no residual is shared; where one is, the critical value is Dunnett's, else Bonferroni's.
-        """
-        shared = self.shared and seeds >= LEAST_SEEDS
-        df = max(1, round(self.freedom * (seeds - 1))) if shared or not self.shared else seeds - 1
-        k = max(self.comparisons, 1)
-        critical = critical_value(alpha, k, df) if shared and k > 1 else float(stats.t.isf(alpha / (2 * k), df))
-        return self.sd / math.sqrt(seeds), df, critical
 
 
 def detectable_at(design: Design, seeds: int, alpha: float, wanted: float = 0.8) -> float:
-    """The smallest difference that a design finds with so many seeds, with probability `wanted`."""
-    return detectable(*design.at(seeds, alpha), wanted)
+    """The smallest difference that a design finds with so many seeds, with probability `wanted`.
+
+    Of one arm that differs among others that do not. For the paired t test with Holm's adjustment by the noncentral t;
+    for the block design by simulation, since what it does when arms scatter differently costs power (see POWERS).
+    """
+    k, se = max(design.comparisons, 1), design.sd / math.sqrt(seeds)
+    if not design.shared or seeds < LEAST_SEEDS or k < LEAST_COMPARISONS:
+        return detectable(se, seeds - 1, float(stats.t.isf(alpha / (2 * k), seeds - 1)), wanted)
+    return ideal(se, seeds, k, alpha, wanted) * cost(seeds, k, wanted)
+
+
+def ideal(se: float, seeds: int, comparisons: int, alpha: float, wanted: float) -> float:
+    """What the textbook's block design with Dunnett's test detects where all arms are known to scatter alike."""
+    df = (seeds - 1) * comparisons
+    return detectable(se, df, critical_value(alpha, comparisons, df), wanted)
+
+
+POWERS = Path(__file__).with_name("power.csv")
+"""What the block design detects over what it would, were all arms known to scatter alike (`ideal`), by seeds,
+comparisons and power; simulated with normal noise by `python -m benchmarks.calibration.power`, 20,000 studies a row."""
+
+
+@cache
+def _costs() -> RegularGridInterpolator:
+    table = pd.read_csv(POWERS).pivot(index=["seeds", "comparisons"], columns="power", values="cost")
+    seeds, comparisons = (np.unique(table.index.get_level_values(name)) for name in table.index.names)
+    powers = table.columns.to_numpy(dtype=np.float64)
+    values = table.to_numpy().reshape(len(seeds), len(comparisons), len(powers))
+    # From many seeds to few, so that 1 / seeds rises.
+    return RegularGridInterpolator((1 / seeds[::-1], np.log(comparisons), special.ndtri(powers)), values[::-1])
+
+
+def cost(seeds: int, comparisons: int, wanted: float) -> float:
+    """Factor on `ideal` for what the block design detects; beyond the table that of its edge."""
+    point = (1 / seeds, math.log(comparisons), float(special.ndtri(wanted)))
+    axes = _costs().grid
+    return float(_costs()([np.clip(x, axis[0], axis[-1]) for x, axis in zip(point, axes, strict=True)])[0])
 
 
 def seeds_needed(effect: float, design: Design, alpha: float = 0.05, wanted: float = 0.8) -> int | None:
@@ -68,7 +95,7 @@ def seeds_needed(effect: float, design: Design, alpha: float = 0.05, wanted: flo
         raise ValueError(f"effect: got {effect}; allowed: a finite number other than 0")
 
     def enough(n: int) -> bool:
-        return power(effect, *design.at(n, alpha)) >= wanted
+        return detectable_at(design, n, alpha, wanted) <= abs(effect)
 
     if design.sd <= 0:
         return 2
