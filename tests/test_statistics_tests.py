@@ -13,6 +13,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from benchmarks.calibration.power import power as simulated_power
 from harness.statistics import models as block
 from harness.statistics import multiplicity as family
 from harness.statistics import power
@@ -204,7 +205,7 @@ def test_the_seeds_needed_are_those_of_statsmodels(effect: float) -> None:
     theirs = math.ceil(TTestPower().solve_power(effect, alpha=0.05, power=0.8))
     assert power.seeds_needed(effect, Design(1.0)) == theirs
     more = power.seeds_needed(effect, Design(1.0, 7))
-    shared = power.seeds_needed(effect, Design(1.0, 7, 7.0, True))
+    shared = power.seeds_needed(effect, Design(1.0, 7, True))
     assert more is not None
     assert shared is not None
     assert theirs <= shared <= more
@@ -219,14 +220,25 @@ def test_the_pilots_sd_has_an_upper_bound_that_holds_as_often_as_it_says() -> No
     assert holds == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_what_other_seeds_could_find_is_what_this_study_can_at_its_own(shared: bool) -> None:
-    df = 28 if shared else 4
-    critical = family.critical_value(0.05, 7, df) if shared else float(stats.t.isf(0.05 / 14, df))
-    design = Design(0.3 * math.sqrt(5), 7, df / 4, shared)
-    at = [power.detectable_at(design, seeds, 0.05) for seeds in (3, 5, 8, 20)]
-    assert at[1] == pytest.approx(power.detectable(0.3, df, critical))
-    assert at == sorted(at, reverse=True)
+def test_more_seeds_detect_less_and_the_block_design_less_than_the_paired_test() -> None:
+    paired, shared = (
+        [power.detectable_at(Design(1.0, 7, kind), seeds, 0.05) for seeds in (3, 5, 6, 8, 13, 20, 60, 200)]
+        for kind in (False, True)
+    )
+    assert paired[1] == pytest.approx(power.detectable(1 / math.sqrt(5), 4, float(stats.t.isf(0.05 / 14, 4))))
+    assert shared[0] == paired[0], "nothing is shared by three seeds"
+    for sizes in (paired, shared):
+        assert sizes == sorted(sizes, reverse=True)
+    assert all(one < other for one, other in zip(shared[1:5], paired[1:5], strict=True))
+
+
+@pytest.mark.parametrize(("seeds", "comparisons"), [(5, 7), (9, 6), (12, 12), (5, 1), (8, 2)])
+@pytest.mark.parametrize("wanted", [0.6, 0.8])
+def test_a_study_finds_the_detectable_effect_as_often_as_it_says(seeds: int, comparisons: int, wanted: float) -> None:
+    effect = power.detectable_at(Design(math.sqrt(2), comparisons, True), seeds, 0.05, wanted)
+    share = next(simulated_power(seeds, comparisons, np.array([effect]), 4000, draw="another"))
+    # Two points, as calibration promises, and two standard errors of 4,000 studies.
+    assert share == pytest.approx(wanted, abs=0.02 + 2 * math.sqrt(wanted * (1 - wanted) / 4000))
 
 
 def test_pairing_is_worth_the_runs_that_it_saves() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
+from benchmarks.calibration import power
 from benchmarks.calibration import simulate as simulation
 from benchmarks.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
 from benchmarks.calibration.real_runs import rendered, rounded
@@ -17,7 +19,7 @@ from benchmarks.calibration.simulate import Floats, LookCell, SimulatedCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
-from harness.statistics.judging import DEFAULT, PROMISED
+from harness.statistics.judging import DEFAULT, PROMISED, TESTS
 from harness.statistics.models import residuals_of
 from harness.statistics.sequential import nominal
 
@@ -53,6 +55,10 @@ def calibrate(
         say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
         cells += [_rounded(cell) for cell in own]
         looks += [_rounded(cell) for cell in simulation.simulate_looks(studies, tables, (noise,), plans, comparisons)]
+    detected = out / "detectable.csv"
+    if "normal" in noises:
+        checked = power.check(studies, seeds, comparisons, [method for method in methods if method in TESTS])
+        write_text(detected, checked.round(4).to_csv(index=False))
     order = list(simulation.NOISES)
     cells.sort(key=lambda c: order.index(c.noise))
     looks.sort(key=lambda c: order.index(c.noise))
@@ -63,6 +69,7 @@ def calibrate(
     report = out.with_suffix(".md")
     values = _of_studies(cells, residuals) | {"looks": _of_looks(looks), "real_runs": "\n".join(real_runs(root, out))}
     values |= {"simulation": simulation, "default": DEFAULT, "family": FAMILY, "folder": out.name, "inf": math.inf}
+    values["detected"] = _of_detectable(pd.read_csv(detected)) if detected.exists() else None
     write_text(report, rendered("calibration.md.j2", **values))
     return report
 
@@ -89,6 +96,13 @@ def _of_studies(cells: Sequence[SimulatedCell], residuals: Mapping[str, Floats])
         ],
         "by_noise": _by_noise(cells),
     }
+
+
+def _of_detectable(table: pd.DataFrame) -> dict[str, Any]:
+    """What the page shows of how often the effects are found that reports call detectable."""
+    enough = table[table.seeds >= PROMISED]
+    rows = [row for row in enough[enough.test == DEFAULT].itertuples() if row.seeds in (5, 8, 20)]
+    return {"low": enough.power.min(), "high": enough.power.max(), "rows": rows}
 
 
 def _of_looks(cells: Sequence[LookCell]) -> dict[str, Any]:

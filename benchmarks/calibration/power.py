@@ -1,11 +1,11 @@
-"""`python -m benchmarks.calibration.power`: what the block design detects, by simulation; writes harness/statistics/power.csv.
+"""`python -m benchmarks.calibration.power`: what the block design detects; writes harness/statistics/power.csv.
 
 Normal noise, all arms alike; one variant differs.
 """
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -18,7 +18,7 @@ from benchmarks.calibration.simulate import ALPHA
 from harness.files import write_text
 from harness.statistics.judging import adjust, estimates
 from harness.statistics.multiplicity import two_sided
-from harness.statistics.power import POWERS, ideal
+from harness.statistics.power import POWERS, Design, detectable_at, ideal
 
 SEEDS = (5, 6, 7, 8, 10, 13, 20, 40)
 COMPARISONS = (3, 4, 5, 7, 10, 14, 20, 30)
@@ -56,6 +56,16 @@ def rows(place: tuple[int, int]) -> list[dict[str, float]]:
         cost = effect / ideal(math.sqrt(2 / seeds), seeds, comparisons, ALPHA, wanted)
         made.append({"seeds": seeds, "comparisons": comparisons, "power": wanted, "effect": effect, "cost": cost})
     return made
+
+
+def check(studies: int, seeds: Sequence[int], comparisons: Sequence[int], tests: Sequence[str]) -> pd.DataFrame:
+    """How often studies find what a report says that they detect with a power of .8, by draws of its own."""
+    table = []
+    for test, n, k in product(tests, seeds, comparisons):
+        effect = detectable_at(Design(math.sqrt(2), k, test == "block"), n, ALPHA)
+        share = next(power(n, k, np.array([effect]), studies, test, "check"))
+        table.append({"test": test, "seeds": n, "comparisons": k, "effect": effect, "power": share})
+    return pd.DataFrame(table)
 
 
 def main() -> None:
