@@ -85,6 +85,16 @@ def made(prepared: Path, tmp_path: Path) -> Made:
     return copied(prepared, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def published(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Publication, MlflowClient]:
+    """The study, published once: to be looked at alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+            patch.delenv(name, raising=False)
+        made = copied(prepared, tmp_path_factory.mktemp("published"))
+        return made, publish(*made), local(made[2])
+
+
 def everything(client: MlflowClient, published: Publication) -> dict[str, Any]:
     """Every run's tags, params, metrics with all their points, status and times, and its artifacts."""
     runs = {}
@@ -121,19 +131,22 @@ def local(root: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{root}/mlflow.db")
 
 
-def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(made: Made) -> None:
-    published, client = publish(*made), local(made[2])
-    before = everything(client, published)
-    assert (published.new, publish(*made).new) == (5, 0)
-    assert everything(client, published) == before
-    runs, means = by_name(by(client, published, "train")), by_name(by(client, published, "mean"))
+Published = tuple[Made, Publication, MlflowClient]
+
+
+def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(published: Published) -> None:
+    made, publication, client = published
+    before = everything(client, publication)
+    assert (publication.new, publish(*made).new) == (5, 0)
+    assert everything(client, publication) == before
+    runs, means = by_name(by(client, publication, "train")), by_name(by(client, publication, "mean"))
     assert set(runs) == {"base/s0", "base/s1", "candidate/s0", "no-lrn/s0", "no-lrn/s1"}
     assert set(means) == {"base (n = 2)", "no-lrn (n = 2)"}
     run, mean = runs["no-lrn/s1"], means["no-lrn (n = 2)"]
     # MLflow shows the means, and what is below one after a click.
     assert run.data.tags["mlflow.parentRunId"] == runs["no-lrn/s0"].data.tags["mlflow.parentRunId"]
     assert run.data.tags["mlflow.parentRunId"] == mean.info.run_id
-    for top in (mean, runs["candidate/s0"], client.get_run(published.execution)):
+    for top in (mean, runs["candidate/s0"], client.get_run(publication.execution)):
         assert "mlflow.parentRunId" not in top.data.tags
     assert run.data.params["lrn"] == "False"
     assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
@@ -145,9 +158,9 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(made: Mad
     points = client.get_metric_history(run.info.run_id, "validation/top1")
     assert [(p.step, p.timestamp) for p in points] == [(n, 1_700_000_000_000 + 2000 * n) for n in (1, 2, 3)]
     assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["fashion-mnist-8k"]
-    report = client.list_artifacts(published.execution, "report")
+    report = client.list_artifacts(publication.execution, "report")
     assert {a.path for a in report} == {"report/pair.md", "report/pair.html", "report/pair"}
-    assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(published.execution, "report/pair")}
+    assert "report/pair/forest.svg" in {a.path for a in client.list_artifacts(publication.execution, "report/pair")}
 
 
 def mean_of(client: MlflowClient, published: Publication) -> Any:
@@ -156,12 +169,11 @@ def mean_of(client: MlflowClient, published: Publication) -> Any:
     return mean
 
 
-def test_the_means_are_listed_by_their_difference_with_the_numbers_of_the_report(made: Made) -> None:
-    published = publish(*made)
-    client = local(made[2])
+def test_the_means_are_listed_by_their_difference_with_the_numbers_of_the_report(published: Published) -> None:
+    made, publication, client = published
     row = variant_rows(made[0], read_results(*made))[1]
     assert row.comparison
-    metrics, tags = mean_of(client, published).data.metrics, mean_of(client, published).data.tags
+    metrics, tags = mean_of(client, publication).data.metrics, mean_of(client, publication).data.tags
     want = {
         "test_top1": row.error.mean, "test_top1_sd": row.error.sd, "n": 2, "difference": row.difference.mean,
         "limit_lower": row.difference.low, "limit_upper": row.difference.high, "se": row.comparison.se,
@@ -170,7 +182,7 @@ def test_the_means_are_listed_by_their_difference_with_the_numbers_of_the_report
     assert metrics == pytest.approx(want, rel=1e-4)
     assert tags["verdict"] == row.comparison.verdict
     # MLflow lists the latest first.
-    listed = client.search_runs([published.experiment], "tags.role != 'train'", order_by=["start_time DESC"])
+    listed = client.search_runs([publication.experiment], "tags.role != 'train'", order_by=["start_time DESC"])
     assert [run.data.tags["role"] for run in listed] == ["study", "mean", "mean"]
     differences = [run.data.metrics["difference"] for run in listed[1:]]
     assert differences == sorted(differences)
@@ -178,12 +190,11 @@ def test_the_means_are_listed_by_their_difference_with_the_numbers_of_the_report
     assert listed[0].data.metrics == {"runs": 4, "variants": 1, f"variants/{row.comparison.verdict}": 1}
 
 
-def test_the_descriptions_hold_the_answer_and_a_link_to_the_report(made: Made) -> None:
-    published = publish(*made)
-    client = local(made[2])
-    link = f"(#/experiments/{published.experiment}/runs/{published.execution}/artifacts/report/pair.html"
-    tags = client.get_experiment(published.experiment).tags
-    texts = [tags["mlflow.note.content"], client.get_run(published.execution).data.tags["mlflow.note.content"]]
+def test_the_descriptions_hold_the_answer_and_a_link_to_the_report(published: Published) -> None:
+    made, publication, client = published
+    link = f"(#/experiments/{publication.experiment}/runs/{publication.execution}/artifacts/report/pair.html"
+    tags = client.get_experiment(publication.experiment).tags
+    texts = [tags["mlflow.note.content"], client.get_run(publication.execution).data.tags["mlflow.note.content"]]
     sentence = texts[0].partition(" [Report]")[0]
     assert sentence in (made[2] / "reports/pair.md").read_text()
     assert all(text.startswith(sentence) and link in text for text in texts)

@@ -40,16 +40,16 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         )
     config, settings = run.config, run.config.resolved
     numerics = configure(settings)
-    weights, found = ensure(run, name, packed)
+    weights, digest = ensure(run, name, packed)
     net = trained(settings, run.images.channels, run.images.classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     test = Images(packed, "test", settings, numerics.device)
-    said = probabilities(net, test, numerics)
+    probs = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
     response = normalised(net, test, numerics, config.seed)
     left_out = {}
-    if found != run.hashes.weights:
-        left_out["the recorded weights"] = f"this machine does not give them; the pictures are of others, {found[:12]}"
+    if digest != run.hashes.weights:
+        left_out["the recorded weights"] = f"this machine does not give them; the pictures are of others, {digest[:12]}"
     if augmented is None:
         left_out["augmentations"] = "it was trained on the same view of each image in every epoch"
     if response is None:
@@ -58,9 +58,9 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         config=config,
         class_names=list(packed.manifest.class_names),
         kernels=kernels(net),
-        predictions=predictions(said, test, config.seed),
+        predictions=predictions(probs, test, config.seed),
         neighbours=neighbours(net, test, Images(packed, "train", settings, numerics.device), numerics, config.seed),
-        confusion=confusion(said, test.labels.cpu()),
+        confusion=confusion(probs, test.labels.cpu()),
         augmentations=augmented,
         response=response,
         left_out=left_out,
@@ -75,10 +75,10 @@ def kernels(net: AlexNet) -> Kernels:
     return Kernels(first.name, [np.ascontiguousarray(column) for column in np.split(weights, columns)])
 
 
-def predictions(said: Tensor, test: Images, seed: int) -> Predictions:
+def predictions(probs: Tensor, test: Images, seed: int) -> Predictions:
     """Test images of as many classes as there is room for, drawn by `seed`, and what the net says of them."""
     indices = by_class(test.labels.cpu().numpy(), SHOWN, seed, "predictions")
-    chosen = said[torch.from_numpy(indices)]
+    chosen = probs[torch.from_numpy(indices)]
     top = chosen.argsort(dim=1, descending=True, stable=True)[:, :5]
     labels = test.labels.cpu().numpy()[indices]
     return Predictions(indices, centres(test, indices), labels, top.numpy(), chosen.gather(1, top).numpy())

@@ -49,7 +49,7 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
     if run.diverged_epoch is not None:
         pictures: dict[str, bytes] = {}
         index |= {"note": f"the run diverged in epoch {run.diverged_epoch}", "pictures": [], "left_out": []}
-        said = f"no pictures: {index['note']}"
+        message = f"no pictures: {index['note']}"
     else:
         gallery = compute(run, cell.key, images_of(study, root))
         pictures = draw_all(gallery)
@@ -60,12 +60,12 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
             for name, (title, caption) in captions(gallery).items()
         ]
         index["left_out"] = [{"name": name, "why": why} for name, why in gallery.left_out.items()]
-        said = f"{len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB"
+        message = f"{len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB"
     with atomic_folder(out) as temporary:
         write_json(temporary / INDEX, index)
         for name, content in pictures.items():
             write_bytes(temporary / f"{name}.png", content)
-    say(f"{out}: {said}")
+    say(f"{out}: {message}")
     return index
 
 
