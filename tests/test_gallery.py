@@ -15,9 +15,8 @@ import torch
 from conftest import TINY
 from fake_study import diverge, make_results, make_run, make_study
 from PIL import Image
-from typer.testing import CliRunner
+from reading import section
 
-from harness.cli import app
 from harness.data.batches import Images, TrainingBatches
 from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
@@ -33,7 +32,7 @@ from harness.net.lrn import response_norm
 from harness.numerics import configure
 from harness.record import Run, RunFolder, read_run
 from harness.report.build import render as render_report
-from harness.report.pictures import gallery as section
+from harness.report.pictures import gallery as pictures
 from harness.report.runs import read_results
 from harness.settings.load import load_study, resolve
 from harness.settings.study import Cell, Study
@@ -115,6 +114,13 @@ def shown(made: Made) -> Gallery:
     return made.compute()
 
 
+@pytest.fixture(scope="module")
+def drawn(made: Made) -> Path:
+    """The gallery in the folder of the study's report."""
+    made.gallery(made.root / "reports/tiny/gallery")
+    return made.root / "reports/tiny/gallery"
+
+
 def size_of(content: bytes) -> tuple[int, int]:
     """Width and height of a picture, which is opaque and no larger than a page can carry."""
     assert len(content) < 150_000
@@ -124,19 +130,18 @@ def size_of(content: bytes) -> tuple[int, int]:
     return picture.size
 
 
-def test_a_gallery_made_twice_is_the_same_to_the_byte(made: Made, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        made.gallery(tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+def test_a_gallery_made_twice_is_the_same_to_the_byte(drawn: Path, made: Made, tmp_path: Path) -> None:
+    made.gallery(tmp_path / "again")
+    files = sorted(path.name for path in drawn.iterdir())
     assert files == sorted([*(f"{name}.png" for name in NAMES), "gallery.json"])
     for file in files:
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+        assert (drawn / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+        assert file == "gallery.json" or size_of((drawn / file).read_bytes())
+    assert {path.name for path in tmp_path.iterdir()} == {"again"}
 
 
-def test_the_index_says_which_run_and_which_images(made: Made, shown: Gallery, tmp_path: Path) -> None:
-    made.gallery(tmp_path / "gallery")
-    index = json.loads((tmp_path / "gallery/gallery.json").read_text())
+def test_the_index_says_which_run_and_which_images(drawn: Path, made: Made, shown: Gallery) -> None:
+    index = json.loads((drawn / "gallery.json").read_text())
     fingerprint = made.run.fingerprint
     assert index["run"] | {"key": "base-0", "seed": 0, "fingerprint": fingerprint} == index["run"]
     assert [picture["name"] for picture in index["pictures"]] == NAMES
@@ -312,7 +317,7 @@ def test_grey_images_and_fewer_than_five_classes(tmp_path: Path, monkeypatch: py
     assert shown.kernels.columns[0].shape[-1] == 1
     assert shown.augmentations is not None
     assert shown.augmentations.colour is None
-    for name, content in draw_all(shown).items():
+    for name, (content, _) in draw_all(shown).items():
         assert size_of(content)[0] == 1140 or name == "confusion"
 
 
@@ -379,34 +384,13 @@ def test_a_users_mistakes_are_one_line(made: Made, tmp_path: Path) -> None:
 # ---- in the report
 
 
-@pytest.fixture(scope="module")
-def study(caches: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
-    """A study of one run with its gallery, made by the commands that a user types."""
-    root = tmp_path_factory.mktemp("study")
-    path = write_study(root, SYNTHETIC, TINY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        for command in (
-            "data",
-            "train experiments/study.yaml:base --seed 0",
-            "eval experiments/study.yaml:base --seed 0",
-            "gallery experiments/study.yaml",
-        ):
-            result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
-            assert result.exit_code == 0, result.output
-    return load_study(path), root
-
-
-def test_the_report_shows_every_picture_with_its_caption(study: tuple[Study, Path]) -> None:
-    checked, root = study
-    render_report(checked, None, root)
-    text = (root / checked.folder / "details.md").read_text()
-    section_text = text.split("## Pictures\n")[1].split("\n## ")[0]
+def test_the_report_shows_every_picture_with_its_caption(drawn: Path, made: Made) -> None:
+    evaluate(made.run, "base-0", made.packed, made.run.folder.evaluation)
+    render_report(made.study, None, made.root)
+    section_text = section(drawn.with_name("details.md").read_text(), "Pictures")
     assert "`base-0`" in section_text
     assert "Warning" not in section_text
-    for name in NAMES:
-        assert f"](gallery/{name}.png)" in section_text
-        assert (root / "reports/tiny/gallery" / f"{name}.png").exists()
+    assert all(f"](gallery/{name}.png)" in section_text for name in NAMES)
     assert "of all 100 test images" in section_text
 
 
@@ -417,36 +401,32 @@ def test_a_report_without_a_gallery_has_no_section(tmp_path: Path) -> None:
     assert "## Pictures" not in (tmp_path / checked.folder / "details.md").read_text()
 
 
-def test_pictures_of_another_run_than_the_tables_are_said_to_be(study: tuple[Study, Path], tmp_path: Path) -> None:
-    checked, root = study
-    shutil.copytree(root / "reports", tmp_path / "reports")
-    make_run(tmp_path / checked.cells[0].results, checked.variants["base"], 0)
-    found = section(checked, read_results(checked, None, tmp_path), tmp_path)
-    assert found is not None
-    assert any("Warning" in line for line in found["lines"])
+def test_pictures_of_another_run_than_the_tables_are_said_to_be(drawn: Path, made: Made, tmp_path: Path) -> None:
+    shutil.copytree(drawn, tmp_path / "reports/tiny/gallery")
+    make_run(tmp_path / made.cell.results, made.study.variants["base"], 0)
+    index = pictures(made.study, read_results(made.study, None, tmp_path), tmp_path)
+    assert any("Warning" in line for line in index["lines"])
 
 
-def test_the_report_says_that_a_diverged_run_has_no_pictures(study: tuple[Study, Path], tmp_path: Path) -> None:
-    checked, root = study
-    make_run(tmp_path / checked.cells[0].results, checked.variants["base"], 0)
-    diverge(tmp_path / checked.cells[0].results, 2)
-    index = json.loads((root / "reports/tiny/gallery/gallery.json").read_text())
-    index |= {"note": "the run diverged in epoch 2", "pictures": []}
-    (tmp_path / "reports/tiny/gallery").mkdir(parents=True)
+def test_the_report_says_that_a_diverged_run_has_no_pictures(drawn: Path, made: Made, tmp_path: Path) -> None:
+    make_run(tmp_path / made.cell.results, made.study.variants["base"], 0)
+    diverge(tmp_path / made.cell.results, 2)
+    (tmp_path / "reports/tiny/gallery").mkdir()
+    index = json.loads((drawn / "gallery.json").read_text()) | {"note": "the run diverged in epoch 2", "pictures": []}
     (tmp_path / "reports/tiny/gallery/gallery.json").write_text(json.dumps(index))
-    render_report(checked, None, tmp_path)
-    text = (tmp_path / checked.folder / "details.md").read_text()
-    assert "None: of the run `base-0`, the run diverged in epoch 2." in text.split("## Pictures\n")[1]
+    render_report(made.study, None, tmp_path)
+    text = (tmp_path / "reports/tiny/details.md").read_text()
+    assert "None: of the run `base-0`, the run diverged in epoch 2." in section(text, "Pictures")
 
 
-def test_a_broken_gallery_is_one_line(study: tuple[Study, Path], tmp_path: Path) -> None:
-    checked, root = study
+def test_a_broken_gallery_is_one_line(drawn: Path, made: Made, tmp_path: Path) -> None:
     folder = tmp_path / "reports/tiny/gallery"
     folder.mkdir(parents=True)
-    (folder / "gallery.json").write_text((root / "reports/tiny/gallery/gallery.json").read_text())
-    results = read_results(checked, None, tmp_path)
-    with pytest.raises(UserError, match=r"kernels\.png: missing"):
-        section(checked, results, tmp_path)
-    (folder / "gallery.json").write_text("{}")
-    with pytest.raises(UserError, match=r"gallery\.json: "):
-        section(checked, results, tmp_path)
+    results = read_results(made.study, None, tmp_path)
+    for content, message in (
+        ((drawn / "gallery.json").read_text(), r"kernels\.png: missing"),
+        ("{}", r"gallery\.json: "),
+    ):
+        (folder / "gallery.json").write_text(content)
+        with pytest.raises(UserError, match=message):
+            pictures(made.study, results, tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.claims.claim import Claim, Need
 from harness.claims.estimate import NotMeasuredError, Runs, by_seed, mean
-from harness.claims.facts import FACTS
+from harness.claims.facts import BESIDE, FACTS
 from harness.claims.finding import ArithmeticTest, Ensemble, Evidence, Finding, Test
 from harness.claims.statistic import DifferenceTest
 from harness.claims.verdict import Estimate, Verdict
@@ -88,7 +88,11 @@ def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], st
         needed = f"needs variant{'s' if len(missing) > 1 else ''} {', '.join(missing)}{where}{also}"
         return ClaimRow(claim, "not testable here", _reason(claim, needed))
     try:
-        finding = _finding(claim, test, evidence)
+        if absent := [name for name in test.names if not evidence.runs[name]]:
+            raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
+        finding = test.measure(evidence)
+        if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
+            finding = _in_regime(finding, test, evidence.runs)
     except NotMeasuredError as error:
         return ClaimRow(claim, "not testable here", _reason(claim, f"{error}{also}"), command(test.names))
     notes = list(finding.notes)
@@ -102,16 +106,6 @@ def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], st
     reason = _reason(claim, finding.reason, *notes)
     shown = (finding.estimates, finding.weakest, finding.text)
     return ClaimRow(claim, finding.verdict, reason, command(test.names), *shown, n)
-
-
-def _finding(claim: Claim, test: Test, evidence: Evidence) -> Finding:
-    absent = [name for name in test.names if not evidence.runs[name]]
-    if absent:
-        raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
-    finding = test.measure(evidence)
-    if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
-        return _in_regime(finding, test, evidence.runs)
-    return finding
 
 
 def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs]) -> Finding:
@@ -159,7 +153,7 @@ def computed(claim: Claim, test: ArithmeticTest) -> ClaimRow:
 
 def _reason(claim: Claim, *parts: str) -> str:
     """Sentences, with the facts that stand beside a claim at their end."""
-    sentences = [*parts, *(FACTS[fact]().words for fact in claim.computed)]
+    sentences = [*parts, *(BESIDE[fact]() for fact in claim.computed)]
     return ". ".join(part[:1].upper() + part[1:] for part in sentences)
 
 
