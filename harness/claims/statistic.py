@@ -49,7 +49,7 @@ class DifferenceTest(Pairwise):
         # What a verdict does not say: the table of variants, where a row is one of many, may leave the same open.
         few = min(part.n for part in finding.estimates)
         notes = [f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"] * (few < PROMISED)
-        rows = evidence.study_s_own(self.metric or evidence.study.file.metric, self.against)
+        rows = evidence.same_comparisons(self.metric or evidence.study.file.metric, self.against)
         notes += [
             f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
             f"(adjusted p {row.adjusted:.2g})"
