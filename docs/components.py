@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.claims.entries import load_claims
+from harness.claims.claim import load_claims
 from harness.settings.parse import allowed
 from harness.settings.schema import Settings
 
@@ -141,7 +141,7 @@ def _claims(ids: list[str]) -> list[str]:
             verdicts.setdefault(row["claim"], []).append(f"{row['verdict']} ([{study}](../../reports/{study}.md))")
     rows = []
     for name in ids:
-        entry = known[name].entry
+        entry = known[name]
         numbers = "; ".join(f"{number.name} {number.value:g} {number.unit}" for number in known[name].published)
         found = ", ".join(verdicts.get(name, [])) or "not tested yet"
         rows.append(f"| {name} | {entry.section} | {_cell(entry.claim)} | {_cell(numbers)} | {found} |")

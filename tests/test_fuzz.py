@@ -25,7 +25,7 @@ from pictures import settings as picture_settings
 from pictures import tree
 from ruamel.yaml import YAML
 
-from harness.claims.entries import load_claims
+from harness.claims.claim import load_claims
 from harness.claims.ledger import read_ensembles
 from harness.data.pack import pack
 from harness.data.packed import PARTS, Packed

@@ -1,15 +1,15 @@
 """The ledger: a row a claim, with the published number, ours with its interval, the verdict and the reason."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.claims import entries
-from harness.claims.arithmetic import FACTS
-from harness.claims.entries import Claim, Need
-from harness.claims.measure import Ensemble, Found, in_regime, measure
-from harness.claims.statistics import NotMeasuredError, Runs
-from harness.claims.verdict import Estimate, Judged, Verdict
+from harness.claims.claim import Claim, Need
+from harness.claims.estimate import NotMeasuredError, Runs, by_seed, mean
+from harness.claims.facts import BESIDE, FACTS
+from harness.claims.finding import ArithmeticTest, Ensemble, Evidence, Finding, Test
+from harness.claims.statistic import DifferenceTest
+from harness.claims.verdict import Estimate, Verdict
 from harness.errors import UserError
 from harness.files import read_json
 from harness.settings.check import SOURCES
@@ -24,11 +24,8 @@ NEEDS: dict[Need, str] = {
     "fall2009": "the Fall 2009 release of ImageNet (10,184 classes)",
     "fall2011": "the Fall 2011 release of ImageNet (22,000 classes), to train on first",
     "hardware_2012": "two GTX 580 of 2012",
-    "overfitting": "a net that overfits",
-    "any": "",
 }
-"""What a claim may need, in words."""
-
+"""What a study's images and machine may lack, in words."""
 
 TOP5 = "top-5"
 """Name of a published number that is the top-5 error's."""
@@ -43,179 +40,165 @@ class ClaimRow:
     """
 
     claim: Claim
-    estimates: tuple[Estimate, ...]
-    weakest: Estimate | None
-    text: str
-    n: int | None
     verdict: Verdict
     reason: str
-    command: str
+    command: str = ""
+    estimates: tuple[Estimate, ...] = ()
+    weakest: Estimate | None = None
+    text: str = ""
+    n: int | None = None
 
 
 def ledger(
     claims: Mapping[str, Claim],
     study: Study,
     finished: Callable[[str], Runs],
-    ensembles: Mapping[str, Ensemble] | None,
+    ensembles: Mapping[str, Ensemble],
     command: Callable[[Sequence[str]], str],
-    comparisons: Mapping[str, Comparison] | None = None,
+    comparisons: Mapping[str, Comparison],
 ) -> list[ClaimRow]:
     """A row a claim, in the order of the file.
 
-    `finished`: a variant's finished runs by seed; `ensembles`: as `read_ensembles` gives them; `command`: what re-runs
-    the named variants of the study; `comparisons`: of the study's variants with its baseline, whose intervals the rows
-    on the same differences have.
+    `finished`: a variant's finished runs by seed; `command`: what re-runs the named variants of the study;
+    `comparisons`: of the study's variants with its baseline, whose intervals the rows on the same differences have.
     """
     runs = {name: finished(name) for name in study.variants}
-
-    def measured(claim: Claim, test: entries.Test) -> Found:
-        found = measure(test, study, runs, ensembles, comparisons)
-        return in_regime(found, test, runs) if "overfitting" in claim.needs else found
-
-    return [_row(claim, study, measured, command) for claim in claims.values()]
+    evidence = Evidence(study, runs, ensembles, comparisons)
+    return [_row(claim, evidence, command) for claim in claims.values()]
 
 
-def read_ensembles(path: Path) -> dict[str, Ensemble] | None:
-    """A study's ensembles by variant; None where it has none. Raises `UserError`."""
-    if not path.exists():
-        return None
-    values = read_json(path)
+def read_ensembles(path: Path) -> dict[str, Ensemble]:
+    """A study's ensembles by variant; none where it has no file of them. Raises `UserError`."""
+    values = read_json(path) if path.exists() else {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: got {type(values).__name__}; a mapping from variants to errors is allowed")
     return {name: parse(Ensemble, value, f"{path}: {name}") for name, value in values.items()}
 
 
-def provided(study: Study) -> set[Need]:
-    """What a study's images offer, of what claims need. Whether its net overfits is known after its runs alone."""
-    source: str = study.data.source
-    found: set[Need] = {"any", "overfitting"}
-    if SOURCES[source][0] == 3:
-        found.add("colour")
-    if source == "imagenet" and study.variants[study.baseline].geometry == "imagenet":
-        found.add("imagenet")
-    # Several releases of ImageNet come in the same folders: which one it is must be said.
-    return found | {need for need in ("ilsvrc2010", "fall2009", "fall2011") if need == study.data.release}
-
-
-def _row(
-    claim: Claim,
-    study: Study,
-    measured: Callable[[Claim, entries.Test], Found],
-    command: Callable[[Sequence[str]], str],
-) -> ClaimRow:
-    test = claim.test
-    if isinstance(test, entries.ArithmeticTest):
-        return _arithmetic(claim)
+def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], str]) -> ClaimRow:
+    test, study = claim.test, evidence.study
+    if isinstance(test, ArithmeticTest):
+        return computed(claim, test)
     if test is None:
-        return _untestable(claim, "nothing to run: these are numbers of others")
-    unmet = _unmet(claim, study)
+        return ClaimRow(claim, "not testable here", _reason(claim, "nothing to run: these are numbers of others"))
+    unmet = _unmet(claim, test, study)
     also = f"; {unmet}" if unmet else ""
-    if lacking := entries.missing(claim, study.variants):
+    if missing := claim.missing(study.variants):
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
-        return _untestable(claim, f"needs variant{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}{where}{also}")
+        needed = f"needs variant{'s' if len(missing) > 1 else ''} {', '.join(missing)}{where}{also}"
+        return ClaimRow(claim, "not testable here", _reason(claim, needed))
     try:
-        found = measured(claim, test)
+        if absent := [name for name in test.names if not evidence.runs[name]]:
+            raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
+        finding = test.measure(evidence)
+        if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
+            finding = _in_regime(finding, test, evidence.runs)
     except NotMeasuredError as error:
-        return _untestable(claim, f"{error}{also}", command(test.names))
-    judged, notes = found.judged, list(found.notes)
-    n = min((estimate.n for estimate in found.estimates), default=None)
-    if n is not None and n < len(study.seeds):
+        return ClaimRow(claim, "not testable here", _reason(claim, f"{error}{also}"), command(test.names))
+    notes = list(finding.notes)
+    n = min(estimate.n for estimate in finding.estimates)
+    if n < len(study.seeds):
         notes.append(f"{n} of {len(study.seeds)} declared seeds are behind it")
     if unmet:
-        judged = Judged("not testable here", unmet)
+        finding = replace(finding, verdict="not testable here", reason=unmet)
     else:
-        notes += _published(claim, found, study)
-    notes += [FACTS[fact]().words for fact in claim.entry.computed]
-    reason = _sentences([judged.reason, *notes])
-    return ClaimRow(claim, found.estimates, found.weakest, found.text, n, judged.verdict, reason, command(test.names))
+        notes += _published(claim, test, finding, study)
+    reason = _reason(claim, finding.reason, *notes)
+    shown = (finding.estimates, finding.weakest, finding.text)
+    return ClaimRow(claim, finding.verdict, reason, command(test.names), *shown, n)
 
 
-def _published(claim: Claim, found: Found, study: Study) -> list[str]:
+def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs]) -> Finding:
+    """A verdict on overfitting where the net does: where it fits its training images far better than the test's."""
+
+    def errors(name: str) -> tuple[float, float]:
+        training, test = (mean(list(by_seed(runs[name], key).values())) for key in ("train_top1", "test_top1"))
+        return training, test
+
+    name, against = test.variants[0], test.against
+    training, error = errors(name)
+    words = f"Regime: {name} has {training:.1f} % training and {error:.1f} % test error"
+    if training > test.fitted * error:
+        limit = f"{words}; overfitting is taken to begin where the first is at most {test.fitted:g} times the second"
+        lacking = "the net does not overfit here"
+        return replace(finding, verdict="not testable here", reason=lacking, notes=(limit, *finding.notes))
+    training, error = errors(against)
+    shown = f"({training:.1f} % and {error:.1f} %)"
+    too = f"and so does {against} {shown}: the claim is on by how much"
+    other = too if training <= test.fitted * error else f"and {against} does not {shown}"
+    return replace(finding, notes=(f"{words}: it overfits, {other}", *finding.notes))
+
+
+def _published(claim: Claim, test: Test, finding: Finding, study: Study) -> list[str]:
     """Where the published number lies, seen from our interval: size is no part of most claims, but worth a look."""
-    own = found.weakest
-    numbers = [n for n in claim.published if (n.name == TOP5 if _of_top5(claim.test, study) else n.tested)]
-    if own is None or own.low is None or own.high is None or len(found.estimates) != 1 or not numbers:
+    ours = finding.weakest
+    numbers = [n for n in claim.published if (n.name == TOP5 if _of_top5(test, study) else n.tested)]
+    if ours.low is None or ours.high is None or len(finding.estimates) != 1 or not numbers:
         return []
     value = numbers[0].value
-    where = "above" if value > own.high else "below" if value < own.low else "inside"
+    where = "above" if value > ours.high else "below" if value < ours.low else "inside"
     number = f"{value:g}".replace("-", "\N{MINUS SIGN}")
     return [f"The published {number} lies {where} our interval"]
 
 
-def _arithmetic(claim: Claim) -> ClaimRow:
-    assert isinstance(claim.test, entries.ArithmeticTest)  # noqa: S101 - the caller asked
-    fact = FACTS[claim.test.fact]()
-    estimate = Estimate(claim.test.fact, fact.value, None, None, 1, fact.unit)
+def computed(claim: Claim, test: ArithmeticTest) -> ClaimRow:
+    """The row of a claim that needs no run."""
+    fact = FACTS[test.fact]()
+    estimate = Estimate(test.fact, fact.value, None, None, 1, fact.unit)
     text = "" if fact.unit else ("they agree" if fact.holds else "they differ")
-    reason = _sentences([f"Computed, final: {fact.words}", *(FACTS[name]().words for name in claim.entry.computed)])
-    command = f"python -m harness claims {claim.id}"
-    return ClaimRow(
-        claim, (estimate,), estimate, text, None, "replicates" if fact.holds else "contradicts", reason, command
-    )
+    reason = _reason(claim, f"Computed, final: {fact.words}")
+    verdict: Verdict = "replicates" if fact.holds else "contradicts"
+    return ClaimRow(claim, verdict, reason, f"python -m harness claims {claim.id}", (estimate,), estimate, text)
 
 
-def _sentences(parts: Sequence[str]) -> str:
-    return ". ".join(part[:1].upper() + part[1:] for part in parts)
+def _reason(claim: Claim, *parts: str) -> str:
+    """Sentences, with the facts that stand beside a claim at their end."""
+    sentences = [*parts, *(BESIDE[fact]() for fact in claim.computed)]
+    return ". ".join(part[:1].upper() + part[1:] for part in sentences)
 
 
-def _untestable(claim: Claim, reason: str, command: str = "") -> ClaimRow:
-    facts = [FACTS[fact]().words for fact in claim.entry.computed]
-    return ClaimRow(claim, (), None, "", None, "not testable here", _sentences([reason, *facts]), command)
-
-
-def _unmet(claim: Claim, study: Study) -> str:
-    offered = provided(study)
-    lacking = [NEEDS[need] for need in claim.needs if need not in offered]
+def _unmet(claim: Claim, test: Test, study: Study) -> str:
+    """What the claim needs and the study's images are not. Whether its net overfits, its runs alone can tell."""
+    source: str = study.data.source
+    met = {
+        "colour": SOURCES[source][0] == 3,
+        "imagenet": source == "imagenet" and study.variants[study.baseline].geometry == "imagenet",
+        "hardware_2012": False,
+    }
+    # Several releases of ImageNet come in the same folders: which one it is must be said.
+    lacking = [NEEDS[need] for need in claim.needs if need in NEEDS and not met.get(need, need == study.data.release)]
     if lacking:
-        return f"needs {' and '.join(lacking)}; this study has {study.data.source}"
-    test = claim.test
-    if isinstance(test, entries.DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
+        return f"needs {' and '.join(lacking)}; this study has {source}"
+    if isinstance(test, DifferenceTest) and (test.bound or test.margin) and _of_top5(test, study):
         return f"its size is of top-1 errors; this study compares {study.file.metric}"
     return ""
 
 
-def _of_top5(test: entries.Test | None, study: Study) -> bool:
+def _of_top5(test: Test, study: Study) -> bool:
     """Whether a test's number is of a top-5 error, since the study's is: its bound and its margin are of top-1."""
-    return isinstance(test, entries.DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
-
-
-# ---- claims as a list to read: what each says, and what tests it
+    return isinstance(test, DifferenceTest) and test.metric is None and top_of(study.file.metric) == 5
 
 
 def list_claims(claims: Mapping[str, Claim]) -> str:
     """Each claim with its section, its words, its numbers and its test; what is computed comes with its verdict."""
-    computed = (_arithmetic(claim) for claim in claims.values() if isinstance(claim.test, entries.ArithmeticTest))
-    final = {row.claim.id: f"{row.verdict}. {row.reason}" for row in computed}
-    return "\n".join(line for claim in claims.values() for line in _lines(claim, final.get(claim.id, "")))
+    return "\n".join(line for claim in claims.values() for line in _lines(claim))
 
 
-def _lines(claim: Claim, computed: str) -> list[str]:
-    entry = claim.entry
-    published = "; ".join(f"{number.name} {number.value:g} {number.unit}".strip() for number in claim.published)
-    needs = ", ".join(need for need in claim.needs if need != "any")
+def _lines(claim: Claim) -> list[str]:
+    test, row = claim.test, None
+    tested = "nothing: these are numbers of others" if test is None else str(test)
+    if isinstance(test, ArithmeticTest):
+        row, tested = computed(claim, test), f"arithmetic, {test.fact}"
     facts = {
-        "published": published,
-        "behind": entry.behind,
-        "tested by": _test(claim) or "nothing: these are numbers of others",
-        "computed": computed,
-        "needs": needs,
-        "scale": entry.scale,
-        "caveat": entry.caveat,
+        "published": "; ".join(f"{n.name} {n.value:g} {n.unit}".strip() for n in claim.published),
+        "behind": claim.behind,
+        "tested by": tested,
+        "computed": f"{row.verdict}. {row.reason}" if row else "",
+        "needs": ", ".join(need for need in claim.needs if need != "any"),
+        "scale": claim.scale,
+        "caveat": claim.caveat,
     }
     return [
-        f"{claim.id}  [{entry.type}; section {entry.section}]  {entry.claim}",
+        f"{claim.id}  [{claim.type}; section {claim.section}]  {claim.claim}",
         *(f"    {name}: {text}" for name, text in facts.items() if text),
     ]
-
-
-def _test(claim: Claim) -> str:
-    test = claim.test
-    if test is None or isinstance(test, entries.ArithmeticTest):
-        return f"arithmetic, {test.fact}" if test else ""
-    against = f" against {test.against}" if test.against else ""
-    claimed = ""
-    if isinstance(test, entries.Directed):
-        within = f" within {'a factor of ' if test.ratio else ''}{test.margin:g}" if test.margin else ""
-        claimed = f": {test.direction} {'to' if test.margin else 'than'} {test.bound:g}{within}"
-    where = f" (study {test.study})" if test.study else ""
-    return f"{test.statistic} of {', '.join(test.variants)}{against}{claimed}{where}"

@@ -19,6 +19,9 @@ from typing import Literal
 Verdict = Literal["replicates", "contradicts", "inconclusive", "not testable here"]
 VERDICTS: tuple[Verdict, ...] = ("replicates", "contradicts", "inconclusive", "not testable here")
 
+Ruling = tuple[Verdict, str]
+"""A verdict and its reason."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -41,11 +44,15 @@ class Estimate:
     n: int
     unit: str = "points"
 
+    def __str__(self) -> str:
+        """`lrn-conv1 +0.21 (-0.10 to +0.52)`."""
+        ends = f" ({signed(self.low)} to {signed(self.high)})" if self.low is not None else ", no interval"
+        return f"{self.name} {signed(self.value)}{ends}"
 
-@dataclass(frozen=True)
-class Judged:
-    verdict: Verdict
-    reason: str
+
+def signed(number: float | None) -> str:
+    """A difference with two decimals and its sign, which zero has too, but never a minus."""
+    return "" if number is None else f"{number:+z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def side(estimate: Estimate, region: Region) -> Verdict:
@@ -57,22 +64,28 @@ def side(estimate: Estimate, region: Region) -> Verdict:
     return "contradicts" if high < region.low or low > region.high else "inconclusive"
 
 
-def judge(estimates: Sequence[Estimate], region: Region) -> Judged:
-    """The verdict on all parts of a claim. Raises `ValueError` for none."""
-    if not estimates:
-        raise ValueError("got no estimate; at least one is needed")
-    sides = [side(estimate, region) for estimate in estimates]
-    if "contradicts" in sides:
-        return Judged("contradicts", _which(estimates, sides, "contradicts", "lies wholly outside"))
-    if all(one == "replicates" for one in sides):
-        return Judged("replicates", _which(estimates, sides, "replicates", "lies wholly inside"))
-    silent = [e for e in estimates if e.low is None or e.high is None]
-    if silent:
-        few = max(e.n for e in silent)
+def judge(estimates: Sequence[Estimate], region: Region) -> Ruling:
+    """The verdict on all parts of a claim, of which there is at least one."""
+    sides: dict[Verdict, list[Estimate]] = {verdict: [] for verdict in VERDICTS}
+    for estimate in estimates:
+        sides[side(estimate, region)].append(estimate)
+
+    def ruling(verdict: Verdict, words: str) -> Ruling:
+        each = "the interval" if len(sides[verdict]) == 1 else "each interval"
+        return verdict, f"{each} {words} what is claimed{names(sides[verdict])}"
+
+    def names(parts: Sequence[Estimate]) -> str:
+        return f" ({', '.join(part.name for part in parts)})" if len(estimates) > 1 else ""
+
+    if sides["contradicts"]:
+        return ruling("contradicts", "lies wholly outside")
+    if len(sides["replicates"]) == len(estimates):
+        return ruling("replicates", "lies wholly inside")
+    if silent := [estimate for estimate in estimates if estimate.low is None or estimate.high is None]:
         equal = "the same number on every seed, or fewer seeds than a bound needs"
-        why = equal if few > 1 else "fewer than two pairs of seeds"
-        return Judged("inconclusive", f"{why}, hence no interval{_names(silent, len(estimates))}")
-    return Judged("inconclusive", _which(estimates, sides, "inconclusive", "reaches over the bound of"))
+        why = equal if max(estimate.n for estimate in silent) > 1 else "fewer than two pairs of seeds"
+        return "inconclusive", f"{why}, hence no interval{names(silent)}"
+    return ruling("inconclusive", "reaches over the bound of")
 
 
 def weakest(estimates: Sequence[Estimate], region: Region) -> Estimate:
@@ -86,24 +99,14 @@ def weakest(estimates: Sequence[Estimate], region: Region) -> Estimate:
     return min(estimates, key=slack)
 
 
-def every_run(held: int, n: int, high: float) -> Judged:
+def every_run(held: int, n: int, high: float) -> Ruling:
     """The verdict on what must be seen in every run. `high`: upper end of the interval of the share of such runs.
 
     Seen in all of at least two runs: replicates. A single run without it may be for want of power; that it is missing
     in most runs contradicts.
     """
     if n > 1 and held == n:
-        return Judged("replicates", f"seen in each of {n} runs")
+        return "replicates", f"seen in each of {n} runs"
     if high < 0.5:
-        return Judged("contradicts", f"seen in {held} of {n} runs: the interval of its share lies below one half")
-    return Judged("inconclusive", f"seen in {held} of {n} runs")
-
-
-def _which(estimates: Sequence[Estimate], sides: Sequence[Verdict], wanted: Verdict, words: str) -> str:
-    chosen = [estimate for estimate, one in zip(estimates, sides, strict=True) if one == wanted]
-    each = "the interval " if len(chosen) == 1 else "each interval "
-    return f"{each}{words} what is claimed{_names(chosen, len(estimates))}"
-
-
-def _names(chosen: Sequence[Estimate], of: int) -> str:
-    return f" ({', '.join(estimate.name for estimate in chosen)})" if of > 1 else ""
+        return "contradicts", f"seen in {held} of {n} runs: the interval of its share lies below one half"
+    return "inconclusive", f"seen in {held} of {n} runs"

@@ -17,7 +17,7 @@ PANEL = "Stages of the pipeline"
 def check(study: StudyFile = STUDY) -> None:
     """Check a study's file and params.yaml, and write what its stages depend on, before anything runs."""
     from harness.checked import write_checked
-    from harness.claims.entries import claims_of
+    from harness.claims.claim import claims_of
     from harness.pipeline import check_pipeline
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record

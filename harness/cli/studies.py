@@ -242,7 +242,7 @@ def claims(
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
-    from harness.claims.entries import load_claims
+    from harness.claims.claim import load_claims
     from harness.claims.ledger import list_claims
     from harness.report.claims import verdicts
     from harness.report.runs import read_results
@@ -263,7 +263,7 @@ def claims(
     chosen = {name: known[name] for name in wanted or known}
     if study is None and not wanted:
         for name, claim in known.items():
-            print(f"{name:<5} {claim.entry.claim} [section {claim.entry.section}]")
+            print(f"{name:<5} {claim.claim} [section {claim.section}]")
     elif study is None:
         print(list_claims(chosen))
     else:

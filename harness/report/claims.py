@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from harness.claims.entries import Claim, Number, claims_of
+from harness.claims.claim import Claim, Number, claims_of
 from harness.claims.ledger import ClaimRow, ledger, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
@@ -45,15 +45,15 @@ def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
     return [
         {
             "claim": row.claim.id,
-            "section": row.claim.entry.section,
-            "statement": row.claim.entry.claim,
+            "section": row.claim.section,
+            "statement": row.claim.claim,
             "published": _published(row.claim),
             "ours": row.weakest.value if row.weakest else None,
             "low": row.weakest.low if row.weakest else None,
             "high": row.weakest.high if row.weakest else None,
             "n": row.n,
             "verdict": row.verdict,
-            "reason": f"{row.reason}. {row.claim.entry.caveat}",
+            "reason": f"{row.reason}. {row.claim.caveat}",
             "command": row.command,
         }
         for row in rows
@@ -73,7 +73,7 @@ def section(rows: Sequence[ClaimRow]) -> dict[str, Any]:
     return {
         "total": len(rows),
         "counts": [f"{verdicts[verdict]} {COUNTED.get(verdict, verdict)}" for verdict in VERDICTS],
-        "final": sum(row.claim.entry.type == "arithmetic" for row in rows),
+        "final": sum(row.claim.type == "arithmetic" for row in rows),
         "tested": [row for row in rows if row.verdict != "not testable here"],
         "untested": [row for row in rows if row.verdict == "not testable here"],
         "published": _published,

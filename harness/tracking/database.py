@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
+import logging
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +35,6 @@ ENVIRONMENT = {
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """What SQLAlchemy opens for MLflow."""
 
-
 SECRET = re.compile("pass|pwd|secret|token|key")
 """In the name of an option of a URI: its value is not to be shown."""
 
@@ -53,20 +50,16 @@ def home(root: Path) -> Path:
 
 def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI`, else the SQLite file at the repository's root. Raises `UserError` for no address."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if not given:
-        return f"sqlite:///{home(root)}/mlflow.db"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root)}/mlflow.db"
+    # MLflow would take it for a folder, and make one of that name.
+    mistake = "@" in uri and "://" not in uri and not uri.startswith((".", "/", "file:"))
     try:
-        address = urlsplit(given)
-        _ = address.port
-    except ValueError as error:
-        # The address is not repeated: a password with signs that were not escaped reads as host and port.
-        raise UserError("MLFLOW_TRACKING_URI: not an address; its host or port cannot be read") from error
-    path = given.startswith((".", "/")) or address.scheme.partition("+")[0] in ("sqlite", "file")
-    if "@" in given and not address.netloc and not path:
-        # MLflow would take it for a folder, and make one of that name.
+        _ = urlsplit(uri).port
+    except ValueError:
+        mistake = True  # a password with signs that are not escaped reads as host and port
+    if mistake:
         raise UserError("MLFLOW_TRACKING_URI: not an address; SCHEME://USER:PASSWORD@HOST is allowed")
-    return given
+    return uri
 
 
 def is_server(uri: str) -> bool:
@@ -75,18 +68,14 @@ def is_server(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """A URI as it may be printed: without user and password, and without options, which may hold one."""
-    scheme, mark, rest = uri.partition("://")
-    if not mark:
-        return uri
-    if scheme in ("sqlite", "file"):  # a path, which may hold an @
+    scheme, _, rest = uri.partition("://")
+    if scheme in ("sqlite", "file") or not rest:  # a path, which may hold an @
         return uri.partition("?")[0]
     return f"{scheme}://{re.split('[?&#]', rest.rpartition('@')[2])[0]}"
 
 
 def without_secrets(text: str, uri: str) -> str:
     """What another program said, without what `shown` leaves out of the URI, as written there and as it reads."""
-    if shown(uri) == uri:
-        return text
     address, _, options = uri.partition("?")
     login = "" if address.startswith(("sqlite:", "file:")) else address.partition("://")[2].rpartition("@")[0]
     user, _, password = login.partition(":")
@@ -112,82 +101,62 @@ def client(root: Path) -> Iterator[MlflowClient]:
     if is_server(uri):
         probe(uri)
     with FileLock(home(root) / ".mlflow.lock"):
-        import logging
-
         import requests
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
         for name in ("mlflow", "alembic"):  # how MLflow makes its tables is no news to a user
             logging.getLogger(name).setLevel(logging.WARNING)
-        if uri.partition(":")[0].partition("+")[0] in DATABASES:
-            probe_database(uri)
         try:
-            if (place := _sqlite_file(uri)) and not place.exists():
-                _make_database(place)
+            if uri.startswith(DATABASES):
+                open_database(uri)
             yield MlflowClient(uri)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise TrackingDownError(shown(uri)) from error
-        except MlflowException as error:
-            # The second: a database whose connection broke.
-            gone = "Max retries exceeded" in str(error) or error.error_code == "TEMPORARILY_UNAVAILABLE"
-            if gone and not uri.startswith("sqlite"):
-                raise TrackingDownError(shown(uri)) from error
-            raise _refused(uri, error) from error
-        except (SQLAlchemyError, OSError) as error:
-            raise _refused(uri, error) from error
+        except (requests.ConnectionError, requests.Timeout, OperationalError, MlflowException) as error:
+            # A server that went away, and a database that does not answer or whose connection broke.
+            gone = not isinstance(error, MlflowException) or (
+                "Max retries exceeded" in str(error) or error.error_code == "TEMPORARILY_UNAVAILABLE"
+            )
+            raise (
+                TrackingDownError(shown(uri)) if gone and not uri.startswith("sqlite") else refused(uri, error)
+            ) from error
+        except (ImportError, SQLAlchemyError, OSError) as error:  # the first: a database's driver
+            raise refused(uri, error) from error
 
 
-def _refused(uri: str, error: Exception) -> UserError:
+def refused(uri: str, error: Exception) -> UserError:
     """One line of what MLflow, a database or a disk said, without the password."""
-    said = without_secrets(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, uri)
-    return UserError(f"MLflow at {shown(uri)}: {said[:300]}")
+    message = without_secrets(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, uri)
+    return UserError(f"MLflow at {shown(uri)}: {message[:300]}")
 
 
 def probe(uri: str) -> None:
     """Ask a server whether it is there. Raises `TrackingDownError` when it does not answer within some seconds."""
+    import requests
+
     try:
         # Any answer will do, a refusal for want of a password too: the client has its own ways to log in.
-        urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=SECONDS)  # noqa: S310 - http by is_server
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        # The last: what answers there is no HTTP server, or the address holds a space.
+        requests.get(f"{shown(uri).rstrip('/')}/health", timeout=SECONDS)
+    except requests.RequestException as error:
         raise TrackingDownError(shown(uri)) from error
 
 
-def probe_database(uri: str) -> None:
-    """Open a database once: MLflow itself tries for minutes. Raises `TrackingDownError` and `UserError`."""
+def open_database(uri: str) -> None:
+    """Open a database once, since MLflow itself tries for minutes; make a SQLite file that is not there."""
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import OperationalError, SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    try:
-        address = make_url(uri)
-        sqlite = address.get_backend_name() == "sqlite"
-        if sqlite and not Path(address.database or "").exists():
-            return  # it is made by MLflow, later
-        inspect(create_engine(address, poolclass=NullPool)).get_table_names()
-    except ImportError as error:
-        raise UserError(f"MLFLOW_TRACKING_URI: {shown(uri)}: its driver is not installed: {error}") from error
-    except OperationalError as error:
-        if sqlite:
-            raise _refused(uri, error) from error
-        raise TrackingDownError(shown(uri)) from error
-    except SQLAlchemyError as error:
-        raise _refused(uri, error) from error
+    url = make_url(uri)
+    place = url.database or ""
+    named = url.get_backend_name() == "sqlite" and place and not place.startswith((":", "file:"))  # not in memory
+    if named and not Path(place).exists():
+        make_database(Path(place))
+    else:
+        inspect(create_engine(url, poolclass=NullPool)).get_table_names()
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None for another store, and for one in memory."""
-    scheme, _, database = uri.partition("?")[0].partition(":///")
-    named = scheme.partition("+")[0] == "sqlite" and database and not database.startswith((":", "file:"))
-    return Path(database) if named else None
-
-
-def _make_database(place: Path) -> None:
+def make_database(place: Path) -> None:
     """Have MLflow make its tables in a file that takes its name when all of them are there.
 
     SQLite does not undo the making of a table: MLflow refuses a file for ever that it was killed in the midst of.
@@ -203,14 +172,14 @@ def _make_database(place: Path) -> None:
 
 def experiment(client: MlflowClient, root: Path, name: str) -> str:
     """The id of a study's experiment, made where it is not there. Raises `UserError` when it was deleted."""
-    found = client.get_experiment_by_name(name)
-    if found and found.lifecycle_stage == "deleted":
+    known = client.get_experiment_by_name(name)
+    if known and known.lifecycle_stage == "deleted":
         raise UserError(
             f"MLflow at {shown(tracking_uri(root))}: experiment {name} was deleted there; "
-            f"`mlflow experiments restore -x {found.experiment_id}` brings it back, `mlflow gc` deletes it for good"
+            f"`mlflow experiments restore -x {known.experiment_id}` brings it back, `mlflow gc` deletes it for good"
         )
-    if found:
-        return str(found.experiment_id)
+    if known:
+        return str(known.experiment_id)
     # Without a place of their own a local store's artifacts would lie wherever the first publisher stood.
     place = None if is_server(tracking_uri(root)) else (home(root) / "mlartifacts" / name).as_uri()
     return str(client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"}))

@@ -12,10 +12,10 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.files import hash_file, hash_json, read_json, write_text
 from harness.grammar import counted
@@ -39,6 +39,9 @@ EPOCH = {
     "validation_top1": "validation/top1", "lr": "lr",
 }  # fmt: skip
 """Columns of history.csv -> metrics; what stands before the slash is a section of MLflow's charts."""
+
+MOST = 50_000
+"""Runs that MLflow gives in one answer."""
 
 
 @dataclass(frozen=True)
@@ -89,72 +92,77 @@ def _pending(study: Study) -> Path:
 
 class _Publication:
     def __init__(self, mlflow: MlflowClient, study: Study, results: Results, root: Path) -> None:
-        self.mlflow, self.study, self.results, self.root = mlflow, study, results, root
+        from mlflow import entities
+
+        self.mlflow, self.study, self.results, self.root, self.entities = mlflow, study, results, root, entities
         self.experiment = experiment(mlflow, root, study.name)
-        self.there = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
+        self.runs = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
         # Later than any run: MLflow lists the latest first, so the report, then the means, then runs without a mean.
-        ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.there)
+        ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.runs)
         self.end = 1 + max(ends, default=0)
 
     def go(self) -> Publication:
         rows = sorted(variant_rows(self.study, self.results), key=lambda row: row.difference.mean or 0)
-        folder = sorted((self.root / self.study.folder).glob("*.*"))
-        files = [
-            path for path in (self.root / self.study.report, self.root / self.study.html, *folder) if path.is_file()
-        ]
+        pages = [self.root / self.study.report, self.root / self.study.html]
+        files = [path for path in (*pages, *sorted((self.root / self.study.folder).glob("*.*"))) if path.is_file()]
         identity = hash_json(
             [
                 self.study.declaration,
-                sorted(identity for _, _, identity in self.there),
+                sorted(identity for _, _, identity in self.runs),
                 [[row.variant, row.verdict, _numbers(row)] for row in rows],
                 [[path.name, hash_file(path)] for path in files],
             ]
         )
         execution = self._execution(identity, rows, files)
         means = {row.variant: self._mean(row, place, identity) for place, row in enumerate(rows) if row.finished}
-        published = [self._cell(result, run, identity, means) for result, run, identity in self.there]
-        self._retire({execution, *means.values(), *(run_id for run_id, _ in published)})
-        present = self.mlflow.get_experiment(self.experiment).tags
+        cells = [self._cell(result, run, identity, means.get(result.variant)) for result, run, identity in self.runs]
+        self._retire({execution, *means.values(), *(run_id for run_id, _ in cells)})
+        tags = self.mlflow.get_experiment(self.experiment).tags
         described = {"mlflow.note.content": self._summary(execution), **view_tags(self.study.file.metric)}
         for key, value in described.items():
-            if present.get(key) != value:
+            if tags.get(key) != value:
                 self.mlflow.set_experiment_tag(self.experiment, key, value)
-        new = sum(is_new for _, is_new in published)
-        return Publication(shown(tracking_uri(self.root)), self.experiment, execution, len(self.there), new)
+        new = sum(is_new for _, is_new in cells)
+        return Publication(shown(tracking_uri(self.root)), self.experiment, execution, len(cells), new)
 
     def _summary(self, execution: str) -> str:
         """How far the study is, the report's answer where one was made, and a link to it."""
-        now = standing(self.study, self.results)
         path = self.root / self.study.summary
         answer = read_json(path)["answer"] if path.exists() else ""
         link = links("", self.experiment, execution, f"{self.study.name}.html")["report"].lstrip("/")
-        parts = [paragraph("standing", now=now, study=self.study), answer, f"[Report]({link})"]
-        return " ".join(filter(None, parts))
+        now = paragraph("standing", now=standing(self.study, self.results), study=self.study)
+        return " ".join(filter(None, [now, answer, f"[Report]({link})"]))
 
-    def _find(self, **tags: str) -> Any | None:
-        """The run with these tags, current from now on."""
-        query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
-        found = self.mlflow.search_runs([self.experiment], query, max_results=1)
-        if found and found[0].data.tags.get("complete") != "true":
-            # Left behind by a publication that was killed: made anew.
-            self.mlflow.delete_run(found[0].info.run_id)
-            return None
-        if found:
-            self._tag(found[0], "current", "true")
-        return found[0] if found else None
+    def _once(
+        self,
+        name: str,
+        identity: dict[str, str],
+        tags: dict[str, str],
+        times: tuple[float, float],
+        log: Callable[[str], None],
+        status: str = "FINISHED",
+    ) -> tuple[str, bool]:
+        """The current run with the tags `identity`, made by `log` where it is not there: its id, and whether it is new.
 
-    def _tag(self, run: Any, key: str, value: str) -> None:
-        if run.data.tags.get(key) != value:
-            self.mlflow.set_tag(run.info.run_id, key, value)
-
-    def _make(self, name: str, tags: dict[str, str], start: float) -> str:
+        `times`: its start and end, in seconds.
+        """
         common = {"study": self.study.name, "mlflow.user": user(), "mlflow.source.name": "harness", "current": "true"}
-        return str(self.mlflow.create_run(self.experiment, round(1000 * start), common | tags, name).info.run_id)
-
-    def _end(self, run_id: str, end: float, status: str = "FINISHED") -> None:
-        self.mlflow.set_terminated(run_id, status, round(1000 * end))
+        tags = common | identity | tags
+        query = " and ".join(f"tags.{key} = '{value}'" for key, value in identity.items())
+        for old in self.mlflow.search_runs([self.experiment], query, max_results=1):
+            if old.data.tags.get("complete") == "true":
+                for key in tags.keys() & {"current", "mlflow.parentRunId"}:
+                    if old.data.tags.get(key) != tags[key]:
+                        self.mlflow.set_tag(old.info.run_id, key, tags[key])
+                return str(old.info.run_id), False
+            self.mlflow.delete_run(old.info.run_id)  # left behind by a publication that was killed: made anew
+        start, end = (round(1000 * time) for time in times)
+        run_id = str(self.mlflow.create_run(self.experiment, start, tags, name).info.run_id)
+        log(run_id)
+        self.mlflow.set_terminated(run_id, status, end)
         # Last of all: a run that is complete is never looked at again.
         self.mlflow.set_tag(run_id, "complete", "true")
+        return run_id, True
 
     def _retire(self, published: set[str]) -> None:
         """Runs that another publication brought are not `current` any more: old reports and means, runs of a cell that
@@ -163,9 +171,9 @@ class _Publication:
         A cell without a result keeps its last run. Candidates of other settings stand beside each other: they are the
         rows of a sweep.
         """
-        candidates = {(self._variant(result, run), str(result.seed)) for result, run, _ in self.there}
+        candidates = {(self._variant(result, run), str(result.seed)) for result, run, _ in self.runs}
         missing = {result.key for result in self.results.all if result.run is None}
-        for old in self._search("tags.current = 'true'"):
+        for old in self.mlflow.search_runs([self.experiment], "tags.current = 'true'", max_results=MOST):
             tags = old.data.tags
             cell = tags.get("cell", "")
             other = (tags.get("variant"), tags.get("seed")) not in candidates
@@ -176,67 +184,67 @@ class _Publication:
                 # Its mean is not current any more; below it, MLflow would show that too.
                 self.mlflow.delete_tag(old.info.run_id, "mlflow.parentRunId")
 
-    def _search(self, query: str) -> list[Any]:
-        page = self.mlflow.search_runs([self.experiment], query)
-        runs = list(page)
-        while page.token:
-            page = self.mlflow.search_runs([self.experiment], query, page_token=page.token)
-            runs += page
-        return runs
-
     def _execution(self, identity: str, rows: list[VariantRow], files: list[Path]) -> str:
         """The study's run, with its report: one for each set of declared runs, what they came to, and its report."""
-        if found := self._find(role="study", record=identity):
-            return str(found.info.run_id)
-        end, pages = self.end + len(rows) / 1000, [self.root / self.study.report, self.root / self.study.html]
         finished = sum(row.finished for row in rows)
-        run_id = self._make(f"Report ({counted(finished, 'run')})", {"role": "study", "record": identity}, end)
-        for path in files:
-            self.mlflow.log_artifact(run_id, str(path), "report" if path in pages else f"report/{self.study.name}")
-        text = note(self.study, rows, self._summary(run_id))
-        self.mlflow.set_tag(run_id, "mlflow.note.content", text)
-        verdicts = Counter(row.verdict for row in rows if row.verdict)
-        numbers = {f"variants/{verdict}": count for verdict, count in verdicts.items()}
-        self._log_numbers(run_id, {"runs": finished, "variants": len(rows) - 1} | numbers)
-        self._end(run_id, end)
-        return run_id
+
+        def log(run_id: str) -> None:
+            for path in files:
+                inner = path.parent == self.root / self.study.folder
+                self.mlflow.log_artifact(run_id, str(path), f"report/{self.study.name}" if inner else "report")
+            text = note(self.study, rows, self._summary(run_id))
+            self.mlflow.set_tag(run_id, "mlflow.note.content", text)
+            verdicts = Counter(f"variants/{row.verdict}" for row in rows if row.verdict)
+            self._log_numbers(run_id, {"runs": finished, "variants": len(rows) - 1, **verdicts})
+
+        end = self.end + len(rows) / 1000
+        tags = {"role": "study", "record": identity}
+        return self._once(f"Report ({counted(finished, 'run')})", tags, {}, (end, end), log)[0]
 
     def _log_numbers(self, run_id: str, numbers: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
-
-        self.mlflow.log_batch(run_id, [Metric(name, float(value), 0, 0) for name, value in numbers.items()])
+        self.mlflow.log_batch(run_id, [self.entities.Metric(name, float(n), 0, 0) for name, n in numbers.items()])
 
     def _mean(self, row: VariantRow, place: int, execution: str) -> str:
         """A variant's mean over its seeds, with its difference to the baseline and its verdict; returns its id."""
-        if found := self._find(role="mean", execution=execution, variant=row.variant):
-            return str(found.info.run_id)
-        tags = {
-            "role": "mean",
-            "execution": execution,
-            "variant": row.variant,
-            "verdict": "baseline" if row.is_baseline else row.verdict or "none",
-            "mlflow.runColor": self._colour(row.variant),
-        }
         end = self.end + (len(self.study.variants) - 1 - place) / 1000
-        run_id = self._make(f"{row.variant} (n = {row.finished})", tags, end)
-        self._log_numbers(run_id, _numbers(row))
-        self._end(run_id, end)
-        return run_id
+        return self._once(
+            f"{row.variant} (n = {row.finished})",
+            {"role": "mean", "execution": execution, "variant": row.variant},
+            {
+                "verdict": "baseline" if row.is_baseline else row.verdict or "none",
+                "mlflow.runColor": self._colour(row.variant),
+            },
+            (end, end),
+            lambda run_id: self._log_numbers(run_id, _numbers(row)),
+        )[0]
 
-    def _cell(self, result: Result, run: Run, identity: str, means: dict[str, str]) -> tuple[str, bool]:
+    def _cell(self, result: Result, run: Run, identity: str, mean: str | None) -> tuple[str, bool]:
         """Bring a run there; returns its id, and whether it is new."""
-        mean = means.get(result.variant)
-        if found := self._find(role="train", cell=result.key, record=identity):
-            if mean:
-                self._tag(found, "mlflow.parentRunId", mean)
-            return str(found.info.run_id), False
-        start, times = run.provenance.started, [row["time"] for row in run.history]
-        tags = self._tags(result, run, identity) | ({"mlflow.parentRunId": mean} if mean else {})
-        run_id = self._make(f"{tags['variant']}/s{result.seed}", tags, start)
-        self._log(run_id, result, run)
-        self._images(run_id, run)
-        self._end(run_id, times[-1] if times else start, "FAILED" if result.status == "diverged" else "FINISHED")
-        return run_id, True
+        p = run.provenance
+        tags = {
+            "variant": self._variant(result, run),
+            "seed": str(result.seed),
+            "status": result.status,
+            "fingerprint": run.fingerprint,
+            "mlflow.runColor": self._colour(result.variant),
+            "mlflow.source.git.commit": p.commit,
+            "dvc.stage": p.dvc_stage,
+            "dirty": p.dirty,
+            "device": str(p.machine.get("device")),
+            "hash.weights": run.hashes.weights,
+            "hash.losses": run.hashes.losses,
+            "hash.data": run.hashes.data,
+            "hash.code": run.hashes.code,
+            "mlflow.parentRunId": mean,
+        }
+        return self._once(
+            f"{tags['variant']}/s{result.seed}",
+            {"role": "train", "cell": result.key, "record": identity},
+            {key: value for key, value in tags.items() if value is not None},
+            (p.started, run.history[-1]["time"] if run.history else p.started),
+            lambda run_id: self._log(run_id, result, run),
+            "FAILED" if result.status == "diverged" else "FINISHED",
+        )
 
     def _colour(self, variant: str) -> str:
         variants = list(self.study.variants)
@@ -251,56 +259,29 @@ class _Publication:
         changed = [f"{key}={run.settings[key]}" for key in base if run.settings.get(key) != base[key]]
         return " ".join([CANDIDATE, *changed])[:250]
 
-    def _tags(self, result: Result, run: Run, identity: str) -> dict[str, str]:
-        p = run.provenance
-        tags = {
-            "role": "train",
-            "cell": result.key,
-            "record": identity,
-            "variant": self._variant(result, run),
-            "seed": str(result.seed),
-            "status": result.status,
-            "fingerprint": run.fingerprint,
-            "mlflow.runColor": self._colour(result.variant),
-            "mlflow.source.git.commit": p.commit,
-            "dvc.stage": p.dvc_stage,
-            "dirty": p.dirty,
-            "device": str(p.machine.get("device")),
-            "hash.weights": run.hashes.weights,
-            "hash.losses": run.hashes.losses,
-            "hash.data": run.hashes.data,
-            "hash.code": run.hashes.code,
-        }
-        return {key: value for key, value in tags.items() if value is not None}
-
     def _log(self, run_id: str, result: Result, run: Run) -> None:
-        from mlflow.entities import Metric, Param
-
+        e = self.entities
         last = run.history[-1] if run.history else {"epoch": 0, "time": run.provenance.started}
         moment, step, diverged = round(1000 * last["time"]), int(last["epoch"]), result.status == "diverged"
         # The compared error first: MLflow's comparison opens on the metric that was logged first.
         order = sorted(run.metrics.items(), key=lambda item: item[0] != self.study.file.metric)
         totals = [*order, ("diverged", float(diverged)), ("wall_seconds", run.provenance.wall_seconds)]
-        metrics = [Metric(name, value, moment, step) for name, value in totals]
+        metrics = [e.Metric(name, value, moment, step) for name, value in totals]
         metrics += [
-            Metric(name, row[column], round(1000 * row["time"]), int(row["epoch"]))
+            e.Metric(name, row[column], round(1000 * row["time"]), int(row["epoch"]))
             for row in run.history
             for column, name in EPOCH.items()
             if math.isfinite(row[column])  # MLflow shows no metric that was once not finite; `diverged` says it
         ]
         settings = {"variant": self._variant(result, run), "seed": result.seed, **run.settings}
-        params = [Param(name, str(value)) for name, value in settings.items()]
+        params = [e.Param(name, str(value)) for name, value in settings.items()]
         # Two calls: of one call's metrics MLflow keeps no order.
         self.mlflow.log_batch(run_id, metrics=metrics[:1], params=params)
         self.mlflow.log_batch(run_id, metrics=metrics[1:])
-
-    def _images(self, run_id: str, run: Run) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
         # MLflow takes 36 characters of a digest.
         source = json.dumps({"path": self.study.manifest.as_posix()})
-        images = Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
-        self.mlflow.log_inputs(run_id, [DatasetInput(images, [InputTag("mlflow.data.context", "train")])])
+        images = e.Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
+        self.mlflow.log_inputs(run_id, [e.DatasetInput(images, [e.InputTag("mlflow.data.context", "train")])])
 
 
 def record(run: Run) -> str:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
@@ -91,7 +90,7 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes], uri: str
             raise UserError(f"mlflow server: ended before it answered: {_last_line(log, uri)}")
         try:
             urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1)
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.2)
         else:
             return
