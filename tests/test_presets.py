@@ -18,10 +18,6 @@ def rows(**settings: Any) -> dict[str, Layer]:
     return {row.name: row for row in layout(resolve(settings, "t"), 3)}
 
 
-def parameters(**settings: Any) -> int:
-    return sum(row.parameters for row in rows(**settings).values())
-
-
 @pytest.mark.parametrize(
     ("settings", "count"),
     [
@@ -46,26 +42,14 @@ def parameters(**settings: Any) -> int:
     ],
 )
 def test_parameters_are_those_of_the_source(settings: dict[str, Any], count: int) -> None:
-    assert parameters(**settings) == count
+    assert sum(row.parameters for row in rows(**settings).values()) == count
 
 
-def test_two_by_two_pooling_as_run_reaches_the_same_last_map() -> None:
-    net = rows(overlap_pool=False, pool_geometry="as_run")
-    assert [(row.side, row.side_after) for row in net.values() if row.kind == "conv"] == [
-        (55, 28), (26, 13), (13, 13), (13, 13), (11, 6),
-    ]  # fmt: skip
-
-
-def test_a_narrow_conv4_takes_the_place_of_conv5() -> None:
+def test_a_narrow_conv4_takes_the_place_of_conv5_and_a_sixth_convolution_lies_over_the_last_pooling() -> None:
     assert rows(depth="-conv5_narrow")["conv4"].outputs == 256
-    assert rows(depth="-conv5_narrow")["fc6"].inputs == 9216
-    assert rows(depth="-conv5")["fc6"].inputs == 384 * 36
-
-
-def test_a_sixth_convolution_lies_over_the_last_pooling() -> None:
-    net = rows(depth="+conv6")
-    assert (net["conv6"].inputs, net["conv6"].outputs, net["conv6"].side) == (256, 256, 6)
-    assert net["fc6"].inputs == 9216
+    assert [rows(depth=d)["fc6"].inputs for d in ("-conv5_narrow", "-conv5", "+conv6")] == [9216, 384 * 36, 9216]
+    conv6 = rows(depth="+conv6")["conv6"]
+    assert (conv6.inputs, conv6.outputs, conv6.side) == (256, 256, 6)
 
 
 def test_columns_apart_meet_in_the_last_layer_alone() -> None:
@@ -122,8 +106,16 @@ def test_caffe_pools_before_or_after_it_normalises() -> None:
     assert {row.bias_init for row in rows(preset="caffe_bvlc").values()} == {0.0, 0.1}
 
 
-@pytest.mark.parametrize("name", ["cifar_19pct", "cifar_13pct", "cifar_13pct_lrn_r540", "cifar_11pct_r541"])
-def test_the_cifar_nets_keep_their_own_decay_and_rates(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "conv1", "fc8"),
+    [
+        ("cifar_19pct", 0.004, 3.0),
+        ("cifar_13pct", 0.0, 0.004),
+        ("cifar_13pct_lrn_r540", 0.0, 0.004),
+        ("cifar_11pct_r541", 0.0, 0.01),
+    ],
+)
+def test_the_cifar_nets_keep_their_own_decay_and_rates(name: str, conv1: float, fc8: float) -> None:
     settings = resolve({"preset": name}, "t")
     net = {row.name: row for row in layout(settings, 3, 10)}
 
@@ -133,11 +125,7 @@ def test_the_cifar_nets_keep_their_own_decay_and_rates(name: str) -> None:
     assert settings.lr == 0.001
     assert parameter_rates(settings, net["conv1"], True, 1, settings.lr).lr == 0.002
     assert all(decay(layer, True) == 0 for layer in net)
-    expected = {
-        "cifar_19pct": (0.004, 3.0), "cifar_13pct": (0.0, 0.004), "cifar_13pct_lrn_r540": (0.0, 0.004),
-        "cifar_11pct_r541": (0.0, 0.01),
-    }[name]  # fmt: skip
-    assert (decay("conv1"), decay("fc8")) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+    assert (decay("conv1"), decay("fc8")) == (pytest.approx(conv1), pytest.approx(fc8))
     if name != "cifar_19pct":
         assert decay("local3") == decay("local4") == 0.004
     assert net["conv1"].init_std == 1e-4
@@ -151,12 +139,10 @@ def test_a_locally_connected_layer_is_a_convolution_of_its_own_at_every_place() 
         layer.bias.normal_(generator=draws)
     x = torch.randn(2, 3, 4, 4, generator=draws)
     padded = F.pad(x, (1, 1, 1, 1))
-    expected = torch.empty(2, 5, 4, 4)
-    for row in range(4):
-        for column in range(4):
-            window = padded[:, :, row : row + 3, column : column + 3].flatten(1)
-            place = 4 * row + column
-            expected[:, :, row, column] = window @ layer.weight[place].T + layer.bias[place]
+    places = [(row, column) for row in range(4) for column in range(4)]
+    windows = [padded[:, :, row : row + 3, column : column + 3].flatten(1) for row, column in places]
+    outputs = [window @ layer.weight[n].T + layer.bias[n] for n, window in enumerate(windows)]
+    expected = torch.stack(outputs, 2).view(2, 5, 4, 4)
     torch.testing.assert_close(layer(x), expected)
     # With one set of weights everywhere it is a convolution.
     with torch.no_grad():

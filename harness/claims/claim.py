@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.claims.facts import FACTS
+from harness.claims.facts import BESIDE
 from harness.claims.finding import ArithmeticTest, Test
 from harness.claims.statistic import TESTS, DifferenceTest
 from harness.errors import UserError
@@ -49,8 +49,8 @@ class Claim(Declared):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Claim":
-        if unknown := [fact for fact in self.computed if fact not in FACTS]:
-            raise ValueError(f"computed: got {unknown[0]!r}; allowed: {', '.join(FACTS)}")
+        if unknown := [fact for fact in self.computed if fact not in BESIDE]:
+            raise ValueError(f"computed: got {unknown[0]!r}; allowed: {', '.join(BESIDE)}")
         if "overfitting" in self.needs and not isinstance(self.test, DifferenceTest):
             raise ValueError("needs: got overfitting; a claim whose statistic is difference may need it")
         return self

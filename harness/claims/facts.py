@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.data.crops import evaluation_views, positions
 from harness.net.layout import Layer, layout
@@ -32,16 +33,16 @@ class Fact:
     words: str
 
 
-def _settings(preset: str = "paper") -> Settings:
-    return resolve({"preset": preset}, f"preset {preset}")
+def _settings(preset: str = "paper", **changes: Any) -> Settings:
+    return resolve({"preset": preset, **changes}, f"preset {preset}")
 
 
-def _rows(**changes: object) -> tuple[Layer, ...]:
-    return layout(resolve({"preset": "paper", **changes}, "preset paper"))
+def _rows() -> tuple[Layer, ...]:
+    return layout(_settings())
 
 
-def _parameters(**changes: object) -> int:
-    return sum(row.parameters for row in _rows(**changes))
+def _parameters(**changes: Any) -> int:
+    return sum(row.parameters for row in layout(_settings(**changes)))
 
 
 def conv_share() -> Fact:
@@ -75,45 +76,6 @@ def label_bits() -> Fact:
     return Fact(bits, "bits", round(bits) == 10, f"log2({classes:,}) = {bits:.2f} bits")
 
 
-def crop_count() -> Fact:
-    """C16, A12: views of one training image under crops and reflections, as in the text and as run."""
-    settings = _settings()
-    text = 2 * positions(settings, IMAGE) ** 2
-    run = 2 * positions(_settings("as_run"), IMAGE) ** 2
-    border = IMAGE - settings.crop
-    return Fact(
-        text, "views", text == 2048, f"{border} x {border} x 2 = {text:,} views as in the text; an image of {IMAGE} "
-        f"pixels has {border + 1} positions a side, as run: {run:,}",
-    )  # fmt: skip
-
-
-def ten_crops() -> Fact:
-    """C02: the crops of an image at test time (section 4.1)."""
-    corners = [corner for corner, mirrored in evaluation_views(IMAGE, _settings().crop, ten=True) if not mirrored]
-    places = ", ".join(f"({row}, {column})" for row, column in corners)
-    return Fact(
-        2 * len(corners), "crops", 2 * len(corners) == 10, f"crops with upper left corners {places}, and their mirrors"
-    )
-
-
-def one_gpu() -> Fact:
-    """C11: parameters of the one-GPU net against those of the two-column net."""
-    one, two = _parameters(gpus=1), _parameters()
-    share = 100 * one / two
-    return Fact(one, "parameters", abs(share - 100) <= 100 * ROUNDED, f"{one:,} parameters, {share:.1f} % of {two:,}")
-
-
-def depths() -> Fact:
-    """C25: parameters of the net without one of its middle convolutional layers."""
-    without = {name: _parameters(depth=f"-{name}") for name in ("conv2", "conv3", "conv4", "conv5")}
-    whole = _parameters()
-    listed = ", ".join(f"without {name} {number:,}" for name, number in without.items())
-    return Fact(
-        max(without.values()), "parameters", all(number < whole for number in without.values()),
-        f"parameters {listed}; whole {whole:,}. Without conv5, fc6 sees conv4's wider maps and has more of them",
-    )  # fmt: skip
-
-
 def conv1_side() -> Fact:
     """A14: side of conv1's maps from crops of the text's size, by zeros beyond the right and bottom edge."""
     settings, row = _settings(), _rows()[0]
@@ -124,6 +86,44 @@ def conv1_side() -> Fact:
 
 
 FACTS: dict[str, Callable[[], Fact]] = {
-    fact.__name__: fact for fact in (conv_share, counts, label_bits, crop_count, ten_crops, one_gpu, depths, conv1_side)
+    function.__name__: function for function in (conv_share, counts, label_bits, conv1_side)
 }
-"""Every fact that a claim can name."""
+"""What decides a claim."""
+
+
+def crop_count() -> str:
+    """C16, A12: views of one training image under crops and reflections, as in the text and as run."""
+    text, run = (2 * positions(_settings(preset), IMAGE) ** 2 for preset in ("paper", "as_run"))
+    border = IMAGE - _settings().crop
+    return (
+        f"{border} x {border} x 2 = {text:,} views as in the text; an image of {IMAGE} pixels has {border + 1} "
+        f"positions a side, as run: {run:,}"
+    )
+
+
+def ten_crops() -> str:
+    """C02: the crops of an image at test time (section 4.1)."""
+    corners = [corner for corner, mirrored in evaluation_views(IMAGE, _settings().crop, ten=True) if not mirrored]
+    places = ", ".join(f"({row}, {column})" for row, column in corners)
+    return f"crops with upper left corners {places}, and their mirrors"
+
+
+def one_gpu() -> str:
+    """C11: parameters of the one-GPU net against those of the two-column net."""
+    one, two = _parameters(gpus=1), _parameters()
+    return f"{one:,} parameters, {100 * one / two:.1f} % of {two:,}"
+
+
+def depths() -> str:
+    """C25: parameters of the net without one of its middle convolutional layers."""
+    without = {name: _parameters(depth=f"-{name}") for name in ("conv2", "conv3", "conv4", "conv5")}
+    listed = ", ".join(f"without {name} {number:,}" for name, number in without.items())
+    return (
+        f"parameters {listed}; whole {_parameters():,}. Without conv5, fc6 sees conv4's wider maps and has more of them"
+    )
+
+
+BESIDE: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (crop_count, ten_crops, one_gpu, depths)
+}
+"""What can stand beside a claim that is tested on runs."""

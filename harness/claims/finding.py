@@ -26,7 +26,7 @@ class Ensemble(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     test_top1: float
     test_top1_10crop: float
-    made_of: dict[str, Any]
+    made_of: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Evidence:
     def confidence(self) -> float:
         return self.study.file.confidence
 
-    def study_s_own(self, metric: str, against: str) -> Mapping[str, Comparison]:
+    def same_comparisons(self, metric: str, against: str) -> Mapping[str, Comparison]:
         """The study's comparisons, where they are the same difference: a number has one interval in a report."""
         same = (metric, against) == (self.study.file.metric, self.study.baseline)
         return self.comparisons if same else {}
 
     def difference(self, name: str, against: str, error: str, confidence: float) -> Estimate:
-        row = self.study_s_own(error, against).get(name)
+        row = self.same_comparisons(error, against).get(name)
         if row is not None and row.se is not None:
             return of_comparison(name, row, confidence)
         return paired(name, self.runs[name], self.runs[against], lambda run: metric(run, error), confidence)

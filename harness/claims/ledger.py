@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.claims.claim import Claim, Need
 from harness.claims.estimate import NotMeasuredError, Runs, by_seed, mean
-from harness.claims.facts import FACTS
+from harness.claims.facts import BESIDE, FACTS
 from harness.claims.finding import ArithmeticTest, Ensemble, Evidence, Finding, Test
 from harness.claims.statistic import DifferenceTest
 from harness.claims.verdict import Estimate, Verdict
@@ -91,7 +91,11 @@ def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], st
         needed = f"needs variant{'s' if len(missing) > 1 else ''} {', '.join(missing)}{where}{also}"
         return ClaimRow(claim, "not testable here", _reason(claim, needed))
     try:
-        finding = _finding(claim, test, evidence)
+        if absent := [name for name in test.names if not evidence.runs[name]]:
+            raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
+        finding = test.measure(evidence)
+        if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
+            finding = _in_regime(finding, test, evidence.runs)
     except NotMeasuredError as error:
         return ClaimRow(claim, "not testable here", _reason(claim, f"{error}{also}"), command(test.names))
     notes = list(finding.notes)
@@ -101,24 +105,13 @@ def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], st
     if unmet:
         finding = replace(finding, verdict="not testable here", reason=unmet)
     else:
+        if n < PROMISED and finding.verdict in ("replicates", "contradicts"):
+            few = f"{counted(n, 'seed')}: with fewer than {PROMISED} no error rate is promised"
+            finding = replace(finding, verdict="inconclusive", reason=few)
         notes += _published(claim, test, finding, study)
     reason = _reason(claim, finding.reason, *notes)
     shown = (finding.estimates, finding.weakest, finding.text)
     return ClaimRow(claim, finding.verdict, reason, command(test.names), *shown, n)
-
-
-def _finding(claim: Claim, test: Test, evidence: Evidence) -> Finding:
-    absent = [name for name in test.names if not evidence.runs[name]]
-    if absent:
-        raise NotMeasuredError(f"no finished run of {', '.join(absent)}")
-    finding = test.measure(evidence)
-    few = min(estimate.n for estimate in finding.estimates)
-    if few < PROMISED and finding.verdict != "inconclusive":
-        reason = f"{counted(few, 'seed')}: with fewer than {PROMISED} no error rate is promised"
-        finding = replace(finding, verdict="inconclusive", reason=reason)
-    if "overfitting" in claim.needs and isinstance(test, DifferenceTest):
-        return _in_regime(finding, test, evidence.runs)
-    return finding
 
 
 def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs]) -> Finding:
@@ -165,7 +158,7 @@ def computed(claim: Claim, test: ArithmeticTest) -> ClaimRow:
 
 def _reason(claim: Claim, *parts: str) -> str:
     """Sentences, with the facts that stand beside a claim at their end."""
-    sentences = [*parts, *(FACTS[fact]().words for fact in claim.computed)]
+    sentences = [*parts, *(BESIDE[fact]() for fact in claim.computed)]
     return ". ".join(part[:1].upper() + part[1:] for part in sentences)
 
 

@@ -58,7 +58,7 @@ class DifferenceTest(Pairwise):
             return finding
         # What a verdict does not say: the table of variants, where a row is one of many, may leave the same open.
         notes = []
-        rows = evidence.study_s_own(self.metric or evidence.study.file.metric, self.against)
+        rows = evidence.same_comparisons(self.metric or evidence.study.file.metric, self.against)
         notes += [
             f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
             f"(adjusted p {row.adjusted:.2g})"
@@ -274,13 +274,13 @@ class RankingTest(Test):
                    confidence)
             for one, other in pairwise(self.variants)
         ]  # fmt: skip
-        held = Estimate("order", float(holds.mean()), None, None, len(seeds), "of the resamples")
+        share = Estimate("order", float(holds.mean()), None, None, len(seeds), "of the resamples")
         resamples = f"{RESAMPLES:,} resamples of {counted(len(seeds), 'seed')}"
         text = f"the order holds in {100 * holds.mean():.0f} % of {resamples}; tau {signed(tau)}"
         means = zip(self.variants, values.mean(axis=1), strict=True)
         in_order = ", ".join(f"{name} {signed(mean)}" for name, mean in means)
         notes = (f"Mean differences in the claimed order: {in_order}", *listed(steps, "Step by step"))
-        return Finding(*judge(steps, Region(low=0)), (held,), held, text, notes)
+        return Finding(*judge(steps, Region(low=0)), (share,), share, text, notes)
 
 
 class ChromaTest(Test):
@@ -291,10 +291,10 @@ class ChromaTest(Test):
         runs = evidence.runs[name]
         held, n = sum(p <= ALPHA for p in by_seed(runs, "conv1_chroma_p").values()), len(runs)
         one, two = (by_seed(runs, f"conv1_chroma_column{column}") for column in (1, 2))
-        found = estimate.share(name, held, n, evidence.confidence)
+        seen = estimate.share(name, held, n, evidence.confidence)
         note = f"Mean difference of the columns' share of colour: {mean([abs(one[s] - two[s]) for s in runs]):.3f}"
-        ruling = every_run(held, n, found.high or 0.0)
-        return Finding(*ruling, (found,), found, f"{held} of {n} runs, p at most {ALPHA:g}", (note,))
+        ruling = every_run(held, n, seen.high or 0.0)
+        return Finding(*ruling, (seen,), seen, f"{held} of {n} runs, p at most {ALPHA:g}", (note,))
 
 
 TESTS: dict[str, type[Test | ArithmeticTest]] = {

@@ -45,14 +45,6 @@ class Neighbours:
     near: np.ndarray
     near_images: np.ndarray
     near_labels: np.ndarray
-    distances: np.ndarray
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Test images by label (rows) and most probable class (columns): counts (classes, classes)."""
-
-    counts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -93,14 +85,18 @@ class Response:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Everything that is drawn of one run. `left_out`: name of a picture -> why there is none."""
+    """Everything that is drawn of one run.
+
+    `confusion`: counts of test images by label (rows) and most probable class (columns). `left_out`: name of a picture
+    -> why there is none.
+    """
 
     config: Config
     class_names: list[str]
     kernels: Kernels
     predictions: Predictions
     neighbours: Neighbours
-    confusion: Confusion
+    confusion: np.ndarray
     augmentations: Augmentations | None
     response: Response | None
     left_out: dict[str, str]

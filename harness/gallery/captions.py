@@ -27,7 +27,7 @@ def captions(gallery: Gallery) -> dict[str, tuple[str, str]]:
     )
     template = environment.get_template("captions.j2")
     count, side, _, channels = gallery.kernels.columns[0].shape
-    near, predictions, counts = gallery.neighbours, gallery.predictions, gallery.confusion.counts
+    near, predictions, counts = gallery.neighbours, gallery.predictions, gallery.confusion
     wrong = counts - np.diag(np.diag(counts))
     context = template.new_context(
         vars(gallery)
@@ -35,7 +35,7 @@ def captions(gallery: Gallery) -> dict[str, tuple[str, str]]:
             "columns": len(gallery.kernels.columns), "count": count, "side": side, "channels": channels,
             "right": (predictions.top[:, 0] == predictions.labels).sum(),
             "same": (near.near_labels == near.labels[:, None]).sum(),
-            "total": counts.sum(), "correct": np.trace(counts), "shown": len(shown_classes(gallery.confusion)),
+            "total": counts.sum(), "correct": np.trace(counts), "shown": len(shown_classes(counts)),
             "wrong": wrong, "worst": divmod(int(wrong.argmax()), len(counts)),
             "settings": gallery.config.resolved,
             "epochs": counted(len(gallery.augmentations.epochs) if gallery.augmentations else 0, "epoch"),

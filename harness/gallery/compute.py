@@ -12,7 +12,8 @@ from harness import randomness
 from harness.data.batches import Images, TrainingBatches, own_colour
 from harness.data.packed import Packed
 from harness.errors import UserError
-from harness.gallery.arrays import MAPS, Augmentations, Confusion, Gallery, Kernels, Neighbours, Predictions, Response
+from harness.features import Search
+from harness.gallery.arrays import MAPS, Augmentations, Gallery, Kernels, Neighbours, Predictions, Response
 from harness.net.alexnet import AlexNet, trained
 from harness.net.layout import Norm
 from harness.net.predict import BATCH, probabilities
@@ -23,9 +24,8 @@ from harness.weights import ensure
 GALLERY = "gallery"
 """Name of the streams that choose what is shown."""
 
-SHOWN, QUERIES, NEAREST, EPOCHS = 10, 5, 6, 10
-"""Test images with their answers; test images with their neighbours, and neighbours of each (six, as in the paper's
-figure 4); epochs of one image's augmentations at most."""
+SHOWN, QUERIES, EPOCHS = 10, 5, 10
+"""Test images with their answers; test images with their neighbours; epochs of one image's augmentations at most."""
 
 
 def compute(run: Run, name: str, packed: Packed) -> Gallery:
@@ -40,16 +40,16 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         )
     config, settings = run.config, run.config.resolved
     numerics = configure(settings)
-    weights, found = ensure(run, name, packed)
+    weights, digest = ensure(run, name, packed)
     net = trained(settings, run.images.channels, run.images.classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     test = Images(packed, "test", settings, numerics.device)
-    said = probabilities(net, test, numerics)
+    probs = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
     response = normalised(net, test, numerics, config.seed)
     left_out = {}
-    if found != run.hashes.weights:
-        left_out["the recorded weights"] = f"this machine does not give them; the pictures are of others, {found[:12]}"
+    if digest != run.hashes.weights:
+        left_out["the recorded weights"] = f"this machine does not give them; the pictures are of others, {digest[:12]}"
     if augmented is None:
         left_out["augmentations"] = "it was trained on the same view of each image in every epoch"
     if response is None:
@@ -58,9 +58,9 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
         config=config,
         class_names=list(packed.manifest.class_names),
         kernels=kernels(net),
-        predictions=predictions(said, test, config.seed),
+        predictions=predictions(probs, test, config.seed),
         neighbours=neighbours(net, test, Images(packed, "train", settings, numerics.device), numerics, config.seed),
-        confusion=confusion(said, test.labels.cpu()),
+        confusion=confusion(probs, test.labels.cpu()),
         augmentations=augmented,
         response=response,
         left_out=left_out,
@@ -75,10 +75,10 @@ def kernels(net: AlexNet) -> Kernels:
     return Kernels(first.name, [np.ascontiguousarray(column) for column in np.split(weights, columns)])
 
 
-def predictions(said: Tensor, test: Images, seed: int) -> Predictions:
+def predictions(probs: Tensor, test: Images, seed: int) -> Predictions:
     """Test images of as many classes as there is room for, drawn by `seed`, and what the net says of them."""
     indices = by_class(test.labels.cpu().numpy(), SHOWN, seed, "predictions")
-    chosen = said[torch.from_numpy(indices)]
+    chosen = probs[torch.from_numpy(indices)]
     top = chosen.argsort(dim=1, descending=True, stable=True)[:, :5]
     labels = test.labels.cpu().numpy()[indices]
     return Predictions(indices, centres(test, indices), labels, top.numpy(), chosen.gather(1, top).numpy())
@@ -88,19 +88,10 @@ def neighbours(net: AlexNet, test: Images, train: Images, numerics: Numerics, se
     """Test images drawn by `seed` with their nearest training images in the last hidden layer (fc7)."""
     layer = net.rows[-2].name
     indices = by_class(test.labels.cpu().numpy(), QUERIES, seed, "neighbours")
-    queries = features(net, _view(test, indices), numerics)
-    # The training images go by in batches and only the nearest so far are kept: a million need no more room.
-    near = np.zeros((len(indices), 0), np.int64)
-    nearest = np.zeros((len(indices), 0))
-    done = 0
-    for views in train.test_views(BATCH, ten=False):
-        found = features(net, views[0], numerics)
-        squares = ((queries[:, None] - found[None]) ** 2).sum(2)
-        places = np.broadcast_to(np.arange(done, done + len(found)), squares.shape)
-        near, nearest = np.hstack([near, places]), np.hstack([nearest, squares])
-        best = nearest.argsort(axis=1, kind="stable")[:, :NEAREST]
-        near, nearest = np.take_along_axis(near, best, 1), np.take_along_axis(nearest, best, 1)
-        done += len(found)
+    search = Search(features(net, _view(test, indices), numerics))
+    for (view,) in train.test_views(BATCH, ten=False):
+        search.add(features(net, view, numerics))
+    near = search.nearest().numpy()
     images = centres(train, near.ravel())
     return Neighbours(
         layer=layer,
@@ -110,16 +101,15 @@ def neighbours(net: AlexNet, test: Images, train: Images, numerics: Numerics, se
         near=near,
         near_images=images.reshape(*near.shape, *images.shape[1:]),
         near_labels=train.labels.cpu().numpy()[near],
-        distances=np.sqrt(nearest),
     )
 
 
-def confusion(said: Tensor, labels: Tensor) -> Confusion:
+def confusion(probs: Tensor, labels: Tensor) -> np.ndarray:
     """Counts of test images by label and most probable class; ties count for the lower class, as in the errors."""
-    classes = said.shape[1]
-    first = said.argsort(dim=1, descending=True, stable=True)[:, 0]
-    counts = torch.bincount(labels * classes + first, minlength=classes**2)
-    return Confusion(counts.view(classes, classes).numpy())
+    classes = probs.shape[1]
+    first = probs.argsort(dim=1, descending=True, stable=True)[:, 0]
+    counts: np.ndarray = torch.bincount(labels * classes + first, minlength=classes**2).view(classes, classes).numpy()
+    return counts
 
 
 def augmentations(packed: Packed, config: Config) -> Augmentations | None:
@@ -200,12 +190,11 @@ def window(norm: Norm, kernels: int, centre: int) -> list[int]:
 
 
 @torch.no_grad()
-def features(net: AlexNet, views: Tensor, numerics: Numerics) -> np.ndarray:
-    """Outputs of the last hidden layer for N images, as the last layer reads them: (N, units) float64."""
+def features(net: AlexNet, views: Tensor, numerics: Numerics) -> Tensor:
+    """Outputs of the last hidden layer for N images, as the last layer reads them: (N, units) float64 on the CPU."""
     with numerics.autocast():
-        units = net(views, stop=len(net.rows) - 1)
-    found: np.ndarray = units.flatten(1).double().cpu().numpy()
-    return found
+        units: Tensor = net(views, stop=len(net.rows) - 1)
+    return units.flatten(1).double().cpu()
 
 
 def by_class(labels: np.ndarray, count: int, seed: int, picture: str) -> np.ndarray:

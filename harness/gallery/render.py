@@ -46,53 +46,41 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
         },
         "chosen_by": f"streams 'gallery' of seed {run.seed}",
     }  # fmt: skip
+    pictures: dict[str, tuple[bytes, dict[str, Any]]] = {}
     if run.diverged_epoch is not None:
-        pictures: dict[str, bytes] = {}
         index |= {"note": f"the run diverged in epoch {run.diverged_epoch}", "pictures": [], "left_out": []}
-        said = f"no pictures: {index['note']}"
+        message = f"no pictures: {index['note']}"
     else:
         gallery = compute(run, cell.key, images_of(study, root))
         pictures = draw_all(gallery)
-        images = _shown(gallery)
         index["note"] = ""
         index["pictures"] = [
-            {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": images.get(name, {})}
+            {"name": name, "file": f"{name}.png", "title": title, "caption": caption, "images": pictures[name][1]}
             for name, (title, caption) in captions(gallery).items()
         ]
         index["left_out"] = [{"name": name, "why": why} for name, why in gallery.left_out.items()]
-        said = f"{len(pictures)} pictures of {cell.key}, {sum(map(len, pictures.values())) / 1000:.0f} KB"
+        size = sum(len(content) for content, _ in pictures.values())
+        message = f"{len(pictures)} pictures of {cell.key}, {size / 1000:.0f} KB"
     with atomic_folder(out) as temporary:
         write_json(temporary / INDEX, index)
-        for name, content in pictures.items():
+        for name, (content, _) in pictures.items():
             write_bytes(temporary / f"{name}.png", content)
-    say(f"{out}: {said}")
+    say(f"{out}: {message}")
     return index
 
 
-def draw_all(gallery: Gallery) -> dict[str, bytes]:
-    names = gallery.class_names
-    pictures = {
-        "kernels": draw.kernels(gallery.kernels),
-        "predictions": draw.predictions(gallery.predictions, names),
-        "neighbours": draw.neighbours(gallery.neighbours, names),
-        "confusion": draw.confusion(gallery.confusion, names),
+def draw_all(gallery: Gallery) -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Each picture, and which images it shows: places in the part of the data that they are from."""
+    names, answers, near = gallery.class_names, gallery.predictions, gallery.neighbours
+    shown: dict[str, Any] = {"test": near.indices.tolist(), "train": near.near.tolist()}
+    pictures: dict[str, tuple[bytes, dict[str, Any]]] = {
+        "kernels": (draw.kernels(gallery.kernels), {}),
+        "predictions": (draw.predictions(answers, names), {"test": answers.indices.tolist()}),
+        "neighbours": (draw.neighbours(near, names), shown),
+        "confusion": (draw.confusion(gallery.confusion, names), {}),
     }
     if gallery.augmentations:
-        pictures["augmentations"] = draw.augmentations(gallery.augmentations)
+        pictures["augmentations"] = draw.augmentations(gallery.augmentations), {"train": [gallery.augmentations.index]}
     if gallery.response:
-        pictures["lrn"] = draw.response(gallery.response, names)
+        pictures["lrn"] = draw.response(gallery.response, names), {"test": [gallery.response.index]}
     return pictures
-
-
-def _shown(gallery: Gallery) -> dict[str, dict[str, Any]]:
-    """Which images a picture shows, as places in the part of the data that they are from."""
-    near = gallery.neighbours
-    shown: dict[str, dict[str, Any]] = {
-        "predictions": {"test": gallery.predictions.indices.tolist()},
-        "neighbours": {"test": near.indices.tolist(), "train": near.near.tolist()},
-    }
-    if gallery.augmentations:
-        shown["augmentations"] = {"train": [gallery.augmentations.index]}
-    if gallery.response:
-        shown["lrn"] = {"test": [gallery.response.index]}
-    return shown
