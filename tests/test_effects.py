@@ -17,8 +17,9 @@ from reading import Report, by_first, rows_of, section, tables_of, told
 from scipy import stats
 
 from harness.errors import UserError
-from harness.report import build as robust
-from harness.report.other_effects import Effects, components, effects_of, factorials
+from harness.report.effects import Effects, components, factorials
+from harness.report.findings import Findings
+from harness.report.format import paragraph
 from harness.report.runs import read_results
 from harness.settings.study import Study
 from harness.statistics.comparison import Rules, compare_all
@@ -80,7 +81,7 @@ def own(made: tuple[Study, Path], tmp_path: Path) -> tuple[Study, Path]:
 
 
 def found(study: Study, root: Path) -> Effects:
-    return effects_of(study, read_results(study, None, root))
+    return Findings(study, read_results(study, None, root), None, root).effects
 
 
 def stored(study: Study, root: Path, variant: str, name: str = "eval/metrics.json") -> dict[int, Any]:
@@ -157,7 +158,7 @@ def test_the_cells_of_a_factorial_are_the_plans_variants(made: tuple[Study, Path
     }  # fmt: skip
     assert design.clash == ""
     assert [(c.factor, c.variants) for c in components(study)] == [
-        (name, ["all", f"all-but-{name}", "base", name]) for name in ("no-dropout", "no-augment", "no-lrn")
+        (name, ("all", f"all-but-{name}", "base", name)) for name in ("no-dropout", "no-augment", "no-lrn")
     ]
 
 
@@ -174,7 +175,7 @@ def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, 
     assert design.clash
     assert "no-dropout" not in {c.factor for c in components(study)}
     make_results(study, tmp_path)
-    assert [one.effects for one in found(study, tmp_path).factorials] == [{}]
+    assert [one.contrasts for one in found(study, tmp_path).factorials] == [{}]
 
 
 # ---- what the runs show
@@ -209,15 +210,15 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
     study, root = made
     effects = found(study, root)
     level = max(curve(study, root, "base", seed, column)[-1] for seed in study.seeds)
-    assert {one.curve: one.error for one in effects.levels}[column] == pytest.approx(level)
+    assert effects.levels[column] == pytest.approx(level)
     for one in effects.variants:
         wanted = [
             next((e for e, v in enumerate(curve(study, root, one.variant, seed, column), 1) if v <= level), math.inf)
             for seed in study.seeds
         ]
-        assert list(one.levels[column].epochs) == wanted, one.variant
-        assert (one.levels[column].ratio is None) == (one.variant == "base")
-    slow = next(one for one in effects.variants if one.variant == "all").levels["validation_top1"]
+        assert list(one.times[column].epochs) == wanted, one.variant
+        assert (one.times[column].ratio is None) == (one.variant == "base")
+    slow = next(one for one in effects.variants if one.variant == "all").times["validation_top1"]
     assert all(map(math.isinf, slow.epochs)), "nine points above the baseline: never"
     assert slow.ratio is not None
     assert (slow.ratio.bound, slow.ratio.low) == ("at least", None)
@@ -233,12 +234,12 @@ def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -
         ("no-augment",): (augment + both - base - dropout) / 2,
         ("no-dropout", "no-augment"): (both - dropout - augment + base) / 2,
     }
-    assert list(effects.factorials[0].effects) == list(wanted)
+    assert list(effects.factorials[0].contrasts) == list(wanted)
     for which, values in wanted.items():
-        d = effects.factorials[0].effects[which]
+        d = effects.factorials[0].contrasts[which]
         theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
         assert (d.mean, d.low, d.high) == pytest.approx((values.mean(), *theirs)), which
-    assert effects.factorials[0].effects["no-dropout", "no-augment"].sign == 1, "8 is more than 2 + 3"
+    assert effects.factorials[0].contrasts["no-dropout", "no-augment"].sign == 1, "8 is more than 2 + 3"
     for component, two in effects.components:
         added, removed = e[f"all-but-{component.factor}"] - e["all"], e["base"] - e[component.factor]
         assert (two.added.mean, two.removed.mean) == pytest.approx((added.mean(), removed.mean()))
@@ -253,9 +254,9 @@ def test_a_diverged_run_never_gets_there_and_has_no_gap(own: tuple[Study, Path])
     effects = found(study, root)
     (lost,) = [one for one in effects.variants if one.variant == "no-lrn"]
     assert lost.gap.n == 4
-    assert lost.levels["validation_top1"].epochs[2] == math.inf
-    assert len(lost.levels["validation_top1"].epochs) == 5
-    assert [d.n for d in effects.factorials[0].effects.values()] == [4, 4, 4]
+    assert lost.times["validation_top1"].epochs[2] == math.inf
+    assert len(lost.times["validation_top1"].epochs) == 5
+    assert [d.n for d in effects.factorials[0].contrasts.values()] == [4, 4, 4]
     assert effects.levels == levels, "the baseline's own runs all finished"
 
 
@@ -283,7 +284,7 @@ def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> Non
     assert {component.factor: two.added.n for component, two in effects.components} == dict.fromkeys(
         ("no-dropout", "no-augment", "no-lrn"), 0
     )
-    assert [d.n for d in effects.factorials[0].effects.values()] == [5, 5, 5]
+    assert [d.n for d in effects.factorials[0].contrasts.values()] == [5, 5, 5]
     tables = tables_of(section(told(study, root).details, "Other effects"))
     assert by_first(tables[0])["all"][1:] == ["–", "–", "0"]
     assert [list(row.values())[1:] for row in tables[-1]] == [["–", "–", "–", "0"]] * 3
@@ -309,7 +310,7 @@ def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[
     assert len(table) == len(rows)
     for one in effects.variants:
         assert float(table["gap", one.variant]["value"]) == one.gap.mean
-        middle = median(one.levels["clean_top1"].epochs)
+        middle = median(one.times["clean_top1"].epochs)
         row = table["epochs to clean_top1", one.variant]
         assert row["value"] == ("" if math.isinf(middle) else str(middle))
         assert row["command"].startswith("harness run designs --force --only ")
@@ -317,8 +318,8 @@ def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[
             assert float(table["gap, difference", one.variant]["value"]) == one.gap_difference.mean
             assert float(table["training time, ratio", one.variant]["value"]) == one.time_ratio.ratio  # type: ignore[union-attr]
             row = table["epochs to validation_top1, ratio", one.variant]
-            assert row["bound"] == one.levels["validation_top1"].ratio.bound  # type: ignore[union-attr]
-    for which, d in effects.factorials[0].effects.items():
+            assert row["bound"] == one.times["validation_top1"].ratio.bound  # type: ignore[union-attr]
+    for which, d in effects.factorials[0].contrasts.items():
         row = table["main effect" if len(which) == 1 else "interaction", " x ".join(which)]
         assert (float(row["value"]), float(row["low"]), row["n"]) == (d.mean, d.low, "5")
     both = table["interaction", "no-dropout x no-augment"]["command"].rpartition(" ")[2].split(",")
@@ -365,8 +366,8 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
                 if not folder.exists():
                     make_run(folder, study.variants[name], seed)
                 alter(folder / "eval/metrics.json", lambda values, own=error: values.update(test_top1=own))
-        results = read_results(study, None, tmp_path)
-        return robust.robustness(study, results, robust.pooled_alone(study, results))
+        findings = Findings(study, read_results(study, None, tmp_path), None, tmp_path)
+        return paragraph("robust", found=findings)
 
     def verdicts(noise: list[list[float]], effect: float) -> list[str]:
         own = arms(noise, effect)

@@ -25,12 +25,12 @@ from reading import Report, golden, section, tables_of, told, warnings_of
 from harness.errors import UserError
 from harness.files import write_json
 from harness.identity.known import identity
-from harness.report import figures, summary
+from harness.report import figures, variants
 from harness.report.build import render
+from harness.report.candidate import Candidate
 from harness.report.findings import Findings
 from harness.report.format import METRICS, code, decimals, interval, mean_sd, number, plain
 from harness.report.runs import read_results
-from harness.report.variants import Candidate
 from harness.settings.schema import Settings
 from harness.settings.study import Component, Study
 from harness.statistics.comparison import Rules, compare_all
@@ -125,7 +125,7 @@ def test_the_tables_hold_the_numbers_of_the_metrics_files(whole: Whole) -> None:
         own = report.components[study.components[row["variant"]].label]
         shown = [float(n.replace("−", "-")) for n in re.findall(r"[+−]?\d[\d.]*", own[1])]
         assert shown == pytest.approx([d.mean, d.low, d.high], abs=0.0501)
-        assert own[2].removesuffix(" here") == summary.WORDS[c.verdict]
+        assert own[2].removesuffix(" here") == variants.WORDS[c.verdict]
         paper = study.published.get(row["variant"])
         assert own[3] == (number(paper.top1, 1, sign=True) if paper else "–")
         means.append((list(report.components).index(study.components[row["variant"]].label), -float(row["difference"])))
@@ -237,12 +237,9 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
         for row, (effect, noise) in zip(others, arms, strict=False)
     }
     judged = compare_all(values, "base", Rules(margin=margin))
-    rows = [base] + [
-        dataclasses.replace(row, difference=judged[row.variant].difference, comparison=judged[row.variant])
-        for row in others
-        if row.variant in judged
-    ]
-    effects = summary.effects_of(findings.study, rows)
+    rows = [dataclasses.replace(row, comparison=judged[row.variant]) for row in others if row.variant in judged]
+    findings.__dict__["rows"] = [base, *rows]
+    effects = findings.components
     for effect in effects:
         d, verdict = judged[effect.variant].difference, judged[effect.variant].verdict
         sign = -1 if effect.variant in added else 1
@@ -251,12 +248,11 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
         if d.low is not None and effect.low is not None and effect.mean is not None:
             assert effect.low < effect.mean < effect.high  # type: ignore[operator]
             assert (effect.low > 0 or effect.high < 0) == (d.low > 0 or d.high < 0)  # type: ignore[operator]
-        told = effect.verdict if sign == 1 else summary.TURNED.get(effect.verdict, effect.verdict)
-        assert told == (summary.WORDS[verdict] if d.n else "")
+        told = effect.verdict if sign == 1 else variants.TURNED.get(effect.verdict, effect.verdict)
+        assert told == (variants.WORDS[verdict] if d.n else "")
         if effect.verdict in ("helps", "hurts"):
             assert (effect.mean > 0) == (effect.verdict == "helps")  # type: ignore[operator]
-    findings.__dict__["rows"] = rows
-    text = summary.sentence(findings, effects, "images")
+    text = findings.answer
     assert "\n" not in text
     for words in text.rstrip(".").split("; "):
         (verb,) = re.findall(r"helps?\b|hurts?\b|difference|undecided|Too few pairs", words) or ["Too few pairs"]
@@ -275,8 +271,6 @@ def test_a_direction_is_named_only_where_the_interval_excludes_zero(whole: Whole
     assert claimed == {label for label, r in rows.items() if r["verdict"] in ("helps", "hurts")}
     assert claimed <= {label for label, r in rows.items() if float(r["low"]) > 0 or float(r["high"]) < 0}
     assert {"dropout", "augmentation", "ReLU"} <= claimed < set(rows)
-    directed = set(re.findall(r"`([\w-]+)` (?:raises|lowers)", report.details))
-    assert directed == {r["variant"] for r in rows.values() if r["verdict"] in ("helps", "hurts")}
     for text in (report.page, report.details):
         assert not re.search(r"\b(better|worse|best|significant\w*)\b", text.partition("\n**")[2])
 
@@ -296,7 +290,6 @@ def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pai
     report = told(pair, tmp_path)
     (more,) = [line for line in warnings_of(report.page) if line not in before]
     assert re.findall("`([^`]+)`", more) == ["tanh"]
-    assert any("`tanh`" in line for line in warnings_of(report.details))
     set_errors(pair, tmp_path, "base", 90.0, 90.1, 90.2)
     (more,) = [line for line in warnings_of(told(pair, tmp_path).page) if line not in before]
     assert re.findall("`([^`]+)`", more) == ["base", "tanh"]
@@ -342,7 +335,7 @@ def test_the_papers_number_is_of_the_compared_error_or_none(
     (row,) = report.csv("variants")[1:]
     assert (row["paper_difference"], row["paper_where"]) == (("", "") if shown is None else (str(shown), "here"))
     findings = found(study, tmp_path)
-    forest = figures.forest(summary.effects_of(study, findings.rows), None, metric)
+    forest = figures.forest(findings.components, None, metric)
     assert (figures.ORANGE.encode() in forest) == (shown is not None)
 
 
@@ -352,7 +345,7 @@ def test_the_scale_is_a_warning_unless_it_is_the_papers(tmp_path: Path) -> None:
     short = paper.replace("preset: paper", "preset: paper, epochs: 2")
     counts = [len(warnings_of(told(make_study(tmp_path, text), tmp_path).page)) for text in (SMALL, grey, paper, short)]
     assert counts == [1, 1, 0, 1]
-    scale = warnings_of(told(make_study(tmp_path, SMALL), tmp_path).details)[0]
+    scale = found(make_study(tmp_path, SMALL), tmp_path).scale
     assert {"24", "16-32-48-48-32", "256-256", "5", "224", "96-256-384-384-256", "4096-4096"} <= set(scale.split())
 
 
@@ -399,7 +392,7 @@ def line_xs(content: bytes, colour: str) -> list[list[float]]:
 
 def test_the_forest_has_effects_intervals_the_margin_and_the_papers_values(whole: Whole) -> None:
     study, _, report = whole
-    effects = summary.effects_of(study, found(study, report.path.parent.parent).rows)
+    effects = found(study, report.path.parent.parent).components
     widths = {}
     for margin in (0.5, 1.0):
         band = max(line_xs(figures.forest(effects, margin, "error"), figures.BAND), key=lambda xs: max(xs) - min(xs))

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from harness.calibration.simulate import LookCell, simulate_looks
 from harness.cli import app
 from harness.errors import UserError
-from harness.report import declarations as report_declared
-from harness.report.runs import Results, read_results
-from harness.report.variants import check_early, comparisons, standing
+from harness.report.circumstances import late_declaration
+from harness.report.findings import Findings
+from harness.report.runs import Results, check_early, read_results, standing
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.schema import Settings
@@ -153,7 +153,7 @@ def test_a_look_is_made_on_the_seeds_that_it_declares(
     assert (now.look, now.interim, now.judged) == (look, interim, look > 0)
     assert now.seeds == tuple(range(compared))
     assert now.alpha == (nominal((3, 5, 8), 0.05, 3)[look - 1] if look else 0.05)
-    for comparison in comparisons(study, found).values():
+    for comparison in Findings(study, found, None, tmp_path).comparisons.values():
         assert comparison.in_family == (look > 0)
         assert comparison.difference.n == (compared if look else complete)
         assert comparison.alpha == now.alpha
@@ -166,7 +166,7 @@ def test_the_verdicts_of_a_look_are_those_of_its_alpha(tmp_path: Path) -> None:
         for variant in study.variants
     }
     alone = compare_all(values, "base", Rules(alpha=nominal((3, 5, 8), 0.05, 3)[1], margin=0.5))
-    assert comparisons(study, found) == alone
+    assert Findings(study, found, None, tmp_path).comparisons == alone
     once = compare_all(values, "base", Rules(margin=0.5))
     assert alone["no-lrn"].p == once["no-lrn"].p
     assert alone["no-lrn"].difference.low < once["no-lrn"].difference.low  # type: ignore[operator]
@@ -238,11 +238,11 @@ def declare(root: Path, text: str) -> Study:
     return study
 
 
-def state(study: Study, root: Path) -> tuple[dict[str, int], list[str], str]:
-    """How many runs came before the declaration, own ones and of earlier designs; the warnings; the text."""
-    found, seen = read_results(study, None, root), declared.read(study, root)
-    late, warned = report_declared.late_declaration(found, seen), report_declared.declaration_warnings(found, seen)
-    return late, warned, report_declared.declaration_text(study, found, seen)
+def state(study: Study, root: Path) -> tuple[tuple[int, int], str]:
+    """How many runs came before the declaration, own ones and of earlier designs; what the report says of it."""
+    findings = Findings(study, read_results(study, None, root), None, root)
+    late = late_declaration(findings.results, findings.declarations)
+    return (late["own"], late["earlier"]), findings.declaration
 
 
 def test_a_declaration_is_written_down_once(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_declaration_is_written_down_once(tmp_path: Path) -> None:
     assert not declared.record(study, tmp_path)
     make_results(study, tmp_path)
     assert not declared.record(study, tmp_path)
-    assert state(study, tmp_path)[:2] == ({"own": 0, "earlier": 0}, [])
+    assert state(study, tmp_path)[0] == (0, 0)
     path = tmp_path / "experiments" / "study.declared.json"
     assert json.loads(path.read_text())["declarations"][0]["declaration"] == study.declaration
 
@@ -260,9 +260,8 @@ def test_a_declaration_that_came_after_runs_says_so(tmp_path: Path) -> None:
     study = make_study(tmp_path, TEXT)
     make_results(study, tmp_path)
     declared.record(study, tmp_path)
-    late, warned, text = state(study, tmp_path)
-    assert late == {"own": 32, "earlier": 0}
-    assert len(warned) == 1
+    late, text = state(study, tmp_path)
+    assert late == (32, 0)
     assert "32 runs" in text
 
 
@@ -273,9 +272,8 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
     make_results(study, tmp_path)
     record = tmp_path / study.folder / "runs" / "base-6" / "train/provenance.json"
     alter(record, lambda values: values.update(reused_from="runs/other/base-6"))
-    late, warned, text = state(study, tmp_path)
-    assert late == {"own": 8, "earlier": 0}
-    assert len(warned) == 1
+    late, text = state(study, tmp_path)
+    assert late == (8, 0)
     assert "1 of `other`" in text
 
 
@@ -291,13 +289,12 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
 def test_a_change_after_runs_is_said(new: str, names: set[str], tmp_path: Path) -> None:
     make_results(declare(tmp_path, TEXT), tmp_path)
     study = declare(tmp_path, TEXT.replace("margin: 0.5", new))
-    late, (warned,), text = state(study, tmp_path)
-    assert late == {"own": 32, "earlier": 0}
-    assert names <= set(re.findall("`([^`]+)`", warned))
-    assert warned in text
+    late, text = state(study, tmp_path)
+    assert late == (32, 0)
+    assert names <= set(re.findall("`([^`]+)`", text))
     if new == "margin: 1.5":
         report = told(study, tmp_path)
-        assert any(warned in line for line in warnings_of(report.details))
+        assert text in report.details
         assert any("32 runs" in line for line in warnings_of(report.page))
         assert f"`{study.declaration}`" in report.details
 
@@ -306,11 +303,8 @@ def test_designs_before_this_one_whose_runs_were_seen_are_said(tmp_path: Path) -
     make_results(declare(tmp_path, TEXT), tmp_path)
     study = declare(tmp_path, TEXT.replace("epochs: 2", "epochs: 3"))
     make_results(study, tmp_path)
-    late, (warned,), _ = state(study, tmp_path)
-    assert late == {"own": 0, "earlier": 32}
-    report = told(study, tmp_path)
-    assert any(warned in line for line in warnings_of(report.details))
-    assert any("32 runs" in line for line in warnings_of(report.page))
+    assert state(study, tmp_path)[0] == (0, 32)
+    assert any("32 runs" in line for line in warnings_of(told(study, tmp_path).page))
 
 
 def test_a_draft_takes_the_place_of_the_draft_before_it(tmp_path: Path) -> None:
@@ -330,8 +324,7 @@ def test_seeds_are_added_by_the_declared_looks_or_the_report_says_so(text: str, 
     make_results(declare(tmp_path, three), tmp_path)
     study = declare(tmp_path, five)
     make_results(study, tmp_path)
-    late, warned, _ = state(study, tmp_path)
-    assert (late["own"], len(warned)) == ((0, 0) if text == TEXT else (12, 1))
+    assert state(study, tmp_path)[0] == ((0, 0) if text == TEXT else (12, 0))
     assert standing(study, read_results(study, None, tmp_path)).look == (2 if text == TEXT else None)
 
 
