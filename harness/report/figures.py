@@ -35,10 +35,10 @@ def forest(effects: Sequence[Effect], margin: float | None, metric: str) -> byte
         axes.axvline(0, color=INK, linewidth=1, zorder=1)
         for label, colour in dict.fromkeys(kinds.values()):
             rows = [(place, effect) for place, effect in lines if kinds[effect.verdict][0] == label]
-            for place, effect in rows:
-                axes.plot([effect.low, effect.high], [place] * 2, color=colour, linewidth=2, solid_capstyle="butt")
-            axes.plot([e.mean for _, e in rows], [place for place, _ in rows], "o", color=colour, markersize=6.5)
             if rows:
+                places, ends = [place for place, _ in rows], np.array([(e.low, e.high) for _, e in rows], dtype=float)
+                axes.plot(ends.T, [places] * 2, color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
+                axes.plot([e.mean or 0 for _, e in rows], places, "o", color=colour, markersize=6.5, zorder=4)
                 axes.plot([], [], "o-", color=colour, linewidth=2, label=label)
         values = [(value, place) for place, effect in lines for value in effect.values]
         looks: dict[str, dict[str, Any]] = {
@@ -60,7 +60,8 @@ def forest(effects: Sequence[Effect], margin: float | None, metric: str) -> byte
         axes.grid(axis="y", visible=False)
         sns.despine(ax=axes, left=True)
         axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.4)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.4)
         return svg(figure)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ def code(text: object) -> str:
     return f"<code>{marks}</code>"
 
 
-def joined(parts: list[str], last: str = "and") -> str:
+def joined(parts: Sequence[str]) -> str:
     """`a, b and c`."""
-    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def unbroken(text: str) -> str:
@@ -95,11 +95,16 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
 
 
 def places_of(difference: Difference) -> int:
-    """Decimals of a difference and its interval; as many more as keep an end that is not zero from reading as zero."""
-    if difference.low is None or difference.high is None:
+    """Decimals of a difference and its interval."""
+    return _places(difference.low, difference.high, 0, DECIMALS)
+
+
+def _places(low: float | None, high: float | None, nothing: float, most: int) -> int:
+    """Decimals of an interval; as many more as keep an end that is not `nothing` from reading as it."""
+    if low is None or high is None:
         return DECIMALS
-    places = decimals((difference.high - difference.low) / 2)
-    while places < 6 and any(end and float(f"{end:.{places}f}") == 0 for end in (difference.low, difference.high)):
+    places = decimals((high - low) / 2, most)
+    while places < 6 and any(end != nothing and float(f"{end:.{places}f}") == nothing for end in (low, high)):
         places += 1
     return places
 
@@ -125,13 +130,11 @@ def estimate(difference: Difference) -> str:
     return mean if difference.low is None else f"{mean} ({interval(difference)})"
 
 
-def ratio(times: Ratio | LevelRatio, most: int = 3) -> str:
+def ratio(times: Ratio | LevelRatio) -> str:
     """`1.34 (1.02 to 1.77)`, or the ratio alone; an end that is not 1 does not read as 1."""
-    if times.low is None or times.high is None:
+    places = _places(times.low, times.high, 1, 3)
+    if times.low is None:
         return number(times.ratio)
-    places = decimals((times.high - times.low) / 2, most)
-    while places < 6 and any(end != 1 and float(f"{end:.{places}f}") == 1 for end in (times.low, times.high)):
-        places += 1
     return f"{number(times.ratio, places)} ({number(times.low, places)} to {number(times.high, places)})"
 
 
@@ -194,6 +197,11 @@ def effect_interval(effect: Any) -> str:
     return f"{points(effect.low)} to {points(effect.high)}"
 
 
+def between(loop: Any) -> str:
+    """What stands before an item of `a, b and c`, in a loop of a template."""
+    return "" if loop.first else " and " if loop.last else ", "
+
+
 CALLED = {
     function.__name__: function
     for function in (
@@ -201,15 +209,25 @@ CALLED = {
         decimals, estimate, interval, mean_sd, number, points, possible,
         p_value, places_of, ratio, value,
         effect_interval, cells_text, changes_text,
-        clock, counted, verb,
+        between, clock, counted, verb,
     )
 }  # fmt: skip
 """What a template may call, also as a filter."""
 
 
-def between(loop: Any) -> str:
-    """What stands before an item of `a, b and c`, in a loop of a template."""
-    return "" if loop.first else " and " if loop.last else ", "
+def inline(markdown: str) -> str:
+    """One of the report's sentences, which are Markdown, as HTML; markup in it stays text."""
+    return str(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
+
+
+def compact(text: str) -> str:
+    """Text without indentation and empty lines."""
+    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a script as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _environment(blocks: bool, autoescape: bool = False) -> Environment:
@@ -226,32 +244,25 @@ def _environment(blocks: bool, autoescape: bool = False) -> Environment:
         lstrip_blocks=blocks,
     )
     environment.filters |= CALLED
-    environment.globals |= CALLED | {"between": between, "nothing": NOTHING, "METRICS": METRICS}
+    environment.globals |= CALLED | {"nothing": NOTHING, "METRICS": METRICS, "paragraph": paragraph}
     return environment
 
 
-INLINE = MarkdownIt("commonmark", {"html": False})
+def paragraphs(name: str, **values: Any) -> list[str]:
+    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
+    parts = re.split(r"(?m)^---$", SENTENCES.get_template(f"sentences/{name}.md.j2").render(values))
+    # Not split at spaces that do not break.
+    return [" ".join(re.findall(r"[^ \n]+", part)) for part in parts if part.strip()]
 
 
-def inline(markdown: str) -> str:
-    """One of the report's sentences, which are Markdown, as HTML; markup in it stays text."""
-    return str(INLINE.renderInline(markdown))
+def paragraph(name: str, **values: Any) -> str:
+    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
+    return " ".join(paragraphs(name, **values))
 
 
-def compact(text: str) -> str:
-    """Text without indentation and empty lines."""
-    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
-
-
-def script_hash(text: str) -> str:
-    """SHA-256 of a script as a content security policy names it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-PAGES = _environment(blocks=True)
-SENTENCES = _environment(blocks=False)
-HTML = _environment(blocks=True, autoescape=True)
-HTML.filters |= {"inline": inline, "compact": compact, "digest": script_hash}
+def rendered(template: str, **values: Any) -> str:
+    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
+    return PAGES.get_template(template).render(values)
 
 
 def rendered_html(template: str, **values: Any) -> str:
@@ -259,21 +270,5 @@ def rendered_html(template: str, **values: Any) -> str:
     return compact(HTML.get_template(template).render(values)) + "\n"
 
 
-def rendered(template: str, **values: Any) -> str:
-    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
-    return PAGES.get_template(template).render(values, paragraph=paragraph)
-
-
-def paragraph(name: str, **values: Any) -> str:
-    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
-    return " ".join(_words(SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)))
-
-
-def paragraphs(name: str, **values: Any) -> list[str]:
-    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
-    text = SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)
-    return [" ".join(_words(part)) for part in re.split(r"(?m)^---$", text) if part.strip()]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^ \n]+", text)  # not at spaces that do not break
+PAGES, SENTENCES, HTML = _environment(True), _environment(False), _environment(True, autoescape=True)
+HTML.filters |= {function.__name__: function for function in (inline, compact, digest)}

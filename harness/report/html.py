@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.report.figures import means, panels_of
 from harness.report.findings import Findings
-from harness.report.format import number, points, rendered_html
+from harness.report.format import effect_interval, number, points, rendered_html
 from harness.report.runs import Result, rerun
 from harness.report.variants import Effect, VariantRow
 
@@ -24,16 +24,18 @@ COLUMNS = (("validation_top1", "Validation error", "%"), ("train_loss", "Trainin
 def html_page(found: Findings, values: dict[str, Any], curves: list[dict[str, Any]]) -> str:
     """The study's HTML file. `values`: what every page is given; `curves`: the rows of curves.csv."""
     study, effects = found.study, found.components
-    entries = [TableRow(found, effect) for effect in effects]
     ends = [end for e in effects for end in (e.mean, e.low, e.high, e.paper, *e.values) if end is not None]
     scale = linear(ends)
     return rendered_html(
         "report.html.j2",
         **values,
-        entries=entries,
-        base_pairs=pairs_of(found, found.base),
-        judged=[entry for entry in entries if entry.verdict],
-        paper=[entry for entry in entries if entry.effect.paper is not None],
+        effects=effects,
+        judged=[effect for effect in effects if effect.verdict],
+        paper=[effect for effect in effects if effect.paper is not None],
+        pairs_of=lambda row: pairs_of(found.base, row),
+        summary=summary,
+        keys=keys,
+        again=lambda variant: rerun(study, [variant, study.baseline]),
         scale=scale,
         places=max(0, -math.floor(math.log10(scale.ticks[1] - scale.ticks[0]) + 1e-9)),
         charts=[
@@ -46,74 +48,41 @@ def html_page(found: Findings, values: dict[str, Any], curves: list[dict[str, An
 
 # ---- the table
 
+Pair = tuple[Result, float | None, float | None, float | None]
+"""A seed's run of a variant and its error, the baseline's with that seed, and the difference, variant − baseline.
 
-@dataclass(frozen=True)
-class Pair:
-    """A seed's run of a variant and its error, the baseline's with that seed, and the difference, variant − baseline.
-
-    None where there is no such number, or the runs are not compared.
-    """
-
-    result: Result
-    error: float | None
-    base: float | None
-    difference: float | None
+None where there is no such number, or the runs are not compared.
+"""
 
 
-def pairs_of(found: Findings, row: VariantRow) -> list[Pair]:
+def pairs_of(base: VariantRow, row: VariantRow) -> list[Pair]:
     """A variant's declared runs beside the baseline's."""
-    metric, base = row.metric, {run.seed: run.metrics[row.metric] for run in found.base.runs}
+    one, other = ({run.seed: run.metrics[row.metric] for run in arm.runs} for arm in (row, base))
     differences = {} if row.is_baseline else dict(zip(row.difference.seeds, row.difference.values, strict=True))
-    errors = {run.seed: run.metrics[metric] for run in row.runs}
-    return [Pair(c, errors.get(c.seed), base.get(c.seed), differences.get(c.seed)) for c in row.cells]
+    return [(c, one.get(c.seed), other.get(c.seed), differences.get(c.seed)) for c in row.cells]
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the table with its fold-out."""
+def summary(effect: Effect) -> str:
+    """All that the plot of a row shows."""
+    if effect.mean is None:
+        return f"{effect.label}: no complete pair of runs"
+    interval = "" if effect.low is None else f" ({effect_interval(effect)})"
+    lines = [f"{effect.label}: {points(effect.mean)} points{interval}", effect.word]
+    lines += [] if effect.paper is None else [f"the paper: {points(effect.paper)}"]
+    seeds = zip(effect.row.difference.seeds, effect.values, strict=True)
+    shown = [f"{seed}: {points(value)}" for seed, value in seeds]
+    return "\n".join(filter(None, [*lines, "seeds " + ", ".join(shown[:10]) + " …" * (len(shown) > 10)]))
 
-    found: Findings
-    effect: Effect
 
-    @property
-    def row(self) -> VariantRow:
-        return self.effect.row
-
-    @property
-    def verdict(self) -> str:
-        return "hurts here" if self.effect.verdict == "hurts" else self.effect.verdict
-
-    @property
-    def pairs(self) -> list[Pair]:
-        return pairs_of(self.found, self.row)
-
-    @property
-    def command(self) -> str:
-        return rerun(self.found.study, [self.row.variant, self.found.study.baseline])
-
-    @property
-    def summary(self) -> str:
-        """All that the row's plot shows."""
-        e = self.effect
-        if e.mean is None:
-            return f"{e.label}: no complete pair of runs"
-        interval = "" if e.low is None else f" ({points(e.low)} to {points(e.high)})"
-        lines = [f"{e.label}: {points(e.mean)} points{interval}", *filter(None, [self.verdict])]
-        lines += [] if e.paper is None else [f"the paper: {points(e.paper)}"]
-        shown = [f"{seed}: {points(value)}" for seed, value in zip(self.row.difference.seeds, e.values, strict=True)]
-        return "\n".join([*lines, "seeds " + ", ".join(shown[:10]) + " …" * (len(shown) > 10)])
-
-    @property
-    def keys(self) -> dict[str, str | float]:
-        """What the table sorts by: column -> text or number; '' stands last."""
-        e = self.effect
-        return {
-            "component": e.label.casefold(),
-            "effect": "" if e.mean is None else round(e.mean, 6),
-            "verdict": list(SYMBOLS).index(e.verdict) if e.verdict else "",
-            "paper": "" if e.paper is None else e.paper,
-            "seeds": e.seeds,
-        }
+def keys(effect: Effect) -> dict[str, str | float]:
+    """What the table sorts by: column -> text or number; '' stands last."""
+    return {
+        "component": effect.label.casefold(),
+        "effect": "" if effect.mean is None else round(effect.mean, 6),
+        "verdict": list(SYMBOLS).index(effect.verdict) if effect.verdict else "",
+        "paper": "" if effect.paper is None else effect.paper,
+        "seeds": effect.seeds,
+    }
 
 
 # ---- scales and curves: where each mark lies, in percent of its plot's width and height
@@ -145,10 +114,8 @@ def logarithmic(values: Iterable[float]) -> Scale:
     """A scale of the positive values with at most about five ticks."""
     known = [value for value in values if value > 0] or [1.0]
     low, high = min(known) / 1.04, max(known) * 1.04
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
     for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), range(1, 10)):
-        ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+        ticks = [float(t) for t in LogLocator(subs=digits, numticks=99).tick_values(low, high) if low <= t <= high]
         if len(ticks) >= 3:
             break
     return Scale(low, high, ticks, log=True)

@@ -215,6 +215,11 @@ class Effect:
         return f"{self.component.label} (added)" if self.labelled and self.component.added else self.component.label
 
     @property
+    def word(self) -> str:
+        """The verdict as pages show it: that something hurts is said of this net alone."""
+        return "hurts here" if self.verdict == "hurts" else self.verdict
+
+    @property
     def seeds(self) -> int:
         return len(self.values)
 
