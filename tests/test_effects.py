@@ -308,17 +308,17 @@ def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[
     rows, effects = report.csv("effects"), found(*made)
     table = {(row["effect"], row["of"]): row for row in rows}
     assert len(table) == len(rows)
+    assert all(row["command"].startswith("harness run designs --force --only ") for row in rows)
     for one in effects.variants:
         assert float(table["gap", one.variant]["value"]) == one.gap.mean
         middle = median(one.times["clean_top1"].epochs)
-        row = table["epochs to clean_top1", one.variant]
-        assert row["value"] == ("" if math.isinf(middle) else str(middle))
-        assert row["command"].startswith("harness run designs --force --only ")
+        shown = table["epochs to clean_top1", one.variant]["value"]
+        assert shown == ("" if math.isinf(middle) else str(middle))
         if one.gap_difference:
             assert float(table["gap, difference", one.variant]["value"]) == one.gap_difference.mean
             assert float(table["training time, ratio", one.variant]["value"]) == one.time_ratio.ratio  # type: ignore[union-attr]
-            row = table["epochs to validation_top1, ratio", one.variant]
-            assert row["bound"] == one.times["validation_top1"].ratio.bound  # type: ignore[union-attr]
+            bound = table["epochs to validation_top1, ratio", one.variant]["bound"]
+            assert bound == one.times["validation_top1"].ratio.bound  # type: ignore[union-attr]
     for which, d in effects.factorials[0].contrasts.items():
         row = table["main effect" if len(which) == 1 else "interaction", " x ".join(which)]
         assert (float(row["value"]), float(row["low"]), row["n"]) == (d.mean, d.low, "5")
@@ -338,46 +338,45 @@ def test_a_study_without_runs_or_designs_has_no_such_tables(tmp_path: Path) -> N
 # ---- what verdicts rest on
 
 
+FIVE = """
+name: five
+title: T
+purpose: P
+data: {source: fashion-mnist-8k}
+seeds: [0, 1, 2, 3, 4]
+settings: {preset: [paper, small], width: 0.5, colour: 0, epochs: 2}
+variants:
+  base: {}
+  no-lrn: {lrn: false}
+  one-gpu: {gpus: 1}
+  no-overlap: {overlap_pool: false}
+  no-decay: {weight_decay: 0}
+"""
+
+
 def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) -> None:
-    variants = {
-        "base": "",
-        "no-lrn": "lrn: false",
-        "one-gpu": "gpus: 1",
-        "no-overlap": "overlap_pool: false",
-        "no-decay": "weight_decay: 0",
-    }
-    text = "".join(f"  {name}: {{<<: *b, {change}}}\n" for name, change in variants.items() if change)
-    study = make_study(
-        tmp_path,
-        "name: five\ntitle: T\npurpose: P\ndata: {source: fashion-mnist-8k}\nseeds: [0, 1, 2, 3, 4]\nvariants:\n"
-        f"  base: &b {{preset: [paper, small], width: 0.5, colour: 0, epochs: 2}}\n{text}",
-    )
+    study = make_study(tmp_path, FIVE)
+    make_results(study, tmp_path)
 
-    def arms(noise: list[list[float]], effect: float) -> dict[str, dict[int, float]]:
-        return {
-            name: {s: 20 + row[arm] + effect * (name == "no-lrn") for s, row in enumerate(noise)}
-            for arm, name in enumerate(variants)
-        }
+    def arms(noise: np.ndarray, effect: float) -> dict[str, dict[int, float]]:
+        shifts = [effect * (name == "no-lrn") for name in study.variants]
+        return {name: dict(enumerate(20 + noise[:, a] + shifts[a])) for a, name in enumerate(study.variants)}
 
-    def said(noise: list[list[float]], effect: float) -> str:
+    def text(noise: np.ndarray, effect: float) -> str:
         for name, errors in arms(noise, effect).items():
             for seed, error in errors.items():
-                folder = tmp_path / study.folder / "runs" / f"{name}-{seed}"
-                if not folder.exists():
-                    make_run(folder, study.variants[name], seed)
-                alter(folder / "eval/metrics.json", lambda values, own=error: values.update(test_top1=own))
-        findings = Findings(study, read_results(study, None, tmp_path), None, tmp_path)
-        return paragraph("robust", found=findings)
+                path = tmp_path / study.folder / "runs" / f"{name}-{seed}" / "eval/metrics.json"
+                alter(path, lambda values, error=error: values.update(test_top1=float(error)))
+        return paragraph("robust", found=Findings(study, read_results(study, None, tmp_path), None, tmp_path))
 
-    def verdicts(noise: list[list[float]], effect: float) -> list[str]:
-        own = arms(noise, effect)
-        return [compare_all(own, "base", Rules(test=test))["no-lrn"].verdict for test in ("block", "paired_t")]
+    def verdicts(noise: np.ndarray) -> list[str]:
+        errors = arms(noise, 0.6)
+        return [compare_all(errors, "base", Rules(test=test))["no-lrn"].verdict for test in ("block", "paired_t")]
 
-    noises = [np.random.default_rng(seed).normal(0, 0.3, (5, 5)).tolist() for seed in range(60)]
-    parted = [noise for noise in noises if verdicts(noise, 0.6) == ["helps", "inconclusive"]]
+    noises = [np.random.default_rng(seed).normal(0, 0.3, (5, 5)) for seed in range(60)]
+    parted = [noise for noise in noises if verdicts(noise) == ["helps", "inconclusive"]]
     assert len(parted) > 1
-    assert "`no-lrn`" in said(parted[0], 0.6)
-    assert "no-lrn" not in said(parted[0], 20.0), "both tests say so"
-    apart = np.array(noises[0]) * np.array([1, 0.02, 1, 0.02, 30])
-    assert "**" in said(apart.tolist(), 0.0), "arms that scatter differently are told"
-    assert "**" not in "".join(said(noise, 0.0) for noise in noises[:4])
+    assert "`no-lrn`" in text(parted[0], 0.6)
+    assert "no-lrn" not in text(parted[0], 20.0), "both tests say so"
+    assert "**" in text(noises[0] * [1, 0.02, 1, 0.02, 30], 0.0), "arms that scatter differently are told"
+    assert not any("**" in text(noise, 0.0) for noise in noises[:4])

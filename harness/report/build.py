@@ -33,7 +33,7 @@ SHORT = 12
 def identity_text(results: Results) -> str:
     """One sentence, beside the table of conditions. Raises `UserError` when known.json cannot be read."""
     present = digest(SCOPE)
-    ended = any(cell.ended for cell in results.all)
+    ended = bool(results.ended)
     return paragraph("identity", present=present, known=read_known().proof(SCOPE, present), runs=ended, short=SHORT)
 
 
@@ -110,7 +110,7 @@ def _details_values(found: Findings) -> dict[str, Any]:
     file = study.path if study.path.is_absolute() else root / study.path
     inside = file.resolve().is_relative_to(root.resolve())
     name = file.resolve().relative_to(root.resolve()) if inside else Path(file.name)
-    known = {error for row in found.rows for error in row.errors} | found.candidate_errors.keys()
+    known = {error for row in [*found.rows, found.candidate] if row for error in row.errors}
     return {
         "error_names": {error: words for error, words in ERROR_NAMES.items() if error in known},
         "evidence_metric": METRIC,

@@ -6,9 +6,10 @@ from typing import Any
 from harness.predictions import same_predictions
 from harness.record import Run, paired
 from harness.report.circumstances import differing
-from harness.report.runs import Result, Results
+from harness.report.runs import Result, Results, errors_of
 from harness.settings.schema import MACHINE, Settings
 from harness.settings.study import Study, differences
+from harness.statistics.models import Summary
 
 INPUTS = {
     "data": "data", "initial": "initial weights", "batch_order": "batch order", "augmentation": "augmentation",
@@ -51,6 +52,10 @@ class Candidate:
     @property
     def run(self) -> Run | None:
         return self.result.run if self.result.status == "finished" else None
+
+    @property
+    def errors(self) -> dict[str, Summary]:
+        return errors_of([self.run] if self.run else [])
 
 
 def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.record import Images, Run
+from harness.record import Run
 from harness.report.format import paragraph
 from harness.report.runs import Result, Results, Standing
 from harness.settings.declared import SHORT, Entry, changes
@@ -133,27 +133,13 @@ CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
 
 def conditions(results: Results) -> list[Condition]:
     """What the runs have in common, over the cells that finished or diverged, and the candidate where it did."""
-    ended = [(cell, cell.ended) for cell in results.all if cell.ended]
-    conditions = [Condition(name, matters, {}) for name, matters, _ in CONDITIONS]
-    for condition, (_, _, tell) in zip(conditions, CONDITIONS, strict=True):
-        for cell, run in ended:
-            condition.groups.setdefault(tell(run), []).append(cell)
+    conditions = []
+    for name, matters, tell in CONDITIONS:
+        groups: dict[str, list[Result]] = {}
+        for cell, run in results.ended:
+            groups.setdefault(tell(run), []).append(cell)
+        conditions.append(Condition(name, matters, groups))
     return conditions
-
-
-def uncommitted(results: Results) -> list[Result]:
-    """The runs that count and were made with changes which their commit does not hold."""
-    return [cell for cell in results.all if cell.ended and cell.ended.provenance.dirty]
-
-
-def other_weights(results: Results) -> list[Result]:
-    """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
-    return [cell for cell in results.all if cell.ended and cell.ended.measured and cell.ended.measured.weights]
-
-
-def images(results: Results) -> list[Images]:
-    """The sets of images that runs saw, the first first."""
-    return list({cell.ended.images.hash: cell.ended.images for cell in results.cells if cell.ended}.values())
 
 
 # ---- the declaration

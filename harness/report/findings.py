@@ -15,14 +15,14 @@ from harness.record import Images
 from harness.report import circumstances, claims, effects, evidence, isolation, variants
 from harness.report.candidate import Candidate, candidate_row
 from harness.report.format import paragraph, paragraphs, plain, which_images
-from harness.report.runs import Result, Results, Standing, rerun, standing
+from harness.report.runs import Results, Standing, rerun, standing
 from harness.settings import declared
 from harness.settings.schema import Settings
 from harness.settings.study import Study, top_of
 from harness.statistics.comparison import Comparison, Rules
 from harness.statistics.images import ImageEvidence
 from harness.statistics.judging import PROMISED
-from harness.statistics.models import Summary, residuals_of
+from harness.statistics.models import residuals_of
 
 SCALES_DIFFER = 0.01
 """p of Bartlett's test at which arms are said to scatter differently: a hint, so that it is to be seldom false."""
@@ -143,10 +143,6 @@ class Findings:
         """The candidate, where it has a row: a study without one of its own has no empty row for it."""
         return self.candidate if self.candidate and self.candidate.result.status != "missing" else None
 
-    @property
-    def candidate_errors(self) -> dict[str, Summary]:
-        return variants.errors_of([self.candidate.run]) if self.candidate and self.candidate.run else {}
-
     @cached_property
     def evidence(self) -> dict[str, ImageEvidence | None]:
         return evidence.evidence_rows(self.study, self.results)
@@ -188,14 +184,6 @@ class Findings:
     def mixed(self) -> list[circumstances.Condition]:
         return [condition for condition in self.conditions if condition.matters and condition.mixed]
 
-    @property
-    def uncommitted(self) -> list[Result]:
-        return circumstances.uncommitted(self.results)
-
-    @property
-    def other_weights(self) -> list[Result]:
-        return circumstances.other_weights(self.results)
-
     @cached_property
     def declarations(self) -> list[declared.Entry]:
         return declared.read(self.study, self.root)
@@ -206,7 +194,9 @@ class Findings:
 
     @cached_property
     def images(self) -> list[Images]:
-        return circumstances.images(self.results)
+        """The sets of images that runs saw, the first first."""
+        runs = [cell.ended for cell in self.results.cells if cell.ended]
+        return list({run.images.hash: run.images for run in runs}.values())
 
     @property
     def images_name(self) -> str:

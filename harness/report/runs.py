@@ -11,6 +11,7 @@ from harness.identity.known import identity
 from harness.record import CURVE, Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import TOP5_CLASSES, Study, top_of, unequal
+from harness.statistics.models import Summary, summarise
 from harness.statistics.sequential import nominal
 
 CANDIDATE = "candidate"
@@ -54,6 +55,21 @@ class Results:
     @property
     def all(self) -> list[Result]:
         return [*self.cells, *([self.candidate] if self.candidate else [])]
+
+    @property
+    def ended(self) -> list[tuple[Result, Run]]:
+        """Those that finished or diverged, with their runs."""
+        return [(cell, cell.ended) for cell in self.all if cell.ended]
+
+    @property
+    def uncommitted(self) -> list[Result]:
+        """The runs that were made with changes which their commit does not hold."""
+        return [cell for cell, run in self.ended if run.provenance.dirty]
+
+    @property
+    def other_weights(self) -> list[Result]:
+        """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
+        return [cell for cell, run in self.ended if run.measured and run.measured.weights]
 
     def of(self, variant: str) -> list[Result]:
         return [cell for cell in self.cells if cell.variant == variant]
@@ -163,6 +179,19 @@ ERRORS = (
 )  # fmt: skip
 """Errors of a run, in percent, where its data has them."""
 
+
+def errors_of(runs: Sequence[Run], *others: str) -> dict[str, Summary]:
+    """Each of ERRORS, and of `others`, that all of the runs have; and the gap, test less training error."""
+    summaries = {
+        name: summarise(run.metrics[name] for run in runs)
+        for name in dict.fromkeys((*ERRORS, *others))
+        if runs and all(name in run.metrics for run in runs)
+    }
+    if {"test_top1", "train_top1"} <= summaries.keys():
+        summaries["gap"] = summarise(run.metrics["test_top1"] - run.metrics["train_top1"] for run in runs)
+    return summaries
+
+
 CELL_COLUMNS = [
     "variant", "seed", "status", "note", *ERRORS, "test_loss", "diverged_epoch", "wall_seconds", "parameters",
     "fingerprint", "commit", "dirty", "code", "data", "batch_order", "augmentation", "losses", "weights", "device",
@@ -195,9 +224,8 @@ def curves_csv(results: Results) -> list[dict[str, Any]]:
     return [
         {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "epoch": int(row["epoch"])}
         | {column: float(f"{row[column]:.6g}") for column in CURVE}
-        for cell in results.all
-        if cell.ended
-        for row in cell.ended.history
+        for cell, run in results.ended
+        for row in run.history
     ]
 
 

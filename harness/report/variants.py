@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.record import Run, paired
 from harness.report.candidate import Candidate
 from harness.report.format import possible, value
-from harness.report.runs import CANDIDATE, ERRORS, Result, Results, Standing, standing
+from harness.report.runs import CANDIDATE, ERRORS, Result, Results, Standing, errors_of, standing
 from harness.settings.study import Component, Published, Study
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.judging import Verdict
@@ -118,18 +118,6 @@ class VariantRow:
         """Standard error of one run's error on so many test images, in points: what its digits are worth by itself."""
         images = self.runs[0].images.counts.get("test") if self.runs else None
         return binomial_sd(self.error.mean, images) if self.error.mean is not None and images else None
-
-
-def errors_of(runs: Sequence[Run], *others: str) -> dict[str, Summary]:
-    """Each of ERRORS, and of `others`, that all of the runs have; and the gap, test less training error."""
-    summaries = {
-        name: summarise(run.metrics[name] for run in runs)
-        for name in dict.fromkeys((*ERRORS, *others))
-        if runs and all(name in run.metrics for run in runs)
-    }
-    if {"test_top1", "train_top1"} <= summaries.keys():
-        summaries["gap"] = summarise(run.metrics["test_top1"] - run.metrics["train_top1"] for run in runs)
-    return summaries
 
 
 def variant_rows(study: Study, results: Results, compared: Mapping[str, Comparison] | None = None) -> list[VariantRow]:
@@ -309,7 +297,7 @@ def _variant(row: VariantRow) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     run = candidate.run
-    values = _shared(CANDIDATE, candidate.changes, metric, [candidate.result], errors_of([run] if run else []))
+    values = _shared(CANDIDATE, candidate.changes, metric, [candidate.result], candidate.errors)
     if run:
         values |= {"mean": candidate.error, "difference": candidate.difference}
         values |= {"pairs": int(candidate.difference is not None), "parameters": run.provenance.parameters}
