@@ -6,17 +6,17 @@ import re
 import shutil
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import pytest
 from fake_study import alter, diverge, make_results, make_run, make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Report, by_first, rows_of, section, tables_of, told
+from reading import Report, by_first, section, tables_of, told
 from scipy import stats
 
 from harness.errors import UserError
+from harness.record import Run, RunFolder, read_run
 from harness.report.effects import Effects, components, factorials
 from harness.report.findings import Findings
 from harness.report.format import paragraph
@@ -84,19 +84,9 @@ def found(study: Study, root: Path) -> Effects:
     return Findings(study, read_results(study, None, root), None, root).effects
 
 
-def stored(study: Study, root: Path, variant: str, name: str = "eval/metrics.json") -> dict[int, Any]:
-    """A file of every seed of a variant, by seed."""
-    files = {seed: root / study.folder / "runs" / f"{variant}-{seed}" / name for seed in study.seeds}
-    return {seed: json.loads(path.read_text()) for seed, path in files.items()}
-
-
-def errors_of(study: Study, root: Path, variant: str) -> dict[int, float]:
-    return {seed: values["test_top1"] for seed, values in stored(study, root, variant).items()}
-
-
-def curve(study: Study, root: Path, variant: str, seed: int, column: str) -> list[float]:
-    rows = rows_of(root / study.folder / "runs" / f"{variant}-{seed}" / "train/history.csv")
-    return [float(row[column]) for row in rows]
+def runs_of(study: Study, root: Path, variant: str) -> list[Run]:
+    """What the files of a variant's runs hold, a seed each."""
+    return [read_run(RunFolder.of(root / cell.results)) for cell in study.cells if cell.variant == variant]
 
 
 # ---- epochs to a level
@@ -184,7 +174,7 @@ def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, 
 def test_gaps_and_times_are_those_of_the_runs_files(made: tuple[Study, Path]) -> None:
     study, root = made
     gaps = {
-        variant: np.array([m["test_top1"] - m["train_top1"] for m in stored(study, root, variant).values()])
+        variant: np.array([r.metrics["test_top1"] - r.metrics["train_top1"] for r in runs_of(study, root, variant)])
         for variant in study.variants
     }
     for one in found(study, root).variants:
@@ -197,8 +187,7 @@ def test_gaps_and_times_are_those_of_the_runs_files(made: tuple[Study, Path]) ->
         assert one.time_ratio is not None
         assert (one.gap_difference.low, one.gap_difference.high) == pytest.approx(tuple(theirs))
         seconds = [
-            [p["wall_seconds"] for p in stored(study, root, variant, "train/provenance.json").values()]
-            for variant in (one.variant, "base")
+            [run.provenance.wall_seconds for run in runs_of(study, root, variant)] for variant in (one.variant, "base")
         ]
         assert one.time_ratio.ratio == pytest.approx(stats.gmean(seconds[0]) / stats.gmean(seconds[1]))
 
@@ -209,12 +198,12 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
 ) -> None:
     study, root = made
     effects = found(study, root)
-    level = max(curve(study, root, "base", seed, column)[-1] for seed in study.seeds)
+    level = max(run.history[-1][column] for run in runs_of(study, root, "base"))
     assert effects.levels[column] == pytest.approx(level)
     for one in effects.variants:
         wanted = [
-            next((e for e, v in enumerate(curve(study, root, one.variant, seed, column), 1) if v <= level), math.inf)
-            for seed in study.seeds
+            next((row["epoch"] for row in run.history if row[column] <= level), math.inf)
+            for run in runs_of(study, root, one.variant)
         ]
         assert list(one.times[column].epochs) == wanted, one.variant
         assert (one.times[column].ratio is None) == (one.variant == "base")
@@ -227,7 +216,7 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
 def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -> None:
     study, root = made
     effects = found(study, root)
-    e = {v: np.array(list(errors_of(study, root, v).values())) for v in study.variants}
+    e = {v: np.array([run.metrics["test_top1"] for run in runs_of(study, root, v)]) for v in study.variants}
     base, dropout, augment, both = (e[v] for v in ("base", "no-dropout", "no-augment", "no-dropout_no-augment"))
     wanted = {
         ("no-dropout",): (dropout + both - base - augment) / 2,

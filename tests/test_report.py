@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from own_studies import OWN
-from reading import Report, golden, section, tables_of, told, warnings_of
+from reading import Report, by_first, golden, section, tables_of, told, warnings_of
 
 from harness.errors import UserError
 from harness.files import write_json
@@ -281,6 +281,18 @@ def test_a_variant_outside_the_family_has_no_verdict(tmp_path: Path) -> None:
     assert [row["verdict"] for row in report.csv("variants")] == ["", ""]
     assert len(report.components["tanh"]) == 3
     assert not re.search(r"\b(raises|lowers|undecided|helps|hurts)\b", report.page.partition("![")[0])
+
+
+def test_a_study_of_the_sources_of_randomness_shows_their_spread(tmp_path: Path) -> None:
+    study = made(tmp_path, SMALL.replace("activation: tanh", "vary: dropout").replace("seeds:", "family: []\nseeds:"))
+    report = told(study, tmp_path)
+    (table,) = tables_of(report.page)
+    for row, cells in zip(report.csv("variants"), by_first(table).values(), strict=True):
+        assert cells[2:4] == [number(float(row["mean"]), 1), number(float(row["sd"]), 1)]
+        low, high = (float(end) for end in cells[4].split(" to "))
+        assert low < float(row["sd"]) < high
+    assert "sd" in re.findall(r"(?m)^\*\*(.*)\*\*$", report.page)[0]
+    assert "`claims: " in (report.folder / "claims.md").read_text(), "what to write to have claims judged"
 
 
 def test_a_variant_at_chance_is_said_to_have_learned_nothing(tmp_path: Path, pair: Study) -> None:
