@@ -356,7 +356,7 @@ def test_a_verdict_that_rests_on_the_shared_residual_is_named(tmp_path: Path) ->
             for seed, error in errors.items():
                 path = tmp_path / study.folder / "runs" / f"{name}-{seed}" / "eval/metrics.json"
                 alter(path, lambda values, error=error: values.update(test_top1=float(error)))
-        return paragraph("robust", found=Findings(study, read_results(study, None, tmp_path), None, tmp_path))
+        return paragraph("robust", findings=Findings(study, read_results(study, None, tmp_path), None, tmp_path))
 
     def verdicts(noise: np.ndarray) -> list[str]:
         errors = arms(noise, 0.6)

@@ -90,27 +90,29 @@ MOST = 10
 """Rows of the first page's table; the details have all."""
 
 
-def _page_values(found: Findings) -> dict[str, Any]:
+def _page_values(findings: Findings) -> dict[str, Any]:
     """What every page is given."""
     return {
-        "found": found,
-        "study": found.study,
-        "base": found.base,
-        "metric": found.study.file.metric,
-        "folder": found.study.name,
+        "findings": findings,
+        "study": findings.study,
+        "base": findings.base,
+        "metric": findings.study.file.metric,
+        "folder": findings.study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({file})' for file in files])}.",
-        "method_pages": {name: words for name, words in PAGES.items() if (found.root / f"reports/{name}.md").exists()},
+        "method_pages": {
+            name: words for name, words in PAGES.items() if (findings.root / f"reports/{name}.md").exists()
+        },
         "most": MOST,
     }
 
 
-def _details_values(found: Findings) -> dict[str, Any]:
+def _details_values(findings: Findings) -> dict[str, Any]:
     """What the page of the details is given beside it."""
-    study, results, root = found.study, found.results, found.root
+    study, results, root = findings.study, findings.results, findings.root
     file = study.path if study.path.is_absolute() else root / study.path
     inside = file.resolve().is_relative_to(root.resolve())
     name = file.resolve().relative_to(root.resolve()) if inside else Path(file.name)
-    known = {error for row in [*found.rows, found.candidate] if row for error in row.errors}
+    known = {error for row in [*findings.rows, findings.candidate] if row for error in row.errors}
     return {
         "error_names": {error: words for error, words in ERROR_NAMES.items() if error in known},
         "evidence_metric": METRIC,
@@ -118,16 +120,19 @@ def _details_values(found: Findings) -> dict[str, Any]:
         "varied": circumstances.varied(study),
         "held": circumstances.held_fixed(study),
         "study_link": f"[{plain(name.as_posix())}](<{os.path.relpath(name, study.folder)}>)" if inside else code(name),
-        "unreadable": _unreadable(found),
+        "unreadable": _unreadable(findings),
         "identity": identity_text(results),
-        "conditions": [one for one in found.conditions if one.groups.keys() - {circumstances.NONE}],
+        "conditions": [one for one in findings.conditions if one.groups.keys() - {circumstances.NONE}],
         "gallery": gallery(study, results, root),
     }
 
 
-def _unreadable(found: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
+def _unreadable(findings: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
     """Each set of images that lacks some, with these files and why, where the study's manifest is of this set."""
-    path, incomplete = found.root / found.study.manifest, [images for images in found.images if images.left_out]
+    path, incomplete = (
+        findings.root / findings.study.manifest,
+        [images for images in findings.images if images.left_out],
+    )
     manifest = read_manifest(path) if incomplete and path.exists() else None
     files = {manifest.hash: [(one["path"], one["why"]) for one in manifest.left_out]} if manifest else {}
     return [(images, files.get(images.hash, [])) for images in incomplete]
@@ -136,7 +141,7 @@ def _unreadable(found: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
 # ---- what is written
 
 
-def faults(found: Findings) -> list[str]:
+def faults(findings: Findings) -> list[str]:
     """A line for each thing that should be one for all runs and is not, and for each row that is not what it says.
 
     Runs that are not there, unless the report is early on purpose (one that diverged is a result); a declaration that
@@ -144,12 +149,12 @@ def faults(found: Findings) -> list[str]:
     its switch changed; runs made with uncommitted code; errors of other weights than the recorded ones. Raises
     `UserError`.
     """
-    study, results, seen = found.study, found.results, found.declarations
+    study, results, seen = findings.study, findings.results, findings.declarations
     lost = [] if results.early else [cell for cell in results.cells if cell.status in ("missing", "stale")]
     outdated = bool(seen) and seen[-1].declaration != study.declaration
     return paragraphs(
         "strict",
-        found=found,
+        findings=findings,
         lost=lost,
         counts=Counter(cell.status for cell in lost),
         of=len(results.cells),
@@ -170,33 +175,33 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     results = read_results(study, candidate, root, early)
     if early:
         check_early(study, results)
-    found = Findings(study, results, candidate, root)
+    findings = Findings(study, results, candidate, root)
     folder, curves = root / study.folder, runs.curves_csv(results)
-    rows = carried(study, results, variants.variants_csv(found.rows, found.candidate, found.standing))
-    images = carried(study, results, evidence.evidence_csv(found.evidence, study.file.confidence))
+    rows = carried(study, results, variants.variants_csv(findings.rows, findings.candidate, findings.standing))
+    images = carried(study, results, evidence.evidence_csv(findings.evidence, study.file.confidence))
     write_csv(folder / "variants.csv", rows, [*variants.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "images.csv", images, [*evidence.IMAGE_COLUMNS, *MADE_BY])
     write_csv(folder / "cells.csv", runs.cells_csv(results), runs.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, runs.CURVE_COLUMNS)
-    write_csv(folder / "effects.csv", effects.effects_csv(found.effects, study), effects.EFFECT_COLUMNS)
-    write_csv(folder / "proof.csv", isolation.proof_csv(found.proofs, study, results), isolation.PROOF_COLUMNS)
-    write_csv(folder / "ledger.csv", claims.ledger_csv(found.claims), claims.LEDGER_COLUMNS)
+    write_csv(folder / "effects.csv", effects.effects_csv(findings.effects, study), effects.EFFECT_COLUMNS)
+    write_csv(folder / "proof.csv", isolation.proof_csv(findings.proofs, study, results), isolation.PROOF_COLUMNS)
+    write_csv(folder / "ledger.csv", claims.ledger_csv(findings.claims), claims.LEDGER_COLUMNS)
     metric, names = METRICS[study.file.metric], list(study.variants)
-    write_bytes(folder / "forest.svg", figures.forest(found.components, study.file.margin, metric))
-    write_bytes(folder / "seeds.svg", figures.seeds(found.rows, metric))
-    write_bytes(folder / "power.svg", figures.power(found.rows))
+    write_bytes(folder / "forest.svg", figures.forest(findings.components, study.file.margin, metric))
+    write_bytes(folder / "seeds.svg", figures.seeds(findings.rows, metric))
+    write_bytes(folder / "power.svg", figures.power(findings.rows))
     for file, column, label in (
         ("curves-error", "validation_top1", "validation error in %"),
         ("curves-loss", "train_loss", "training loss"),
     ):
         write_bytes(folder / f"{file}.svg", figures.curves(curves, names, study.baseline, column, label))
-    values = _page_values(found)
-    write_text(folder / "details.md", rendered("details.md.j2", **values, **_details_values(found)))
+    values = _page_values(findings)
+    write_text(folder / "details.md", rendered("details.md.j2", **values, **_details_values(findings)))
     write_text(folder / "claims.md", rendered("claims.md.j2", **values, words=claims))
     write_text(root / study.report, rendered("page.md.j2", **values))
-    write_text(root / study.html, html_page(found, values, curves))
+    write_text(root / study.html, html_page(findings, values, curves))
     ended = sum(cell.ended is not None for cell in results.cells)
-    summary = {"title": study.file.title, "answer": found.answer, "finished": ended, "declared": len(results.cells)}
+    summary = {"title": study.file.title, "answer": findings.answer, "finished": ended, "declared": len(results.cells)}
     write_json(root / study.summary, summary)
     write_text(root / study.index, _index(root))
     return root / study.report

@@ -35,12 +35,12 @@ LEAST_ARMS = 5
 class Findings:
     """What the results of a study come to. Each part raises `UserError` for a result that is broken.
 
-    `given`: the candidate's settings and seed, where one is declared. `root`: below it lies everything that is read.
+    `settings`: the candidate's settings and seed, where one is declared. `root`: below it lies everything that is read.
     """
 
     study: Study
     results: Results
-    given: tuple[Settings, int] | None
+    settings: tuple[Settings, int] | None
     root: Path
 
     # ---- the comparison
@@ -136,7 +136,7 @@ class Findings:
 
     @cached_property
     def candidate(self) -> Candidate | None:
-        return candidate_row(self.study, self.given, self.results)
+        return candidate_row(self.study, self.settings, self.results)
 
     @property
     def shown(self) -> Candidate | None:
@@ -230,14 +230,14 @@ class Findings:
         """The study's answer: one sentence of Markdown."""
         one = [effect for effect in self.components if effect.settings == 1] or self.components
         groups = {word: [e for e in one if e.verdict == word] for word in variants.WORDS.values()}
-        return paragraph("sentence", found=self, study=self.study, groups=groups, images=plain(self.images_name))
+        return paragraph("sentence", findings=self, study=self.study, groups=groups, images=plain(self.images_name))
 
     @cached_property
     def warnings(self) -> list[str]:
         """What to keep in mind of the study, gravest first: sentences of Markdown."""
         return paragraphs(
             "warnings",
-            found=self,
+            findings=self,
             pooled_alone=[e for e in self.components if e.variant in dict(self.pooled_alone)],
             unfinished=[cell for row in self.rows for cell in row.unfinished if any(r.finished for r in self.rows)],
             several=[effect for effect in self.components if effect.settings > 1],

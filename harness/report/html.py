@@ -21,9 +21,9 @@ COLUMNS = (("validation_top1", "Validation error", "%"), ("train_loss", "Trainin
 """Columns of curves.csv that are drawn: name, title and unit; the first is unfolded."""
 
 
-def html_page(found: Findings, values: dict[str, Any], curves: list[dict[str, Any]]) -> str:
+def html_page(findings: Findings, values: dict[str, Any], curves: list[dict[str, Any]]) -> str:
     """The study's HTML file. `values`: what every page is given; `curves`: the rows of curves.csv."""
-    study, effects = found.study, found.components
+    study, effects = findings.study, findings.components
     ends = [end for e in effects for end in (e.mean, e.low, e.high, e.paper, *e.values) if end is not None]
     scale = linear(ends)
     return rendered_html(
@@ -32,7 +32,7 @@ def html_page(found: Findings, values: dict[str, Any], curves: list[dict[str, An
         effects=effects,
         judged=[effect for effect in effects if effect.verdict],
         paper=[effect for effect in effects if effect.paper is not None],
-        pairs_of=lambda row: pairs_of(found.base, row),
+        pairs_of=lambda row: pairs_of(findings.base, row),
         summary=summary,
         keys=keys,
         again=lambda variant: rerun(study, [variant, study.baseline]),
