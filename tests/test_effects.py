@@ -73,14 +73,14 @@ def report(made: tuple[Study, Path]) -> Report:
 
 
 @pytest.fixture
-def own(made: tuple[Study, Path], tmp_path: Path) -> tuple[Study, Path]:
+def copied(made: tuple[Study, Path], tmp_path: Path) -> tuple[Study, Path]:
     """The same results, to be changed."""
     study, root = made
-    shutil.copytree(root, tmp_path / "own")
-    return study, tmp_path / "own"
+    shutil.copytree(root, tmp_path / "copied")
+    return study, tmp_path / "copied"
 
 
-def found(study: Study, root: Path) -> Effects:
+def effects_in(study: Study, root: Path) -> Effects:
     return Findings(study, read_results(study, None, root), None, root).effects
 
 
@@ -165,7 +165,7 @@ def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, 
     assert design.clash
     assert "no-dropout" not in {c.factor for c in components(study)}
     make_results(study, tmp_path)
-    assert [one.contrasts for one in found(study, tmp_path).factorials] == [{}]
+    assert [one.contrasts for one in effects_in(study, tmp_path).factorials] == [{}]
 
 
 # ---- what the runs show
@@ -177,7 +177,7 @@ def test_gaps_and_times_are_those_of_the_runs_files(made: tuple[Study, Path]) ->
         variant: np.array([r.metrics["test_top1"] - r.metrics["train_top1"] for r in runs_of(study, root, variant)])
         for variant in study.variants
     }
-    for one in found(study, root).variants:
+    for one in effects_in(study, root).variants:
         assert one.gap.mean == pytest.approx(gaps[one.variant].mean())
         if one.variant == "base":
             assert (one.gap_difference, one.time_ratio) == (None, None)
@@ -197,7 +197,7 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
     made: tuple[Study, Path], column: str
 ) -> None:
     study, root = made
-    effects = found(study, root)
+    effects = effects_in(study, root)
     level = max(run.history[-1][column] for run in runs_of(study, root, "base"))
     assert effects.levels[column] == pytest.approx(level)
     for one in effects.variants:
@@ -215,7 +215,7 @@ def test_the_level_is_the_baselines_end_and_the_epochs_are_the_first_at_it(
 
 def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -> None:
     study, root = made
-    effects = found(study, root)
+    effects = effects_in(study, root)
     e = {v: np.array([run.metrics["test_top1"] for run in runs_of(study, root, v)]) for v in study.variants}
     base, dropout, augment, both = (e[v] for v in ("base", "no-dropout", "no-augment", "no-dropout_no-augment"))
     wanted = {
@@ -235,40 +235,40 @@ def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -
         assert two.interaction.mean == pytest.approx((removed - added).mean())
 
 
-def test_a_diverged_run_never_gets_there_and_has_no_gap(own: tuple[Study, Path]) -> None:
-    study, root = own
-    levels = found(study, root).levels
+def test_a_diverged_run_never_gets_there_and_has_no_gap(copied: tuple[Study, Path]) -> None:
+    study, root = copied
+    levels = effects_in(study, root).levels
     diverge(root / study.folder / "runs" / "no-lrn-2", 11)
     diverge(root / study.folder / "runs" / "no-dropout_no-augment-0", 2)
-    effects = found(study, root)
+    effects = effects_in(study, root)
     (lost,) = [one for one in effects.variants if one.variant == "no-lrn"]
     assert lost.gap.n == 4
     assert lost.times["validation_top1"].epochs[2] == math.inf
     assert len(lost.times["validation_top1"].epochs) == 5
     assert [d.n for d in effects.factorials[0].contrasts.values()] == [4, 4, 4]
-    assert effects.levels == levels, "the baseline's own runs all finished"
+    assert effects.levels == levels, "the baseline's copied runs all finished"
 
 
-def test_times_of_other_machines_are_not_compared(own: tuple[Study, Path]) -> None:
-    study, root = own
+def test_times_of_other_machines_are_not_compared(copied: tuple[Study, Path]) -> None:
+    study, root = copied
     path = root / study.folder / "runs" / "no-lrn-1" / "train/provenance.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"machine": values["machine"] | {"threads": 8}}))
-    counts = {one.variant: one.time_ratio.n for one in found(study, root).variants if one.time_ratio}
+    counts = {one.variant: one.time_ratio.n for one in effects_in(study, root).variants if one.time_ratio}
     assert (counts["no-lrn"], counts["no-dropout"]) == (4, 5)
     path.write_text(json.dumps(values | {"wall_seconds": 0.0}))
     with pytest.raises(UserError, match="wall_seconds: got 0") as error:
-        found(study, root)
+        effects_in(study, root)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> None:
-    study, root = own
+def test_missing_runs_leave_what_the_others_show(copied: tuple[Study, Path]) -> None:
+    study, root = copied
     for seed in study.seeds:
         shutil.rmtree(root / study.folder / "runs" / f"all-{seed}")
     shutil.rmtree(root / study.folder / "runs" / "no-lrn-0")
-    effects = found(study, root)
+    effects = effects_in(study, root)
     assert {one.variant: one.gap.n for one in effects.variants}.get("all", 0) == 0
     assert {component.factor: two.added.n for component, two in effects.components} == dict.fromkeys(
         ("no-dropout", "no-augment", "no-lrn"), 0
@@ -284,17 +284,17 @@ def test_missing_runs_leave_what_the_others_show(own: tuple[Study, Path]) -> Non
 
 def test_the_section_shows_each_effect(made: tuple[Study, Path], report: Report) -> None:
     study, _ = made
-    said = section(report.details, "Other effects")
-    gaps, times, contrasts, ways = tables_of(said)
-    assert len(re.findall("(?m)^### ", said)) == 4
+    text = section(report.details, "Other effects")
+    gaps, times, contrasts, ways = tables_of(text)
+    assert len(re.findall("(?m)^### ", text)) == 4
     assert list(by_first(gaps)) == list(by_first(times)) == list(study.variants)
     assert "5 of 5" in by_first(times)["all"][2], "never in any run"
     assert (len(contrasts), len(ways)) == (3, 3)
-    assert not re.search(r"\b(better|worse|best|faster|slower|significant\w*|helps|hurts)\b", said)
+    assert not re.search(r"\b(better|worse|best|faster|slower|significant\w*|helps|hurts)\b", text)
 
 
 def test_the_csv_holds_every_number_with_its_digits_and_its_command(made: tuple[Study, Path], report: Report) -> None:
-    rows, effects = report.csv("effects"), found(*made)
+    rows, effects = report.csv("effects"), effects_in(*made)
     table = {(row["effect"], row["of"]): row for row in rows}
     assert len(table) == len(rows)
     assert all(row["command"].startswith("harness run designs --force --only ") for row in rows)

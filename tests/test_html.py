@@ -115,5 +115,5 @@ def test_the_page_is_accessible_and_fits(browser: Any, report: Any, scheme: str,
     page = opened(browser, report, width, scheme)
     page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    violations = axe.Axe().run(page)
+    assert violations.violations_count == 0, violations.generate_report()

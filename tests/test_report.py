@@ -75,7 +75,7 @@ def made(root: Path, text: str = SMALL) -> Study:
     return study
 
 
-def found(study: Study, root: Path, candidate: tuple[Settings, int] | None = None) -> Findings:
+def findings_of(study: Study, root: Path, candidate: tuple[Settings, int] | None = None) -> Findings:
     return Findings(study, read_results(study, candidate, root), candidate, root)
 
 
@@ -121,12 +121,12 @@ def test_the_tables_hold_the_numbers_of_the_metrics_files(whole: Whole) -> None:
         assert d.mean == compare(errors(row["variant"]), errors("base"), 0.95).mean
         assert row["verdict"] == c.verdict
         assert float(row["mean"]) == pytest.approx(sum(errors(row["variant"]).values()) / 5)
-        own = report.components[study.components[row["variant"]].label]
-        shown = [float(n.replace("−", "-")) for n in re.findall(r"[+−]?\d[\d.]*", own[1])]
+        cells = report.components[study.components[row["variant"]].label]
+        shown = [float(n.replace("−", "-")) for n in re.findall(r"[+−]?\d[\d.]*", cells[1])]
         assert shown == pytest.approx([d.mean, d.low, d.high], abs=0.0501)
-        assert own[2].removesuffix(" here") == variants.WORDS[c.verdict]
+        assert cells[2].removesuffix(" here") == variants.WORDS[c.verdict]
         paper = study.published.get(row["variant"])
-        assert own[3] == (number(paper.top1, 1, sign=True) if paper else "–")
+        assert cells[3] == (number(paper.top1, 1, sign=True) if paper else "–")
         means.append((list(report.components).index(study.components[row["variant"]].label), -float(row["difference"])))
     assert sorted(means) == sorted(means, key=lambda entry: entry[1]), "largest effect first"
 
@@ -152,9 +152,9 @@ def test_missing_diverged_and_stale_runs_are_shown_and_not_compared(tmp_path: Pa
 def test_only_complete_pairs_on_the_same_images_are_compared_and_counted(tmp_path: Path, pair: Study) -> None:
     config = tmp_path / pair.folder / "runs" / "tanh-1" / "train/config.json"
     alter(config, lambda values: values["data"].update(hash="f" * 64))
-    assert found(pair, tmp_path).rows[1].difference.seeds == (0, 2)
+    assert findings_of(pair, tmp_path).rows[1].difference.seeds == (0, 2)
     shutil.rmtree(tmp_path / pair.folder / "runs" / "base-0")
-    assert [(row.finished, row.difference.seeds) for row in found(pair, tmp_path).rows[1:]] == [(3, (2,))]
+    assert [(row.finished, row.difference.seeds) for row in findings_of(pair, tmp_path).rows[1:]] == [(3, (2,))]
 
 
 def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path, pair: Study) -> None:
@@ -229,10 +229,10 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
 ) -> None:
     study, _, report = whole
     labels = {name: Component(f"part-{name}", name in added) for name in study.components}
-    findings = found(dataclasses.replace(study, components=labels), report.path.parent.parent)
+    findings = findings_of(dataclasses.replace(study, components=labels), report.path.parent.parent)
     base, *others = findings.rows
     values = {"base": dict.fromkeys(range(5), 20.0)} | {
-        row.variant: {seed: 20 + effect + own for seed, own in enumerate(noise)}
+        row.variant: {seed: 20 + effect + shift for seed, shift in enumerate(noise)}
         for row, (effect, noise) in zip(others, arms, strict=False)
     }
     judged = compare_all(values, "base", Rules(margin=margin))
@@ -247,8 +247,8 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
         if d.low is not None and effect.low is not None and effect.mean is not None:
             assert effect.low < effect.mean < effect.high  # type: ignore[operator]
             assert (effect.low > 0 or effect.high < 0) == (d.low > 0 or d.high < 0)  # type: ignore[operator]
-        told = effect.verdict if sign == 1 else variants.TURNED.get(effect.verdict, effect.verdict)
-        assert told == (variants.WORDS[verdict] if d.n else "")
+        verdict_of = effect.verdict if sign == 1 else variants.TURNED.get(effect.verdict, effect.verdict)
+        assert verdict_of == (variants.WORDS[verdict] if d.n else "")
         if effect.verdict in ("helps", "hurts"):
             assert (effect.mean > 0) == (effect.verdict == "helps")  # type: ignore[operator]
     text = findings.answer
@@ -256,8 +256,8 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
     for words in text.rstrip(".").split("; "):
         (verb,) = re.findall(r"helps?\b|hurts?\b|difference|undecided|Too few pairs", words) or ["Too few pairs"]
         group = {"help": "helps", "hurt": "hurts", "difference": "no difference"}.get(verb, verb)
-        said = {name for name, one in labels.items() if one.label in re.findall(r"[\w-]+", words)}
-        assert said <= {effect.variant for effect in effects if effect.verdict == group}, text
+        named = {name for name, one in labels.items() if one.label in re.findall(r"[\w-]+", words)}
+        assert named <= {effect.variant for effect in effects if effect.verdict == group}, text
     for word in ("helps", "hurts", "no difference", "undecided"):
         count = sum(effect.verdict == word for effect in effects)
         assert count <= 4 or f"and {count - 4} more" in text
@@ -321,7 +321,7 @@ def test_a_study_of_the_top5_error_is_of_that_error_throughout(tmp_path: Path) -
     base, tanh = report.csv("variants")
     assert float(tanh["difference"]) == pytest.approx(sum(cells["tanh", s] - cells["base", s] for s in study.seeds) / 3)
     assert (tanh["metric"], tanh["paper_difference"], tanh["paper_where"]) == ("test_top5", "1.25", "section 3.1")
-    (row,) = [row for row in found(study, tmp_path).rows if row.is_baseline]
+    (row,) = [row for row in findings_of(study, tmp_path).rows if row.is_baseline]
     assert row.error.mean == pytest.approx(sum(cells["base", s] for s in study.seeds) / 3)
     share = float(base["mean"]) / 100
     assert row.floor == pytest.approx(100 * (share * (1 - share) / 4000) ** 0.5)
@@ -345,7 +345,7 @@ def test_the_papers_number_is_of_the_compared_error_or_none(
     report = told(study, tmp_path)
     (row,) = report.csv("variants")[1:]
     assert (row["paper_difference"], row["paper_where"]) == (("", "") if shown is None else (str(shown), "here"))
-    findings = found(study, tmp_path)
+    findings = findings_of(study, tmp_path)
     forest = figures.forest(findings.components, None, metric)
     assert (figures.ORANGE.encode() in forest) == (shown is not None)
 
@@ -356,7 +356,7 @@ def test_the_scale_is_a_warning_unless_it_is_the_papers(tmp_path: Path) -> None:
     short = paper.replace("preset: paper", "preset: paper, epochs: 2")
     counts = [len(warnings_of(told(make_study(tmp_path, text), tmp_path).page)) for text in (SMALL, grey, paper, short)]
     assert counts == [1, 1, 0, 1]
-    scale = found(make_study(tmp_path, SMALL), tmp_path).scale
+    scale = findings_of(make_study(tmp_path, SMALL), tmp_path).scale
     assert {"24", "16-32-48-48-32", "256-256", "5", "224", "96-256-384-384-256", "4096-4096"} <= set(scale.split())
 
 
@@ -397,7 +397,7 @@ def test_numbers_are_rounded_to_what_their_uncertainty_supports_and_zero_has_no_
 
 def test_the_forest_has_effects_intervals_the_margin_and_the_papers_values(whole: Whole) -> None:
     study, _, report = whole
-    effects = found(study, report.path.parent.parent).components
+    effects = findings_of(study, report.path.parent.parent).components
     plain = figures.forest(effects, None, "error").decode()
     assert all(effect.label in plain for effect in effects)
     assert figures.BAND not in plain
@@ -423,7 +423,7 @@ def test_figures_are_small_sound_and_opaque(whole: Whole) -> None:
 
 
 def candidate_of(study: Study, root: Path, candidate: tuple[Settings, int]) -> Candidate:
-    row = found(study, root, candidate).candidate
+    row = findings_of(study, root, candidate).candidate
     assert row
     return row
 
@@ -507,8 +507,8 @@ def test_links_lead_to_files_and_places_that_exist(whole: Whole) -> None:
         assert links, page
         for link in links:
             # Pages on the method are the repository's.
-            there = (page.parent / link).is_file() or (page.name == "README.md" and (REPORTS / link).is_file())
-            assert there, f"{page.name}: {link}"
+            exists = (page.parent / link).is_file() or (page.name == "README.md" and (REPORTS / link).is_file())
+            assert exists, f"{page.name}: {link}"
 
 
 @pytest.mark.parametrize(

@@ -140,25 +140,25 @@ def results(root: Path, text: str, complete: int, early: bool = False) -> tuple[
 def test_a_look_is_made_on_the_seeds_that_it_declares(
     complete: int, look: int, compared: int, interim: bool, tmp_path: Path
 ) -> None:
-    study, found = results(tmp_path, TEXT, complete)
-    now = standing(study, found)
+    study, stored = results(tmp_path, TEXT, complete)
+    now = standing(study, stored)
     assert (now.look, now.interim, now.judged) == (look, interim, look > 0)
     assert now.seeds == tuple(range(compared))
     assert now.alpha == (nominal((3, 5, 8), 0.05, 3)[look - 1] if look else 0.05)
-    for comparison in Findings(study, found, None, tmp_path).comparisons.values():
+    for comparison in Findings(study, stored, None, tmp_path).comparisons.values():
         assert comparison.in_family == (look > 0)
         assert comparison.difference.n == (compared if look else complete)
         assert comparison.alpha == now.alpha
 
 
 def test_the_verdicts_of_a_look_are_those_of_its_alpha(tmp_path: Path) -> None:
-    study, found = results(tmp_path, TEXT, 5)
+    study, stored = results(tmp_path, TEXT, 5)
     values = {
-        variant: {s: run.metrics["test_top1"] for s, run in found.finished(variant).items() if s < 5}
+        variant: {s: run.metrics["test_top1"] for s, run in stored.finished(variant).items() if s < 5}
         for variant in study.variants
     }
     alone = compare_all(values, "base", Rules(alpha=nominal((3, 5, 8), 0.05, 3)[1], margin=0.5))
-    assert Findings(study, found, None, tmp_path).comparisons == alone
+    assert Findings(study, stored, None, tmp_path).comparisons == alone
     once = compare_all(values, "base", Rules(margin=0.5))
     assert alone["no-lrn"].p == once["no-lrn"].p
     assert alone["no-lrn"].difference.low < once["no-lrn"].difference.low  # type: ignore[operator]
@@ -172,7 +172,7 @@ def test_the_verdicts_of_a_look_are_those_of_its_alpha(tmp_path: Path) -> None:
 def test_a_report_says_at_which_look_it_is_and_gives_verdicts_by_its_rule_alone(
     text: str, complete: int, look: str, shown: bool, judged: bool, tmp_path: Path
 ) -> None:
-    study, found = results(tmp_path, text, complete, early=text == NO_LOOKS)
+    study, stored = results(tmp_path, text, complete, early=text == NO_LOOKS)
     report = told(study, tmp_path, early=text == NO_LOOKS)
     if complete == 5:
         golden("interim.md" if judged else "interim-no-verdicts.md", report.page)
@@ -185,15 +185,15 @@ def test_a_report_says_at_which_look_it_is_and_gives_verdicts_by_its_rule_alone(
     verdicts = re.compile(r"\b(helps|hurts|equivalent|undecided|inconclusive)\b")
     told_of = report.page.partition("Effect:")[0] + section(report.details, "Variants").partition("Error:")[0]
     assert judged or not verdicts.search(told_of)
-    alpha = standing(study, found).alpha
+    alpha = standing(study, stored).alpha
     assert {float(row["alpha"]) for row in rows[1:]} == {alpha}
     assert (alpha < 0.05) == (judged and text == TEXT)
 
 
 def test_a_study_that_is_done_has_no_interim_report(tmp_path: Path) -> None:
-    study, found = results(tmp_path, TEXT, 8, early=True)
+    study, stored = results(tmp_path, TEXT, 8, early=True)
     with pytest.raises(UserError, match="--interim"):
-        check_early(study, found)
+        check_early(study, stored)
 
 
 def test_the_command_looks_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,8 +318,8 @@ def test_other_seeds_are_not_added_ones(change: str, tmp_path: Path) -> None:
     three = TEXT.replace("seeds: [0, 1, 2, 3, 4, 5, 6, 7]", "seeds: [0, 1, 2]")
     make_results(declare(tmp_path, three), tmp_path)
     study = declare(tmp_path, TEXT.replace("seeds: [0, 1, 2, 3, 4, 5, 6, 7]", change))
-    found = declared.changes(declared.read(study, tmp_path))
-    assert [c.by_rule for c in found] == ["2, 9" in change]
+    changes = declared.changes(declared.read(study, tmp_path))
+    assert [c.by_rule for c in changes] == ["2, 9" in change]
 
 
 def test_a_setting_that_the_schema_gains_declares_nothing_new(tmp_path: Path) -> None:

@@ -360,14 +360,14 @@ def test_a_secret_in_the_address_is_neither_printed_nor_stored(
 
 
 def test_what_others_say_of_an_address_is_shown_without_its_secrets() -> None:
-    for uri, said, kept in (
+    for uri, message, kept in (
         ("http://me:p%40ss@host", "cannot reach http://me:p%40ss@host with p@ss", "cannot reach http://host with ***"),
         ("mysql://host/db?password=x1y2&ssl=on", "bad option password=x1y2, ssl=on", "bad option password=***, ssl=on"),
         ("http://tok3n:@host", "denied: tok3n", "denied: ***"),
         ("http://host:5000/a", "http://host:5000/a is down", "http://host:5000/a is down"),
         ("sqlite:////a@b/mlflow.db", "a@b/mlflow.db: locked", "a@b/mlflow.db: locked"),
     ):
-        assert without_secrets(said, uri) == kept
+        assert without_secrets(message, uri) == kept
     assert shown("http://host/?a=b@c&password=x1y2") == "http://c"
 
 
