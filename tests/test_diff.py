@@ -20,9 +20,8 @@ from harness.diff.sides import Source, open_source, read_side
 from harness.diff.table import table
 from harness.errors import UserError
 from harness.files import write_csv, write_text
-from harness.report.csv_rows import CELL_COLUMNS, VARIANT_COLUMNS, cells_csv, variants_csv
-from harness.report.runs import read_results
-from harness.report.variants import standing, variant_rows
+from harness.report.runs import CELL_COLUMNS, cells_csv, read_results, standing
+from harness.report.variants import VARIANT_COLUMNS, variant_rows, variants_csv
 from harness.settings.study import Study
 
 TEXT = """

@@ -35,9 +35,9 @@ from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.numerics import configure
 from harness.record import Config, Images, RunFolder, fingerprint, read_config, read_run
+from harness.report.candidate import candidate_row
 from harness.report.isolation import read_verified
 from harness.report.runs import read_results
-from harness.report.variants import candidate_row
 from harness.settings.check import check_candidate, check_run, check_study
 from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings
