@@ -51,8 +51,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study_file(folder: Path, **keys: Any) -> Path:
     """Write a tiny study in a folder, with some of its keys changed; its file."""
     study = {"name": "tiny", "title": "T", "purpose": "P.", "data": {"source": "synthetic"}, "seeds": [0]}
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in (study | {"variants": {"base": TINY}} | keys).items()]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.yaml").write_text(json.dumps(study | {"variants": {"base": TINY}} | keys))
+    (folder / "study.yaml").write_text("".join(lines))
     return folder / "study.yaml"
 
 

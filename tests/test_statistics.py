@@ -72,9 +72,7 @@ def test_a_summary_has_ddof_1_and_says_when_there_is_no_spread() -> None:
     ("value", "confidence", "message"),
     [(math.nan, 0.95, "finite"), (math.inf, 0.95, "finite"), (1.0, 0.0, "confidence"), (1.0, 95.0, "confidence")],
 )
-def test_values_and_a_confidence_that_are_none_are_refused(
-    value: float, confidence: float, message: str
-) -> None:
+def test_values_and_a_confidence_that_are_none_are_refused(value: float, confidence: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compare({0: value, 1: 1.0}, {0: 1.0, 1: 1.0}, confidence)
 
