@@ -11,7 +11,7 @@ from harness.grammar import counted, product
 from harness.net.describe import describe
 from harness.net.layout import layout
 from harness.progress import clock
-from harness.settings.check import SOURCES, TRAINING_IMAGES
+from harness.settings.check import SOURCES
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
@@ -47,8 +47,8 @@ def known_images(study: Study) -> tuple[int | None, int, int | None]:
     if study.manifest.exists():
         manifest = read_manifest(study.manifest)
         return manifest.counts["train"], manifest.channels, len(manifest.class_names)
-    channels, _, classes = SOURCES[study.data.source]
-    return study.data.train_limit or TRAINING_IMAGES.get(study.data.source), channels, classes
+    channels, _, classes, images = SOURCES[study.data.source]
+    return study.data.train_limit or images, channels, classes
 
 
 def totals(settings: Settings, channels: int, classes: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import Images
-from harness.data.packed import Packed
+from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
 from harness.features import Search, Seen, column_chroma, count_batches, hides, pixels, precision, see
 from harness.files import atomic_folder, write_bytes
@@ -50,10 +50,10 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
                 f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
                 f"({packed.manifest.hash[:12]}); train it again, or name its images"
             )
-        weights, found = ensure(run, name, packed)
+        weights, digest = ensure(run, name, packed)
         numbers, table = _measure(run, name, packed, weights)
         metrics = metrics.model_copy(
-            update={"numbers": numbers, "weights": None if found == run.hashes.weights else found}
+            update={"numbers": numbers, "weights": None if digest == run.hashes.weights else digest}
         )
     _write(RunFolder(out, out), metrics, table)
     errors = metrics.numbers
@@ -68,23 +68,23 @@ def _measure(
     numerics = configure(settings)
     net = trained(settings, run.images.channels, classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parts = {part: Images(packed, part, settings, numerics.device) for part in ("train", "validation", "test")}
+    parts = {part: Images(packed, part, settings, numerics.device) for part in PARTS}
     seen, search = _see(net, parts, numerics, run.seed)
     metrics: dict[str, float] = {}
     for part, images in parts.items():
         one, labels = seen[part], images.labels.cpu()
-        told = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
-        for ending, said in told.items():
-            if said is None:
+        endings = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
+        for ending, probs in endings.items():
+            if probs is None:
                 continue
-            if len(said) != packed.manifest.counts[part]:
+            if len(probs) != packed.manifest.counts[part]:
                 raise UserError(
-                    f"{name}: {len(said)} images of the {part} part were seen, it has "
+                    f"{name}: {len(probs)} images of the {part} part were seen, it has "
                     f"{packed.manifest.counts[part]}; its errors would be wrong"
                 )
-            metrics[f"{part}_top1{ending}"] = top_errors(said, labels)
+            metrics[f"{part}_top1{ending}"] = top_errors(probs, labels)
             if classes >= TOP5_CLASSES:
-                metrics[f"{part}_top5{ending}"] = top_errors(said, labels, 5)
+                metrics[f"{part}_top5{ending}"] = top_errors(probs, labels, 5)
         metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
         metrics[f"{part}_images"] = len(labels)
     metrics |= column_chroma(net, run.seed)
@@ -116,30 +116,30 @@ def _see(
 def _precisions(test: Images, train: Images, hidden: Search) -> dict[str, float]:
     """How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels."""
     labels = test.labels.cpu(), train.labels.cpu()
-    found = {"fc7_precision6": precision(hidden.nearest(), *labels)}
+    shares = {"fc7_precision6": precision(hidden.nearest(), *labels)}
     if (train.count + test.count) * train.settings.crop**2 <= SEARCHED_PIXELS:
         search = Search(torch.cat(list(pixels(test))))
         for batch in pixels(train):
             search.add(batch)
-        found["pixels_precision6"] = precision(search.nearest(), *labels)
-    return found
+        shares["pixels_precision6"] = precision(search.nearest(), *labels)
+    return shares
 
 
-def predictions(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     """A row an image: index, label, most probable classes (five at most), probability of the first and of the label.
 
-    And whether the first is right. `said` is (count, classes), `labels` (count,).
+    And whether the first is right. `probs` is (count, classes), `labels` (count,).
     """
-    k = min(5, said.shape[1])
-    top = said.argsort(dim=1, descending=True, stable=True)[:, :k]
+    k = min(5, probs.shape[1])
+    top = probs.argsort(dim=1, descending=True, stable=True)[:, :k]
     columns: dict[str, np.ndarray] = {
         "index": np.arange(len(labels), dtype=np.int32),
         "label": labels.numpy().astype(np.int16),
     }
     for place in range(k):
         columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
-    columns["p1"] = _rounded(said.gather(1, top[:, :1])[:, 0])
-    columns["p_label"] = _rounded(said.gather(1, labels[:, None])[:, 0])
+    columns["p1"] = _rounded(probs.gather(1, top[:, :1])[:, 0])
+    columns["p_label"] = _rounded(probs.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()
     return columns
 

@@ -86,23 +86,22 @@ def see(
         for place, view in enumerate(views):
             with numerics.autocast():
                 units = net(view, stop=last)
-                said = net(units, start=last).float().softmax(1).cpu()
+                probs = net(units, start=last).float().softmax(1).cpu()
             if place == (CENTRE if ten else 0):
-                parts["centre"].append(said)
+                parts["centre"].append(probs)
                 if hidden is not None and hides(net):
                     hidden(units.float().cpu())
                 if thinned is not None and dropped:
                     geometric, arithmetic = _thinned(net, view, dropped[0], numerics, thinned, step)
                     parts["geometric"].append(geometric)
                     parts["arithmetic"].append(arithmetic)
-            total = said + total
+            total = probs + total
         if ten:
             parts["ten"].append(total / len(views))
         if advance is not None:
             advance(1, "")
     net.train()
-    found = {name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()}
-    return Seen(**found)  # type: ignore[arg-type]
+    return Seen(**{name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()})  # type: ignore[arg-type]
 
 
 def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: int, step: int) -> tuple[Tensor, Tensor]:
@@ -157,13 +156,13 @@ class Search:
     def _search(self) -> None:
         others, self._block, self._waiting = torch.cat(self._block), [], 0
         squares = (others * others).sum(1)
-        found = []
+        blocks = []
         for queries, *before in zip(*(torch.split(t, QUERIES) for t in (self.queries, *self._nearest)), strict=True):
             # |q - o|^2 less |q|^2, which does not change the order.
             distances = squares - 2 * queries @ others.mT
             new = distances.topk(min(self.count, len(others)), largest=False)
-            found.append(_nearer(before[0], before[1], new.values, new.indices + self._searched, self.count))
-        values, places = zip(*found, strict=True)
+            blocks.append(_nearer(before[0], before[1], new.values, new.indices + self._searched, self.count))
+        values, places = zip(*blocks, strict=True)
         self._nearest = torch.cat(values), torch.cat(places)
         self._searched += len(others)
 
@@ -201,12 +200,12 @@ def column_chroma(net: AlexNet, seed: int) -> dict[str, float]:
         return {}
     values = chroma(net.get_parameter(f"layers.{first.name}.weight").detach().cpu().float())
     half = len(values) // 2
-    seen = abs(values[:half].mean() - values[half:].mean())
+    observed = abs(values[:half].mean() - values[half:].mean())
     draws = np.random.default_rng(randomness.stream_seed(seed, "permutations of columns"))
     shuffled = draws.permuted(np.tile(values, (PERMUTATIONS, 1)), axis=1)
     drawn = np.abs(shuffled[:, :half].mean(1) - shuffled[:, half:].mean(1))
     return {
         "conv1_chroma_column1": float(values[:half].mean()),
         "conv1_chroma_column2": float(values[half:].mean()),
-        "conv1_chroma_p": float((1 + (drawn >= seen - 1e-12).sum()) / (1 + PERMUTATIONS)),
+        "conv1_chroma_p": float((1 + (drawn >= observed - 1e-12).sum()) / (1 + PERMUTATIONS)),
     }

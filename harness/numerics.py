@@ -69,6 +69,6 @@ def device(name: str) -> torch.device:
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= count:
-            found = f"{count} CUDA devices" if count else "no CUDA device"
-            raise UserError(f"device: got {name!r}, but this machine has {found}; allowed: auto, cpu")
+            devices = f"{count} CUDA devices" if count else "no CUDA device"
+            raise UserError(f"device: got {name!r}, but this machine has {devices}; allowed: auto, cpu")
     return chosen

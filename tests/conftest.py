@@ -1,5 +1,6 @@
 """What the tests share: tiny settings, and packed images that are made once."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "synthetic"
     pack(DataSettings(source="synthetic", train_limit=300, test_limit=100), folder)
     return folder
+
+
+def study_file(folder: Path, **keys: Any) -> Path:
+    """Write a tiny study in a folder, with some of its keys changed; its file."""
+    study = {"name": "tiny", "title": "T", "purpose": "P.", "data": {"source": "synthetic"}, "seeds": [0]}
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in (study | {"variants": {"base": TINY}} | keys).items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.yaml").write_text("".join(lines))
+    return folder / "study.yaml"
 
 
 def trained(settings: Settings, packed: Path, out: Path, seed: int = 0, **more: Any) -> Run:

@@ -58,12 +58,12 @@ TRAIN = [
 ]  # fmt: skip
 
 EVAL = [
-    ("features.py", "total = said + total", "total = said.log() + total", "two-columns"),
+    ("features.py", "total = probs + total", "total = probs.log() + total", "two-columns"),
     ("features.py", "seed, 0, step", "seed, 1, step", "two-columns"),
     ("features.py", "place == (CENTRE if ten else 0)", "place == 0", "two-columns"),
     ("features.py", "stacked.exp().mean(0)", "stacked.mean(0).exp()", "dropout-inputs"),
     ("features.py", "NEIGHBOURS = 6", "NEIGHBOURS = 5", "two-columns"),
-    ("features.py", "squares - 2 * queries", "squares - queries", "two-columns"),
+    ("features.py", "squares - 2 * part", "squares - part", "two-columns"),
     ("features.py", "len(values) // 2", "len(values) // 2 + 1", "two-columns"),
     ("data/crops.py", "CENTRE = 8", "CENTRE = 9", "two-columns"),
     ("data/crops.py", "middle = (border // 2, border // 2)", "middle = (border // 2, (border + 1) // 2)", "odd-crop"),
@@ -73,12 +73,13 @@ EVAL = [
     ("net/predict.py", "probabilities.argsort(dim=1, descending=True, stable=True)[:, :k]",
      "9 - probabilities.flip(1).argsort(dim=1, descending=True, stable=True)[:, :k]", "ties"),
     ("net/alexnet.py", "x if op.inverted else x * (1 - op.p)", "x * (1 - op.p)", "dropout-inverted"),
-    ("evaluate.py", "mean_loss(one.centre, labels)", "mean_loss(one.centre[:-1], labels[:-1])", "two-columns"),
+    ("evaluate.py", "mean_loss(one.centre, labels[part])", "mean_loss(one.centre[:-1], labels[part][:-1])",
+     "two-columns"),
     ("evaluate.py", "TOP5_CLASSES = 10", "TOP5_CLASSES = 3", "few-classes"),
     ("evaluate.py", 'parts["train"].count <= SEARCHED', 'parts["train"].count < SEARCHED', "searched-at-the-limit"),
     ("evaluate.py", "(top[:, 0] == labels)", "(top[:, 1] == labels)", "two-columns"),
     ("evaluate.py", "ten=True,", "ten=False,", "two-columns"),
-    ("evaluate.py", "said.gather(1, labels[:, None])[:, 0]", "said.gather(1, top[:, 1:2])[:, 0]", "two-columns"),
+    ("evaluate.py", '("p_label", labels[:, None])', '("p_label", top[:, 1:2])', "two-columns"),
     ("evaluate.py", 'if record.status == "finished":', "if record.status:", "diverged"),
 ]  # fmt: skip
 

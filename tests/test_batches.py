@@ -42,7 +42,7 @@ def test_a_view_is_the_stored_pixels_less_the_mean_where_they_lie(
     np.testing.assert_array_equal(seen[1].numpy(), by_hand(packed, 7, 4, 4, False, mean))
 
 
-def test_the_mean_is_the_images_its_centre_a_channels_or_one_number(packed: Path) -> None:
+def test_the_mean_is_the_images_its_centre_a_channels_or_one_number_and_the_rest_is_scaled(packed: Path) -> None:
     mean = Packed.open(packed).mean
     stored = Packed.open(packed).part("test").images[:1, 8:32, 1:25].astype(np.float32)
     expected = {
@@ -55,14 +55,9 @@ def test_the_mean_is_the_images_its_centre_a_channels_or_one_number(packed: Path
         made = images(packed, mean=kind)
         seen = made.view(made.fetch(np.array([0])), torch.tensor([[8, 1]]), torch.tensor([False]))
         np.testing.assert_allclose(seen[0].permute(1, 2, 0).numpy(), (stored - subtracted)[0], rtol=1e-6, atol=1e-4)
-
-
-def test_the_input_scale_multiplies_what_the_net_sees(packed: Path) -> None:
-    one, scaled = images(packed), images(packed, input_scale=0.5)
-    corner, flip = torch.tensor([[0, 0]]), torch.tensor([False])
-    full = one.view(one.fetch(np.array([0])), corner, flip)
-    assert 60 < full.abs().max() < 256
-    torch.testing.assert_close(scaled.view(scaled.fetch(np.array([0])), corner, flip), full * 0.5)
+        half = images(packed, mean=kind, input_scale=0.5)
+        scaled = half.view(half.fetch(np.array([0])), torch.tensor([[8, 1]]), torch.tensor([False]))
+        torch.testing.assert_close(scaled, seen * 0.5)
 
 
 def test_ten_crops_are_the_corners_the_centre_and_their_mirrors(packed: Path) -> None:
@@ -107,6 +102,18 @@ def test_draws_cover_the_declared_positions_and_flip_half(packed: Path) -> None:
         corners = torch.cat([d.corners for d in draws])
         assert corners.unique().tolist() == list(range(count))
         assert torch.cat([d.flips for d in draws]).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_crops_flips_and_colours_do_not_move_each_other(packed: Path) -> None:
+    both, no_crops, no_flips = (
+        batches(packed, **settings).draw(2, 1, 64) for settings in ({}, {"crops": False}, {"flips": False})
+    )
+    assert torch.equal(both.flips, no_crops.flips)
+    assert torch.equal(both.corners, no_flips.corners)
+    assert both.colour is not None
+    assert torch.equal(both.colour, no_crops.colour)
+    assert no_crops.corners.unique().tolist() == [4]
+    assert not no_flips.flips.any()
 
 
 def test_chunks_of_a_batch_share_crop_and_flip_and_not_colour(packed: Path) -> None:

@@ -61,14 +61,6 @@ def test_packed_at_another_size_they_are_scaled_as_files_are(tmp_path: Path) -> 
     np.testing.assert_array_equal(found[0, ..., 0], np.asarray(first))
 
 
-def test_limits_take_the_same_share_of_every_class(tmp_path: Path) -> None:
-    settings = DataSettings(source="fashion-mnist-8k", train_limit=200, test_limit=100)
-    manifest = pack(settings, tmp_path / "packed")
-    assert manifest.class_counts == {"train": [18] * 10, "validation": [2] * 10, "test": [10] * 10}
-    assert pack(settings, tmp_path / "again").hash == manifest.hash
-    assert pack(settings.model_copy(update={"split_seed": 1}), tmp_path / "again").hash != manifest.hash
-
-
 @needs_originals
 def test_the_rule_makes_the_same_bytes_again() -> None:
     content, indices = make.make(make.ORIGINALS)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import evaluated, tiny, trained
+from pictures import tree
 from torch import Tensor
 
+from harness.data.batches import Images
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.errors import UserError
@@ -34,33 +36,29 @@ def run(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
 
 
 def test_ten_crops_average_probabilities_not_logits(run: Run, packed: Path) -> None:
-    from harness.data.batches import Images
-
     settings, weights = run.config.resolved, load(run)
     assert weights is not None
     numerics = configure(settings)
     net = net_of(settings, 3, 10, weights)
     images = Images(Packed.open(packed), "test", settings, numerics.device)
     seen = see(net, images, numerics, ten=True)
-    said = seen.ten
-    assert said is not None
     with torch.no_grad():
         views = next(images.test_views(100, ten=True))
         expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
         of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
-    torch.testing.assert_close(said, expected)
+    torch.testing.assert_close(seen.ten, expected)
     assert torch.equal(seen.centre, probabilities(net, images, numerics))
-    assert not torch.allclose(said, of_logits, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(said.sum(1), torch.ones(100))
+    assert seen.ten is not None
+    assert not torch.allclose(seen.ten, of_logits, rtol=1e-6, atol=1e-7)
 
 
 def test_errors_and_loss_by_hand() -> None:
-    said = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6]])
+    probs = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6]])
     labels = torch.tensor([0, 1, 1, 2])
-    assert top_errors(said, labels) == 50.0  # the tie counts for the lower class
-    assert top_errors(said, labels, 2) == 0.0
-    assert mean_loss(said, labels) == pytest.approx(-np.log([0.5, 0.2, 0.4, 0.6]).mean())
-    table = predictions(said, labels)
+    assert top_errors(probs, labels) == 50.0  # the tie counts for the lower class
+    assert top_errors(probs, labels, 2) == 0.0
+    assert mean_loss(probs, labels) == pytest.approx(-np.log([0.5, 0.2, 0.4, 0.6]).mean())
+    table = predictions(probs, labels)
     assert table["top1"].tolist() == [0, 2, 0, 2]
     assert table["correct"].tolist() == [True, False, False, True]
     assert "top4" not in table
@@ -100,8 +98,8 @@ def test_every_batch_is_shown_once_and_counted(
 
     monkeypatch.setattr(AlexNet, "forward", forward)
     evaluated(run, packed, tmp_path / "results")
-    # Ten crops of the 100 test images; the 270 training and 30 validation images once, batches of 128.
-    assert shown == [*[100] * 10, 128, 128, 14, 30]
+    # The 270 training and 30 validation images once, batches of 128; ten crops of the 100 test images.
+    assert shown == [128, 128, 14, 30, *[100] * 10]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("eval: 1 of 5 batches, ")
     assert lines[-2].startswith("eval: 5 of 5 batches, ")
@@ -110,8 +108,6 @@ def test_every_batch_is_shown_once_and_counted(
 def test_images_that_were_not_seen_are_noticed(
     run: Run, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.data.batches import Images
-
     whole = Images.test_views
     monkeypatch.setattr(Images, "test_views", lambda self, *given: list(whole(self, *given))[1:])
     monkeypatch.setattr("harness.net.predict.BATCH", 32)
@@ -121,8 +117,6 @@ def test_images_that_were_not_seen_are_noticed(
 
 
 def test_top5_is_left_out_with_fewer_than_ten_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_data import tree
-
     monkeypatch.chdir(tmp_path)
     root = tree(tmp_path / "images", ["a", "b", "c"], 8)
     pack(DataSettings(source="folder", root=str(root), size=28, validation=0.25), tmp_path / "packed")

@@ -136,7 +136,7 @@ def test_a_broken_image_stops_with_its_path_or_is_listed(tmp_path: Path, capsys:
 
 
 def test_what_was_left_out_is_told_the_same_wherever_the_tree_lies(tmp_path: Path) -> None:
-    told = []
+    manifests = []
     for place in ("here", "there/deep"):
         root = tree(tmp_path / place, ["a", "b"], 6)
         (root / "train/a/text.png").write_text("this is no image " * 10)
@@ -144,8 +144,8 @@ def test_what_was_left_out_is_told_the_same_wherever_the_tree_lies(tmp_path: Pat
         (root / "val/b/to nowhere.jpg").symlink_to("nowhere.jpg")
         shutil.copy(root / "train/a/text.png", os.fsdecode(os.fsencode(root / "val/a") + b"/caf\xe9.png"))
         pack(settings(root, on_error="skip"), tmp_path / "packed")
-        told.append((tmp_path / "packed/manifest.json").read_bytes())
-    assert told[0] == told[1]
+        manifests.append((tmp_path / "packed/manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
     assert [(entry["path"], entry["why"]) for entry in Packed.open(tmp_path / "packed").manifest.left_out] == [
         ("train/a/text.png", "no format that Pillow knows"),
         ("val/a/caf\\xe9.png", "no format that Pillow knows"),
@@ -163,38 +163,30 @@ def test_a_class_whose_every_image_is_broken_is_refused_though_they_are_skipped(
         pack(settings(root, on_error="skip"), tmp_path / "packed")
 
 
-def _emptied(root: Path) -> None:
-    for file in (root / "val/b").iterdir():
-        file.unlink()
-
-
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda root: (root / "train/c").mkdir(), r"train/c: no image; allowed: \.bmp, .*\.webp"),
         (lambda root: picture(root / "val/zebra/1.png", 0), r"val/zebra: a class that .*train lacks"),
         (lambda root: shutil.rmtree(root / "val/a"), r"val: one class alone: b; two are needed"),
         (lambda root: shutil.rmtree(root / "train/a"), r"train: one class alone: b"),
-        (_emptied, r"val/b: no image"),
+        (lambda root: [file.unlink() for file in (root / "val/b").iterdir()], r"val/b: no image"),
         (lambda root: shutil.rmtree(root / "val"), r"data\.root: .*images: lacks val/CLASS/\*"),
         (lambda root: (root / "train/a").rename(os.fsdecode(bytes(root / "train") + b"/\xe9")), r"\\xe9.*not UTF-8"),
     ],
 )
-def test_a_tree_that_is_no_data_set_is_refused(tmp_path: Path, spoil: Callable[[Path], object], told: str) -> None:
+def test_a_tree_that_is_no_data_set_is_refused(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
     root = tree(tmp_path / "images", ["a", "b"], 4)
     assert pack(settings(root), tmp_path / "packed").counts["test"] == 8
     spoil(root)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         pack(settings(root), tmp_path / "packed")
 
 
-def test_the_folder_above_the_data_set_is_not_taken_for_one_class(tmp_path: Path) -> None:
+def test_a_root_that_is_not_there_or_the_folder_above_is_refused(tmp_path: Path) -> None:
     tree(tmp_path / "above/images", ["a", "b"], 4)
     with pytest.raises(UserError, match="above: one class alone: images"):
         pack(settings(tmp_path / "above"), tmp_path / "packed")
-
-
-def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.root: .*nowhere: no such folder; allowed: train/CLASS"):
         pack(settings(tmp_path / "nowhere"), tmp_path / "packed")
     with pytest.raises(UserError, match=r"data\.root: got nothing; source folder needs the folder"):
@@ -223,9 +215,3 @@ def test_folders_beside_train_are_the_parts_that_their_names_say(
     root = tree(tmp_path, ["a", "b"], 2, parts=("train", *others))
     _, parts = find(root, needs_parts)
     assert {part: files[0].split("/")[0] for part, (files, _) in parts.items()} == {"train": "train", **expected}
-
-
-def test_imagenet_is_cut_to_the_central_256(tmp_path: Path) -> None:
-    root = tree(tmp_path / "images", ["n01440764", "n01443537"], 4)
-    manifest = pack(DataSettings(source="imagenet", root=str(root), validation=0.25), tmp_path / "packed")
-    assert (manifest.size, manifest.channels, manifest.counts["test"]) == (256, 3, 8)

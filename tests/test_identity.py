@@ -282,9 +282,9 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     edit(lrn, "import torch\n", "import torch  # as ever\n")
     assert "nothing to prove" in numerics(root, "prove").stdout
     edit(lrn, "spread", "spread_gradient")
-    code, name, helper = lrn.read_text().partition("def _window_2d(")
+    code, name, helper = lrn.read_text().partition("def _sum_along(")
     imports = "from harness.net.layout import Norm\n"
-    lrn.write_text(code.replace(imports, imports + "from harness.net.window import _window_2d\n").rstrip() + "\n")
+    lrn.write_text(code.replace(imports, imports + "from harness.net.window import _sum_along\n").rstrip() + "\n")
     (root / "harness/net/window.py").write_text(f"from torch import Tensor\n\n\n{name}{helper}")
     assert numerics(root, "status").stdout.count("unknown; run: harness numerics prove") == 2
     chosen = ("train-factor-spatial_norm-True", "train-fixed-at-the-start", "eval-few-classes")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
-from harness.net.layout import Dropout, Norm, Pool, Row, layout
+from harness.net.layout import Dropout, Layer, Norm, Pool, layout
 from harness.settings.load import resolve
 
 # name: output side, groups, weights, biases, multiply-accumulates, neurons. Krizhevsky et al. (2012), section 3.5.
@@ -23,7 +23,7 @@ PAPER = {
 }
 
 
-def rows(**settings: object) -> tuple[Row, ...]:
+def rows(**settings: object) -> tuple[Layer, ...]:
     return layout(resolve(settings, "test"))
 
 
@@ -44,6 +44,8 @@ def test_totals_of_the_two_column_net() -> None:
     assert total("macs") == 724_406_816
     assert total("weights") == 60_954_656
     assert sum(row.macs for row in rows() if row.kind == "conv") == 665_784_864
+    # 55 by zeros on the right and bottom.
+    assert (rows()[0].side, rows()[0].pad, rows()[0].pad_end) == (55, 0, 3)
 
 
 def test_leaving_a_hidden_layer_out() -> None:
@@ -51,11 +53,6 @@ def test_leaving_a_hidden_layer_out() -> None:
     assert total("parameters", depth="-fc7") == 60_965_224 - 16_781_312
     # fc7 then sees the 9,216 of conv5 instead of the 4,096 of fc6.
     assert total("parameters", depth="-fc6") == 60_965_224 - 37_752_832 + (9216 - 4096) * 4096
-
-
-def test_an_image_of_224_gives_55_by_zeros_on_the_right_and_bottom() -> None:
-    conv1 = rows()[0]
-    assert (conv1.side, conv1.pad, conv1.pad_end) == (55, 0, 3)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +110,10 @@ def test_classes_that_are_not_the_datas_are_refused_in_one_line() -> None:
 
 
 def test_describe_prints_every_number_as_json_and_as_a_table() -> None:
-    told = CliRunner().invoke(app, ["describe", "--geometry", "imagenet", "--gpus", "2", "--json"])
-    described = json.loads(told.stdout)
+    described = json.loads(CliRunner().invoke(app, ["describe", "--geometry", "imagenet", "--json"]).stdout)
     assert {layer["name"]: (layer["weights"], layer["biases"]) for layer in described["layers"]} == {
         name: (numbers[2], numbers[3]) for name, numbers in PAPER.items()
     }
     assert described["total"]["parameters"] == 60_965_224
-    table = CliRunner().invoke(app, ["describe", "--geometry", "imagenet", "--gpus", "2"]).stdout
+    table = CliRunner().invoke(app, ["describe", "--geometry", "imagenet"]).stdout
     assert all(f"{number:,}" in table for number in (60_965_224, 659_272, 724_406_816))

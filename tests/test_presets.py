@@ -8,13 +8,13 @@ import torch.nn.functional as F  # noqa: N812
 from conftest import tiny
 
 from harness.net.alexnet import AlexNet
-from harness.net.layout import Dropout, Norm, Pool, Row, layout
+from harness.net.layout import Dropout, Layer, Norm, Pool, layout
 from harness.net.local import GroupedLinear, LocallyConnected
 from harness.settings.load import resolve
 from harness.train.recipe import parameter_rates
 
 
-def rows(**settings: Any) -> dict[str, Row]:
+def rows(**settings: Any) -> dict[str, Layer]:
     return {row.name: row for row in layout(resolve(settings, "t"), 3)}
 
 

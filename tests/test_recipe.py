@@ -46,19 +46,16 @@ def by_hand(form: str, weight: torch.Tensor, steps: list[tuple[float, float, tor
 @pytest.mark.parametrize("form", ["paper", "torch"])
 @pytest.mark.parametrize("name", ["conv2.weight", "conv2.bias"])
 def test_update_is_the_hand_written_loop_across_drops_of_the_rate(form: str, name: str) -> None:
-    made = net(momentum_form=form, bias_lr=2.0, decay_bias=False)
-    optimiser = SGD(
-        made_settings := resolve(TINY | {"momentum_form": form, "bias_lr": 2.0, "decay_bias": False}, "t"), made
-    )
-    index = list(optimiser.parameters).index(name)
-    before = optimiser.parameters[name].detach().clone()
+    declared = {"momentum_form": form, "bias_lr": 2.0, "decay_bias": False}
+    made, bias = net(**declared), name.endswith("bias")
+    optimiser = SGD(resolve(TINY | declared, "t"), made)
+    index, before = list(optimiser.parameters).index(name), optimiser.parameters[name].detach().clone()
     taken = []
     for step, lr in enumerate(RATES):
         optimiser.set_epoch(1, lr)
         drawn = gradients(made, step)
         optimiser.step(drawn)
-        bias = name.endswith("bias")
-        taken.append((lr * (2.0 if bias else 1.0), 0.0 if bias else made_settings.weight_decay, drawn[index]))
+        taken.append((2 * lr, 0.0, drawn[index]) if bias else (lr, optimiser.settings.weight_decay, drawn[index]))
     torch.testing.assert_close(optimiser.parameters[name].detach(), by_hand(form, before, taken))
 
 
@@ -82,27 +79,24 @@ def test_torchs_form_is_torchs_sgd_and_the_papers_is_not_once_the_rate_falls() -
         assert torch.allclose(weights["paper"], expected) is (lr == 0.01)
 
 
-def test_fixed_schedule_drops_at_the_declared_parts_of_the_run() -> None:
-    settings = resolve({"schedule": "fixed", "drops": [0.6, 0.8, 0.93], "epochs": 30}, "t")
-    rates = [rate(settings, epoch, []) for epoch in range(1, 31)]
-    assert rates == pytest.approx([0.01] * 18 + [0.001] * 6 + [0.0001] * 4 + [0.00001] * 2)
-
-
-def test_the_runs_schedule_drops_after_epochs_25_51_and_79_of_91() -> None:
-    settings = resolve({"preset": "as_run"}, "t")
-    rates = [rate(settings, epoch, []) for epoch in range(1, 92)]
-    assert rates == pytest.approx([0.01] * 25 + [0.001] * 26 + [0.0001] * 28 + [0.00001] * 12)
-
-
-def test_cosine_and_exponential_schedules() -> None:
-    cosine = resolve({"schedule": "cosine", "epochs": 4}, "t")
-    assert [rate(cosine, e, []) for e in (1, 2, 3, 4)] == pytest.approx(
-        [0.005 * (1 + math.cos(math.pi * q)) for q in (0, 0.25, 0.5, 0.75)]
-    )
-    dexp = resolve({"schedule": "exponential", "epochs": 8}, "t")
-    assert [rate(dexp, e, []) / 0.01 for e in range(1, 9)] == pytest.approx(
-        [250 ** (-q / 3) for q in (0, 0, 1, 1, 2, 2, 3, 3)]
-    )
+@pytest.mark.parametrize(
+    ("declared", "rates"),
+    [
+        (
+            {"schedule": "fixed", "drops": [0.6, 0.8, 0.93], "epochs": 30},
+            [1e-2] * 18 + [1e-3] * 6 + [1e-4] * 4 + [1e-5] * 2,
+        ),
+        ({"preset": "as_run"}, [1e-2] * 25 + [1e-3] * 26 + [1e-4] * 28 + [1e-5] * 12),
+        (
+            {"schedule": "cosine", "epochs": 4},
+            [0.005 * (1 + math.cos(math.pi * done)) for done in (0, 0.25, 0.5, 0.75)],
+        ),
+        ({"schedule": "exponential", "epochs": 8}, [0.01 * 250 ** (-q / 3) for q in (0, 0, 1, 1, 2, 2, 3, 3)]),
+    ],
+)
+def test_schedules_that_follow_the_epoch(declared: dict[str, object], rates: list[float]) -> None:
+    settings = resolve(declared, "t")
+    assert [rate(settings, epoch, []) for epoch in range(1, settings.epochs + 1)] == pytest.approx(rates)
 
 
 def test_plateau_drops_when_the_validation_error_stops_improving() -> None:

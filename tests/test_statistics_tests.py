@@ -12,7 +12,6 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics import models as block
 from harness.statistics import multiplicity as family
@@ -73,32 +72,24 @@ def test_adjusted_p_is_that_of_the_multivariate_t() -> None:
         assert float(family.many_to_one(p, 3, 12, 0.3)) == pytest.approx(1 - inside, abs=4e-4)
 
 
-def test_the_adjusted_p_at_the_critical_value_is_alpha() -> None:
-    for k, df in ((2, 8), (12, 200)):
-        p = 2 * stats.t.sf(family.critical_value(0.05, k, df), df)
-        assert float(family.many_to_one(p, k, df)) == pytest.approx(0.05, abs=1e-6)
-
-
 def test_adjusting_never_makes_a_p_smaller_nor_larger_than_bonferroni() -> None:
     p = np.geomspace(1e-12, 1, 200)
-    for k, df in ((2, 8), (12, 48)):
+    for k, df in ((2, 8), (12, 200)):
+        critical = 2 * stats.t.sf(family.critical_value(0.05, k, df), df)
+        assert float(family.many_to_one(critical, k, df)) == pytest.approx(0.05, abs=1e-6)
         adjusted = family.many_to_one(p, k, df)
         assert (adjusted >= p).all()
         assert (adjusted <= np.minimum(k * p, 1) + 1e-15).all()
         assert (np.diff(adjusted) >= 0).all()
 
 
-def test_equivalence_is_that_of_statsmodels() -> None:
-    d = np.random.default_rng(3).normal(0.1, 0.4, 9)
-    theirs = DescrStatsW(d).ttost_mean(-0.5, 0.5)[0]
-    assert float(family.equivalence(d.mean(), d.std(ddof=1) / 3, 8, 0.5)) == pytest.approx(theirs)
-
-
 # ---- the models
 
 
 @pytest.mark.parametrize(("n", "arms"), [(5, 4), (8, 8)])
-def test_seeds_as_blocks_is_the_two_way_analysis_of_variance(n: int, arms: int) -> None:
+def test_seeds_as_blocks_is_the_two_way_analysis_of_variance(
+    n: int, arms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = normal(1, n, arms)
     rows = [{"y": values[i, j], "seed": f"s{i}", "arm": f"a{j:02}"} for i in range(n) for j in range(arms)]
     fit = ols("y ~ C(seed) + C(arm)", data=pd.DataFrame(rows)).fit()
@@ -109,17 +100,9 @@ def test_seeds_as_blocks_is_the_two_way_analysis_of_variance(n: int, arms: int) 
         assert ours.se[place] == pytest.approx(fit.bse[name])
         assert ours.df[place] == fit.df_resid
     # Nothing leaves, and no difference varies more than the pool's: then the default is the same.
-    everything = block.block(values, 0.0, 0.0)
-    own = block.paired(values)
-    assert everything.se == pytest.approx(np.maximum(ours.se, own.se))
-
-
-def test_the_paired_model_is_scipys_paired_test() -> None:
-    values = normal(2, 6, 4)
-    ours = block.paired(values)
-    for place in range(3):
-        theirs = stats.ttest_rel(values[:, place + 1], values[:, 0])
-        assert family.two_sided(ours.mean, ours.se, ours.df)[place] == pytest.approx(theirs.pvalue)
+    monkeypatch.setattr(block, "SCREEN", 1e-300)
+    monkeypatch.setattr(block, "SCREEN_BASELINE", 1e-300)
+    assert block.block(values).se == pytest.approx(np.maximum(ours.se, block.paired(values).se))
 
 
 def test_an_arm_of_another_scale_leaves_the_pool_by_an_exact_f_test() -> None:
@@ -136,31 +119,14 @@ def test_an_arm_of_another_scale_leaves_the_pool_by_an_exact_f_test() -> None:
     assert stats.kstest(p[:, 3], "uniform").pvalue > 0.001
 
 
-def test_when_the_baselines_scale_is_another_nothing_is_shared() -> None:
-    values = normal(5, 8, 5)
-    values[:, 0] = 20 + 10 * (values[:, 0] - 20)
-    found, own = block.block(values), block.paired(values)
-    assert not found.pooled.any()
-    assert found.se == pytest.approx(own.se)
-    assert (found.df == 7).all()
-
-
-@pytest.mark.parametrize(("n", "arms"), [(4, 8), (5, 3), (2, 8)])
-def test_below_five_seeds_or_three_comparisons_nothing_is_shared(n: int, arms: int) -> None:
-    values = normal(6, n, arms)
-    assert block.block(values).se == pytest.approx(block.paired(values).se)
-
-
-@pytest.mark.parametrize("model", [block.paired, block.block])
-def test_shift_scale_sign_and_order_change_what_they_should(model: object) -> None:
-    values = normal(8, 7, 5, effect=0.4)
-    found = model(values)  # type: ignore[operator]
-    seed_effects = np.random.default_rng(0).normal(0, 5, (7, 1))
-    shifted, scaled = model(values + seed_effects), model(-3 * values)  # type: ignore[operator]
-    ordered = model(values[::-1][:, [0, 3, 1, 2, 4]])  # type: ignore[operator]
-    assert (shifted.mean, shifted.se) == (pytest.approx(found.mean), pytest.approx(found.se))
-    assert (scaled.mean, scaled.se) == (pytest.approx(-3 * found.mean), pytest.approx(3 * found.se))
-    assert ordered.se == pytest.approx(found.se[[2, 0, 1, 3]])
+def test_with_a_baseline_of_another_scale_few_seeds_or_few_comparisons_nothing_is_shared() -> None:
+    apart = normal(5, 8, 5)
+    apart[:, 0] = 20 + 10 * (apart[:, 0] - 20)
+    for values in (apart, normal(6, 4, 8), normal(6, 5, 3), normal(6, 2, 8)):
+        found, alone = block.block(values), block.paired(values)
+        assert not found.pooled.any()
+        assert found.se == pytest.approx(alone.se)
+        assert (found.df == len(values) - 1).all()
 
 
 # ---- the sign-flip test
@@ -182,16 +148,10 @@ def test_sign_flip_is_brute_force_and_scipys(d: list[float]) -> None:
     ]
     wanted = np.mean([s >= observed - 1e-9 for s in sums])
     assert sign_flip(d).p == pytest.approx(wanted)
+    assert sign_flip(d).p == sign_flip([-3 * x for x in reversed(d)]).p
     if len(d) > 1 and observed > 1e-9:  # a sum of zero is a tie, which scipy finds up to rounding alone
         theirs = stats.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf)
         assert sign_flip(d).p == pytest.approx(min(1.0, theirs.pvalue), abs=1e-9)
-
-
-@given(st.lists(steps, min_size=2, max_size=8), st.randoms(use_true_random=False))
-def test_sign_flip_ignores_order_scale_and_sign(d: list[float], random: object) -> None:
-    shuffled = list(d)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert sign_flip(shuffled).p == sign_flip(d).p == sign_flip([-3 * x for x in d]).p
 
 
 @pytest.mark.parametrize(("n", "least"), [(1, 1.0), (5, 0.0625), (16, 2**-15)])
@@ -215,8 +175,7 @@ def test_above_sixteen_pairs_signs_are_drawn_and_the_observed_one_counts() -> No
 
 def test_a_diverged_run_has_the_worst_rank() -> None:
     assert signed_ranks([0.1, -0.3, math.inf, 0.0]).tolist() == [1.0, -2.0, 3.0, 0.0]
-    with_infinite = sign_flip([0.1, 0.3, 0.2, 0.4, 0.25, math.inf])
-    assert (with_infinite.p, with_infinite.ranked) == (2 / 64, True)
+    assert sign_flip([0.1, 0.3, 0.2, 0.4, 0.25, math.inf]).p == 2 / 64
     theirs = stats.wilcoxon([1.5, -0.2, 0.7, 2.2, 0.9, 99.0], method="exact").pvalue
     assert sign_flip([1.5, -0.2, 0.7, 2.2, 0.9, math.inf]).p == pytest.approx(theirs)
     with pytest.raises(ValueError, match="not a number"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.data.crops import evaluation_views, positions
-from harness.net.layout import Row, layout
+from harness.net.layout import Layer, layout
 from harness.settings.load import resolve
 from harness.settings.schema import Settings
 
@@ -37,7 +37,7 @@ def _settings(preset: str = "paper", **changes: Any) -> Settings:
     return resolve({"preset": preset, **changes}, f"preset {preset}")
 
 
-def _rows() -> tuple[Row, ...]:
+def _rows() -> tuple[Layer, ...]:
     return layout(_settings())
 
 

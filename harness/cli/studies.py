@@ -224,7 +224,7 @@ def describe(
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
     named = load_run(settings) if settings else Named(resolve(own, "describe"))
     resolved, study = named.settings, named.study
-    own_channels, _, own_classes = SOURCES[study.data.source] if study else (3, 0, None)
+    own_channels, _, own_classes, _ = SOURCES[study.data.source] if study else (3, 0, None, None)
     channels, classes = channels or own_channels, classes or resolved.classes or own_classes
     rows = layout(resolved, channels, classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))

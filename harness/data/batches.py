@@ -4,9 +4,7 @@ Every draw comes from the stream of its source, epoch and step (see `randomness`
 the number of fetching threads can change it. Krizhevsky et al. (2012), sections 2 and 4.1.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +13,14 @@ from torch import Tensor
 
 from harness import randomness
 from harness.data import crops
-from harness.data.packed import Packed, Part
+from harness.data.ahead import ahead
+from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.record import chain
 from harness.settings.schema import Settings
 
 IN_MEMORY = 4 * 2**30
-"""Bytes of images up to which a part is held on the device whole;
-
-A larger one is fetched from its file batch by batch.
-"""
+"""Bytes of images up to which a part is held on the device whole; a larger one is read from its file by batches."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,11 @@ class Images:
         if crop > size:
             raise UserError(f"crop: got {crop}, but the images are {size} x {size}; allowed: at most {size}")
         self.settings, self.device, self.size = settings, device, size
-        self.part: Part = packed.part(part)
+        self.part = packed.part(part)
         self.count = len(self.part.labels)
         self.labels = torch.from_numpy(self.part.labels.copy()).to(device)
-        self.fits = self.part.images.nbytes <= IN_MEMORY
-        self._whole = torch.from_numpy(np.array(self.part.images)).to(device) if self.fits else None
+        fits = self.part.images.nbytes <= IN_MEMORY
+        self._whole = torch.from_numpy(np.array(self.part.images)).to(device) if fits else None
         mean = torch.from_numpy(packed.mean)
         if settings.mean == "channel":
             mean = mean.mean((0, 1)).expand(size, size, -1)
@@ -107,10 +103,7 @@ class Images:
         return x.permute(0, 3, 1, 2)
 
     def test_views(self, batch: int, ten: bool, indices: np.ndarray | None = None) -> Iterator[list[Tensor]]:
-        """Every image in order, or those at `indices`, in batches:
-
-        Its centre crop, or the five crops (four corners, centre) and their mirrors.
-        """
+        """Every image in order, or those at `indices`, in batches: the centre crop, or ten crops."""
         chosen = np.arange(self.count) if indices is None else indices
         views = crops.evaluation_views(self.size, self.settings.crop, ten)
         for start in range(0, len(chosen), batch):
@@ -136,10 +129,7 @@ def own_colour(stored: Tensor, factors: Tensor) -> Tensor:
 
 
 class TrainingBatches:
-    """The training images, batch by batch:
-
-    The same for the same settings, seed and epoch, whenever they are asked for.
-    """
+    """The training images, batch by batch: the same for the same settings, seed and epoch whenever they are asked."""
 
     def __init__(self, packed: Packed, settings: Settings, seed: int, device: torch.device) -> None:
         manifest = packed.manifest
@@ -209,23 +199,8 @@ class TrainingBatches:
             images = self.images.view(self.images.fetch(indices), draws.corners, draws.flips, draws.colour)
             return Batch(step, images, self.images.labels[torch.from_numpy(indices).to(images.device)], draws)
 
-        yield from _ahead(make, range(first, self.steps), self.settings.workers)
-
-
-def _ahead(make: Callable[[int], Batch], steps: range, workers: int) -> Iterator[Batch]:
-    """`make` of every step in order; with workers, up to twice as many batches are made ahead in threads."""
-    if not workers:
-        yield from map(make, steps)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Batch]] = deque()
-        try:
-            for step in steps:
-                waiting.append(pool.submit(make, step))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        steps, workers = range(first, self.steps), self.settings.workers
+        if not workers:
+            yield from map(make, steps)
+        else:
+            yield from (batch.result() for batch in ahead(make, steps, workers, 2 * workers))

@@ -81,8 +81,8 @@ def _images(root: Path, folder: str) -> Iterator[str]:
         return
     with os.scandir(root / folder) as entries:
         # A link to nothing counts: it stops with its name when it is decoded, where leaving it out would be silent.
-        found = sorted((e.name, e.is_dir(), e.is_symlink(), e.is_file()) for e in entries if e.name[0] != ".")
-    for name, is_folder, is_link, is_file in found:
+        visible = sorted((e.name, e.is_dir(), e.is_symlink(), e.is_file()) for e in entries if e.name[0] != ".")
+    for name, is_folder, is_link, is_file in visible:
         if is_folder and not is_link:
             yield from _images(root, os.path.join(folder, name))
         elif (is_file or (is_link and not is_folder)) and os.path.splitext(name)[1].lower() in SUFFIXES:

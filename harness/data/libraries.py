@@ -4,17 +4,19 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.errors import UserError
 
+Read = TypeVar("Read")
 Sets = dict[str, tuple[np.ndarray, np.ndarray]]
 """Part -> images (N, H, W, C) uint8 and labels (N,) int64."""
 
@@ -35,62 +37,60 @@ def load(name: str, root: str) -> tuple[list[str], Sets]:
     """Class names and parts of an array data set. Raises `UserError` when it is neither there nor can be downloaded."""
     from torchvision import datasets
 
-    if name in ("cifar10", "cifar100"):
-        kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-        names, sets = _open(name, root, partial(_cifar, kind, _folder(root)))
-        return names, sets
+    folder = Path(root or DEFAULT_ROOT).expanduser()
+    if name == "fashion-mnist":
+        kind = datasets.FashionMNIST
+        return _open(name, folder, lambda: _known(kind, folder, True, False), lambda: kind(folder, download=True))
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "stl10": datasets.STL10}[name]
 
-    def make(train: bool, download: bool) -> Any:
-        folder = _folder(root)
-        if name == "stl10":
-            kind = datasets.STL10
-            if download:
-                _fetch(kind.url, kind.tgz_md5, folder, kind.base_folder)
-            return kind(folder, "train" if train else "test")
-        return datasets.FashionMNIST(folder, train, download=download)
+    def fetch() -> None:
+        _fetch(kind.url, kind.tgz_md5, folder, kind.base_folder)
 
-    made = {part: _open(name, root, partial(make, part == "train")) for part in ("train", "test")}
-    sets = {part: _arrays(data) for part, data in made.items()}
-    return [str(c) for c in made["train"].classes], sets
+    if name == "stl10":
+        return _open(name, folder, lambda: _known(kind, folder, "train", "test"), fetch)
+    return _open(name, folder, lambda: _cifar(kind, folder), fetch)
 
 
 def imagenette(root: str) -> Path:
     """The folder of Imagenette's two trees. Raises `UserError` when it is neither there nor can be downloaded."""
     from torchvision import datasets
 
-    folder = _folder(root)
+    folder = Path(root or DEFAULT_ROOT).expanduser()
+    unpacked = folder / "imagenette2"
 
-    def make(download: bool) -> Path:
+    def find() -> Path:
         # A tree that the user already has, as it is after unpacking, is taken as it is.
-        for tree in (folder, folder / "imagenette2"):
+        for tree in (folder, unpacked):
             if (tree / "train").is_dir() and (tree / "val").is_dir():
                 return tree
-        if not download or (folder / "imagenette2").exists():
-            raise FileNotFoundError(f"{folder / 'imagenette2'}: lacks train/ or val/")
-        url, md5 = datasets.Imagenette._ARCHIVES["full"]
-        _fetch(url, md5, folder, "imagenette2")
-        return folder / "imagenette2"
+        raise FileNotFoundError(f"{unpacked}: lacks train/ or val/")
 
-    return Path(_open("imagenette", root, make))
+    def fetch() -> None:
+        if not unpacked.exists():
+            url, md5 = datasets.Imagenette._ARCHIVES["full"]
+            _fetch(url, md5, folder, unpacked.name)
 
-
-def _folder(root: str) -> Path:
-    return Path(root or DEFAULT_ROOT).expanduser()
+    return _open("imagenette", folder, find, fetch)
 
 
-def _open(name: str, root: str, make: Callable[[bool], Any]) -> Any:
+def _open(name: str, folder: Path, read: Callable[[], Read], fetch: Callable[[], object]) -> Read:
     """What is in the folder, else downloaded into it."""
+    with suppress(RuntimeError, OSError, ValueError, pickle.UnpicklingError):
+        return read()  # not there: torchvision says so in as many ways
     try:
-        return make(False)
-    except (RuntimeError, OSError, ValueError, pickle.UnpicklingError):
-        pass  # not there: torchvision says so in as many ways
-    try:
-        return make(True)
+        fetch()
+        return read()
     except Exception as error:
         raise UserError(
-            f"data.root: {name} is not in {_folder(root)} and cannot be downloaded ({type(error).__name__}: {error}); "
+            f"data.root: {name} is not in {folder} and cannot be downloaded ({type(error).__name__}: {error}); "
             f"put {WHAT[name]} there"
         ) from error
+
+
+def _known(kind: Any, folder: Path, train: Any, test: Any) -> tuple[list[str], Sets]:
+    """A data set of torchvision's class `kind`, whose second argument names the part."""
+    parts = {"train": kind(folder, train), "test": kind(folder, test)}
+    return [str(name) for name in parts["train"].classes], {part: _arrays(data) for part, data in parts.items()}
 
 
 def _fetch(url: str, md5: str, folder: Path, inside: str) -> None:
@@ -112,13 +112,10 @@ def unpack(archive: Path, folder: Path, inside: str) -> None:
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(temporary, _plain(archive, tar))  # noqa: S202 - its members are looked at one by one
         made, target = Path(temporary) / inside, folder / inside
-        if not target.exists():
+        if target.exists():
+            shutil.copytree(made, target, copy_function=os.replace, dirs_exist_ok=True)
+        else:
             made.rename(target)
-            return
-        for path in [path for path in sorted(made.rglob("*")) if path.is_file()]:
-            place = target / path.relative_to(made)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
 
 
 def _plain(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -134,10 +131,8 @@ def _plain(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _cifar(kind: Any, folder: Path, download: bool) -> tuple[list[str], Sets]:
+def _cifar(kind: Any, folder: Path) -> tuple[list[str], Sets]:
     """CIFAR, of torchvision's class `kind`: each file is read once, and what was read is compared with its hash."""
-    if download:
-        _fetch(kind.url, kind.tgz_md5, folder, kind.base_folder)
     place = folder / kind.base_folder
     sets = {}
     for part, files in (("train", kind.train_list), ("test", kind.test_list)):
@@ -166,8 +161,8 @@ def _unpickled(path: Path, md5: str) -> dict[str, Any]:
     content = path.read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(f"{path}: is not CIFAR's: its hash is another")
-    found: dict[str, Any] = _Unpickler(io.BytesIO(content), encoding="latin1").load()
-    return found
+    values: dict[str, Any] = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    return values
 
 
 def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -2,17 +2,15 @@
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from harness.data.ahead import ahead
 from harness.data.folders import to_size
 from harness.data.packed import PARTS, Manifest
-from harness.data.sources import Items, Source, open_source
+from harness.data.sources import ImageSource, Items, open_source
 from harness.data.split import cut, limited
 from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
@@ -51,7 +49,7 @@ def pack(settings: DataSettings, out: Path) -> Manifest:
     return manifest
 
 
-def _parts(source: Source, settings: DataSettings) -> dict[str, Items]:
+def _parts(source: ImageSource, settings: DataSettings) -> dict[str, Items]:
     """The three parts, disjoint, in the order of `PARTS`; nothing is decoded yet."""
     seed = settings.split_seed
     train, validation, test = (source.parts.get(part) for part in PARTS)
@@ -115,16 +113,16 @@ def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _basis(projection: np.ndarray, count: int) -> list[np.ndarray]:
     """Orthonormal vectors, `count` of (n,), that span what an orthogonal projection (n, n) leaves: Gram and Schmidt."""
-    found: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []
     for vector in projection:
-        rest = vector - sum((vector @ one * one for one in found), np.zeros(len(vector)))
+        rest = vector - sum((vector @ one * one for one in vectors), np.zeros(len(vector)))
         # A unit vector has something left for each dimension that is still to be spanned; less is a rounding error.
-        if len(found) < count and (size := np.linalg.norm(rest)) > 1e-3:
-            found.append(rest / size)
-    return found
+        if len(vectors) < count and (size := np.linalg.norm(rest)) > 1e-3:
+            vectors.append(rest / size)
+    return vectors
 
 
-def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) -> Manifest:
+def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Path) -> Manifest:
     digest = hashlib.sha256("\0".join(source.class_names).encode())
     colours = _Colours(source.size, source.channels)
     left_out: list[dict[str, str]] = []
@@ -134,18 +132,20 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
             kept[part] = []
             with (folder / f"{part}.images.u8").open("wb") as file:
                 for i, image in _decoded(items, source, skip, left_out):
-                    _put(file, digest, image)
+                    content = np.ascontiguousarray(image).tobytes()
+                    file.write(content)
+                    digest.update(content)
                     kept[part].append(i)
                     if part == "train":
                         colours.add(image)
                     advance(1, "")
                 if missing := len(items.labels) - len(kept[part]):
                     advance(missing, "")
-                _sync(file)
+                file.flush()
+                os.fsync(file.fileno())
             labels = items.labels[kept[part]].astype("<i4")
             digest.update(labels.tobytes())
             write_bytes(folder / f"{part}.labels.i32", labels.tobytes())
-    counts = {part: len(indices) for part, indices in kept.items()}
     per_class = {
         part: np.bincount(parts[part].labels[kept[part]], minlength=len(source.class_names)).tolist() for part in PARTS
     }
@@ -161,7 +161,7 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
         size=source.size,
         channels=source.channels,
         class_names=source.class_names,
-        counts=counts,
+        counts={part: len(indices) for part, indices in kept.items()},
         class_counts=per_class,
         channel_means=colours.mean.mean((0, 1)).tolist(),
         covariance=colours.covariance.tolist(),
@@ -174,28 +174,17 @@ def _write(source: Source, parts: dict[str, Items], skip: bool, folder: Path) ->
     return manifest
 
 
-def _put(file: BinaryIO, digest: "hashlib._Hash", image: np.ndarray) -> None:
-    content = np.ascontiguousarray(image).tobytes()
-    file.write(content)
-    digest.update(content)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _decoded(
-    items: Items, source: Source, skip: bool, left_out: list[dict[str, str]]
+    items: Items, source: ImageSource, skip: bool, left_out: list[dict[str, str]]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Index and image (size, size, channels) of every readable item, in order; decoded in threads, a few ahead."""
 
     def decode(i: int) -> np.ndarray:
         return to_size(items.decode(i), source.size)
 
-    def take(i: int, future: "Future[np.ndarray]") -> tuple[int, np.ndarray] | None:
+    for i, future in enumerate(ahead(decode, range(len(items.labels)), min(8, os.cpu_count() or 1), AHEAD)):
         try:
-            return i, future.result()
+            image = future.result()
         except Exception as error:  # Pillow raises many kinds for a broken file
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if not skip:
@@ -204,18 +193,5 @@ def _decoded(
                     "mend or remove it, or set data.on_error: skip"
                 ) from error
             left_out.append({"path": items.names[i], "why": why})
-            return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
-        try:
-            for i in range(len(items.labels)):
-                waiting.append((i, pool.submit(decode, i)))
-                if len(waiting) > AHEAD and (taken := take(*waiting.popleft())):
-                    yield taken
-            while waiting:
-                if taken := take(*waiting.popleft()):
-                    yield taken
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        else:
+            yield i, image

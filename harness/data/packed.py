@@ -14,9 +14,6 @@ from harness.files import read_json
 
 PARTS = ("train", "validation", "test")
 
-PIECE = 4096
-"""Images that are hashed at a time."""
-
 AGAIN = "remove the folder and run again: it is made anew"
 """What to do about a damaged packed folder."""
 
@@ -85,11 +82,9 @@ class Packed:
     def content_hash(self) -> str:
         """The hash of the folder's bytes, as packing makes it: class names, then images and labels of each part."""
         digest = hashlib.sha256("\0".join(self.manifest.class_names).encode())
-        for name in PARTS:
-            part = self.part(name)
-            for start in range(0, len(part.images), PIECE):
-                digest.update(np.ascontiguousarray(part.images[start : start + PIECE]).tobytes())
-            digest.update(part.labels.astype("<i4").tobytes())
+        for part in map(self.part, PARTS):
+            digest.update(part.images.data)
+            digest.update(part.labels.astype("<i4").data)
         return digest.hexdigest()
 
 
@@ -109,7 +104,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _map(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
     need = math.prod(shape) * kind.itemsize
-    found = path.stat().st_size if path.is_file() else 0
-    if found != need:
-        raise UserError(f"{path}: damaged: {found} bytes, {need} are needed; {AGAIN}")
+    size = path.stat().st_size if path.is_file() else 0
+    if size != need:
+        raise UserError(f"{path}: damaged: {size} bytes, {need} are needed; {AGAIN}")
     return np.memmap(path, kind, "r", shape=shape)

@@ -28,7 +28,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """A data set: its class names, and items by part. Without `validation` it is cut from `train`, without `test` too.
 
     `size`: side of the packed images in pixels; an image of another size is scaled and cut to the centre when decoded.
@@ -41,41 +41,33 @@ class Source:
     parts: dict[str, Items]
 
 
-def open_source(settings: DataSettings) -> Source:
+def open_source(settings: DataSettings) -> ImageSource:
     """The source that the settings name. Raises `UserError` with what to put where, when its images are not there."""
     name = settings.source
-    if name == "fashion-mnist-8k":
-        images = embedded.load()
-        parts = {part: _arrays(x, y, part) for part, (x, y) in images.items()}
-        return Source(name, embedded.CLASSES, 1, settings.size or 28, parts)
     if name == "synthetic":
         return _synthetic(settings)
-    if name in libraries.ARRAYS:
-        names, sets = libraries.load(name, settings.root)
-        channels = 1 if name == "fashion-mnist" else 3
+    if name == "fashion-mnist-8k" or name in libraries.ARRAYS:
+        is_embedded = name == "fashion-mnist-8k"
+        names, sets = (embedded.CLASSES, embedded.load()) if is_embedded else libraries.load(name, settings.root)
+        images = sets["train"][0]
         parts = {part: _arrays(x, y, part) for part, (x, y) in sets.items()}
-        return Source(name, names, channels, settings.size or parts["train"].decode(0).shape[0], parts)
-    root = libraries.imagenette(settings.root) if name == "imagenette" else _root(settings)
-    size = settings.size or FOLDER_SIZE
+        return ImageSource(name, names, images.shape[3], settings.size or images.shape[1], parts)
+    if name != "imagenette" and not settings.root:
+        raise UserError(f"data.root: got nothing; source {name} needs the folder that holds its images")
+    root = libraries.imagenette(settings.root) if name == "imagenette" else Path(settings.root).expanduser()
     names, trees = folders.find(root, needs_parts=name != "folder")
     parts = {
         part: Items(labels, [folders.shown(file) for file in files], folders.decoder(root, files))
         for part, (files, labels) in trees.items()
     }
-    return Source(name, names, 3, size, parts)
-
-
-def _root(settings: DataSettings) -> Path:
-    if not settings.root:
-        raise UserError(f"data.root: got nothing; source {settings.source} needs the folder that holds its images")
-    return Path(settings.root).expanduser()
+    return ImageSource(name, names, 3, settings.size or FOLDER_SIZE, parts)
 
 
 def _arrays(images: np.ndarray, labels: np.ndarray, part: str) -> Items:
     return Items(labels, [f"{part}/{i}" for i in range(len(labels))], lambda i: images[i])
 
 
-def _synthetic(settings: DataSettings) -> Source:
+def _synthetic(settings: DataSettings) -> ImageSource:
     """Striped textures, a direction and colour a class: for tests alone, learnable within some steps."""
     classes, side = 10, 32
     parts = {}
@@ -91,4 +83,4 @@ def _synthetic(settings: DataSettings) -> Source:
         tint = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle)], 1)
         images = 128 + 50 * tint[:, None, None, :] + 30 * wave[..., None] + rng.normal(0, 10, (count, side, side, 3))
         parts[part] = _arrays(images.clip(0, 255).astype(np.uint8), labels, part)
-    return Source("synthetic", [f"stripes {i}" for i in range(classes)], 3, settings.size or side, parts)
+    return ImageSource("synthetic", [f"stripes {i}" for i in range(classes)], 3, settings.size or side, parts)

@@ -17,15 +17,11 @@ def stratified(labels: np.ndarray, count: int, seed: int, purpose: str) -> tuple
     short = count - int(quota.sum())
     quota[np.argsort(quota - exact, kind="stable")[:short]] += 1
     taken = [
-        _generator(seed, purpose, int(label)).permutation(np.flatnonzero(labels == label))[:number]
-        for label, number in zip(classes, quota, strict=True)
+        np.random.default_rng([seed, label, *purpose.encode()]).permutation(np.flatnonzero(labels == label))[:number]
+        for label, number in zip(classes.tolist(), quota, strict=True)
     ]
     chosen = np.sort(np.concatenate([np.empty(0, dtype=int), *taken]))
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
-
-
-def _generator(seed: int, purpose: str, label: int) -> np.random.Generator:
-    return np.random.default_rng([seed, label, *purpose.encode()])
 
 
 def limited(labels: np.ndarray, limit: int | None, seed: int, key: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Packed images of studies: a small manifest in git, the arrays in a cache that is made again when it is missing."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -26,8 +27,7 @@ def pack_study(study: Study, root: Path) -> Manifest:
     Its `id` is what trainings depend on: the images, and the numerics identity of the code that packed them.
     Raises `UserError`.
     """
-    packed = _pack(study.data)
-    manifest, code = packed.manifest, identity("data")
+    manifest, code = _pack(study.data), identity("data")
     short = hash_json([manifest.hash, code])[:12]
     write_json(root / study.manifest, {"id": short, "code": code, **manifest.as_json()})
     return manifest
@@ -49,10 +49,10 @@ def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
     folder = _folder(manifest)
     if not (folder / "manifest.json").exists():
         say(f"data: {folder} is not here: packing it again")
-        found = _pack(settings).manifest
-        if found.hash != manifest.hash:
+        made = _pack(settings)
+        if made.hash != manifest.hash:
             raise UserError(
-                f"{where}: hash: {manifest.hash[:12]}, but the images that are here have {found.hash[:12]}: they are "
+                f"{where}: hash: {manifest.hash[:12]}, but the images that are here have {made.hash[:12]}: they are "
                 "others, or are decoded by another library; bring back the images, or make the manifest again with: "
                 "harness data"
             )
@@ -67,24 +67,17 @@ def _folder(manifest: Manifest) -> Path:
     return caches() / "data" / f"{manifest.name}-{manifest.hash[:12]}"
 
 
-def _pack(settings: DataSettings) -> Packed:
+def _pack(settings: DataSettings) -> Manifest:
     """Pack images into the folder that their hash names. Several processes may ask for the same at once."""
     place = caches() / "data"
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / ".packing.lock"), tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
-        made = Path(temporary) / "images"
-        folder = _folder(pack(settings, made))
-        if _sound(folder):
-            return Packed.open(folder)
+        manifest = pack(settings, Path(temporary) / "images")
+        folder = _folder(manifest)
+        with contextlib.suppress(UserError):
+            if Packed.open(folder).content_hash() == manifest.hash:
+                return manifest
         if folder.exists():
             os.rename(folder, Path(temporary) / "damaged")
-        os.rename(made, folder)
-    return Packed.open(folder)
-
-
-def _sound(folder: Path) -> bool:
-    try:
-        packed = Packed.open(folder)
-        return packed.content_hash() == packed.manifest.hash
-    except UserError:
-        return False
+        os.rename(Path(temporary) / "images", folder)
+    return manifest

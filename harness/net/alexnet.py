@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import randomness
-from harness.net.layout import Activation, Dropout, Norm, Op, Pool, Row, layout
+from harness.net.layout import Activation, Dropout, Layer, Norm, Op, Pool, layout
 from harness.net.local import GroupedLinear, LocallyConnected
 from harness.net.lrn import response_norm
 from harness.settings.schema import Settings
@@ -50,7 +50,7 @@ class AlexNet(nn.Module):
                 x = _apply(x, op, None)
                 yield row.name, op, x
 
-    def _layer(self, row: Row, x: Tensor) -> Tensor:
+    def _layer(self, row: Layer, x: Tensor) -> Tensor:
         if row.kind == "fc" and x.dim() > 2:
             x = x.flatten(1)
         if row.pad_end:
@@ -94,17 +94,18 @@ def trained(settings: Settings, channels: int, classes: int, weights: dict[str, 
     return net
 
 
-def _module(row: Row) -> nn.Module:
+def _module(row: Layer) -> nn.Module:
     # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
     made: nn.Module
-    if row.kind == "local":
-        made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side, device="meta")
-    elif row.kind == "fc" and row.groups > 1:
-        made = GroupedLinear(row.inputs, row.outputs, row.groups, device="meta")
-    elif row.kind == "fc":
-        made = nn.Linear(row.inputs, row.outputs, device="meta")
-    else:
-        made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups, device="meta")
+    with torch.device("meta"):
+        if row.kind == "local":
+            made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side)
+        elif row.kind == "conv":
+            made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups)
+        elif row.groups > 1:
+            made = GroupedLinear(row.inputs, row.outputs, row.groups)
+        else:
+            made = nn.Linear(row.inputs, row.outputs)
     return made.to_empty(device=torch.get_default_device())
 
 

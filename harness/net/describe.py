@@ -3,37 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.net.layout import Activation, Dropout, Norm, Op, Pool, Row
+from harness.net.layout import Activation, Dropout, Layer, Norm, Op, Pool
+
+FIELDS = (
+    "name", "kind", "inputs", "outputs", "kernel", "stride", "pad", "pad_end", "groups", "side", "side_after", "after",
+    "init_std", "bias_init", "weights", "biases", "parameters", "neurons", "macs",
+)  # fmt: skip
+TOTALS = ("weights", "biases", "parameters", "neurons", "macs")
 
 
-def describe(rows: Sequence[Row]) -> dict[str, Any]:
+def describe(rows: Sequence[Layer]) -> dict[str, Any]:
     """Shapes, parameters, neurons and multiply-accumulates of every layer, and their totals."""
-    layers: list[dict[str, Any]] = [
-        {
-            "name": row.name,
-            "kind": row.kind,
-            "inputs": row.inputs,
-            "outputs": row.outputs,
-            "kernel": row.kernel,
-            "stride": row.stride,
-            "pad": row.pad,
-            "pad_end": row.pad_end,
-            "groups": row.groups,
-            "side": row.side,
-            "side_after": row.side_after,
-            "after": [_op(op) for op in row.after],
-            "init_std": row.init_std,
-            "bias_init": row.bias_init,
-            "weights": row.weights,
-            "biases": row.parameters - row.weights,
-            "parameters": row.parameters,
-            "neurons": row.neurons,
-            "macs": row.macs,
-        }
-        for row in rows
-    ]
-    total = {key: sum(layer[key] for layer in layers) for key in ("weights", "biases", "parameters", "neurons", "macs")}
-    return {"layers": layers, "total": total}
+    layers = [{name: getattr(row, name) for name in FIELDS} | {"after": [_op(op) for op in row.after]} for row in rows]
+    return {"layers": layers, "total": {key: sum(layer[key] for layer in layers) for key in TOTALS}}
 
 
 def _op(op: Op) -> str:
@@ -50,34 +32,19 @@ def _op(op: Op) -> str:
             return f"dropout {op.p:g}" + (" inverted" if op.inverted else "")
 
 
-def as_text(rows: Sequence[Row]) -> str:
+def as_text(rows: Sequence[Layer]) -> str:
     """The same as a table of plain text."""
+    counts = ("parameters", "neurons", "macs")
     described = describe(rows)
-    head = ["layer", "output", "kernel", "groups", "then", "parameters", "neurons", "MACs"]
-    lines = [head]
-    for layer in described["layers"]:
-        conv = layer["kind"] != "fc"
-        lines.append(
-            [
-                layer["name"],
-                f"{layer['outputs']}x{layer['side']}x{layer['side']}" if conv else str(layer["outputs"]),
-                f"{layer['kernel']}x{layer['kernel']}/{layer['stride']}"
-                + (" local" if layer["kind"] == "local" else "")
-                if conv
-                else "",
-                str(layer["groups"]) if conv else "",
-                ", ".join(layer["after"]),
-                *(f"{layer[key]:,}" for key in ("parameters", "neurons", "macs")),
-            ]
-        )
-    lines.append(
-        ["total", "", "", "", "", *(f"{described['total'][key]:,}" for key in ("parameters", "neurons", "macs"))]
-    )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i >= 5 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    lines = [["layer", "output", "kernel", "groups", "then", "parameters", "neurons", "MACs"]]
+    for row, layer in zip(rows, described["layers"], strict=True):
+        shape = [str(row.outputs), "", ""]
+        if row.kind != "fc":
+            kernel = f"{row.kernel}x{row.kernel}/{row.stride}" + (" local" if row.kind == "local" else "")
+            shape = [f"{row.outputs}x{row.side}x{row.side}", kernel, str(row.groups)]
+        lines.append([row.name, *shape, ", ".join(layer["after"]), *(f"{layer[key]:,}" for key in counts)])
+    lines.append(["total", "", "", "", "", *(f"{described['total'][key]:,}" for key in counts)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    signs = "<<<<<>>>"
+    cells = [[f"{cell:{at}{width}}" for cell, at, width in zip(line, signs, widths, strict=True)] for line in lines]
+    return "\n".join("  ".join(line).rstrip() for line in cells)

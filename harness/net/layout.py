@@ -61,7 +61,7 @@ Op = Activation | Norm | Pool | Dropout
 
 
 @dataclass(frozen=True)
-class Row:
+class Layer:
     """One layer and what follows it, in order: a convolution, a locally connected or a fully connected layer.
 
     A locally connected layer (`local`) is a convolution whose weights and biases differ from place to place. `side` is
@@ -74,14 +74,14 @@ class Row:
     kind: Literal["conv", "local", "fc"]
     inputs: int
     outputs: int
-    kernel: int
-    stride: int
-    pad: int
-    pad_end: int
     groups: int
-    side: int
     init_std: float | None
     bias_init: float
+    kernel: int = 0
+    stride: int = 1
+    pad: int = 0
+    pad_end: int = 0
+    side: int = 1
     after: tuple[Op, ...] = ()
     lr_factor: float = 1.0
     decay_factor: float = 1.0
@@ -101,9 +101,12 @@ class Row:
         return self.outputs * self.fan_in * self.places
 
     @property
+    def biases(self) -> int:
+        return self.outputs * self.places
+
+    @property
     def parameters(self) -> int:
-        """Weights and biases."""
-        return self.weights + self.outputs * self.places
+        return self.weights + self.biases
 
     @property
     def neurons(self) -> int:
@@ -119,11 +122,6 @@ class Row:
     def side_after(self) -> int:
         """Side of the maps that the next layer sees."""
         return next((op.side for op in reversed(self.after) if isinstance(op, Pool)), self.side)
-
-    @property
-    def units_after(self) -> int:
-        """Values that the next layer sees."""
-        return self.outputs * self.side_after**2
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,6 @@ _CIFAR_LOCAL = (
     _Conv(32, 3, 1, 1, local=True, std=0.04),
     _Conv(32, 3, 1, 1, local=True, std=0.04),
 )
-_BIASED_FC = ("fc6", "fc7")
 
 PAPER_FAN_IN = {
     "conv1": 363, "conv2": 1200, "conv3": 2304, "conv4": 1728, "conv5": 1728, "conv6": 1152,
@@ -188,7 +185,7 @@ PAPER_FAN_IN = {
 """Inputs of one unit in the paper's two-column net; `init: fan_in` keeps sd * sqrt(fan-in) at what it is there."""
 
 
-def layout(settings: Settings, channels: int = 3, classes: int | None = None) -> tuple[Row, ...]:
+def layout(settings: Settings, channels: int = 3, classes: int | None = None) -> tuple[Layer, ...]:
     """The rows of the net that `settings` describe; `classes`: the data's (without it the settings', or 1000).
 
     Raises `UserError` when `classes` differs from the settings' own.
@@ -196,7 +193,7 @@ def layout(settings: Settings, channels: int = 3, classes: int | None = None) ->
     if settings.classes and classes and settings.classes != classes:
         raise UserError(f"classes: got {settings.classes}, but the data has {classes}; allowed: {classes}, or nothing")
     convs = _convolutions(settings, channels)
-    return tuple(convs + _fully_connected(settings, convs[-1], settings.classes or classes or 1000))
+    return (*convs, *_fully_connected(settings, convs[-1], settings.classes or classes or 1000))
 
 
 def _table(settings: Settings) -> dict[str, _Conv]:
@@ -225,47 +222,46 @@ def _table(settings: Settings) -> dict[str, _Conv]:
     return {f"{'local' if conv.local else 'conv'}{number}": conv for number, conv in enumerate(convs, 1)}
 
 
-def _convolutions(settings: Settings, channels: int) -> list[Row]:
-    rows: list[Row] = []
+def _convolutions(settings: Settings, channels: int) -> list[Layer]:
+    rows: list[Layer] = []
     inputs, side = channels, settings.crop
     for name, conv in _table(settings).items():
-        kernels = _kernels(settings, conv, name)
         if settings.depth.removesuffix("_narrow") == f"-{name}":
             # Its pooling stays, hung on the layer before, so that the maps that follow keep their size.
-            pool = _pool(settings, side, conv) if conv.pooled else None
-            if pool:
-                rows[-1] = replace(rows[-1], after=(*rows[-1].after, pool))
-                side = pool.side
+            if conv.pooled:
+                rows[-1] = replace(rows[-1], after=(*rows[-1].after, _pool(settings, side, conv)))
+                side = rows[-1].side_after
             continue
         # The original code rounds the number of modules up and reads zeros beyond the right and bottom edge; later
         # ports pad conv1 on every edge and round down.
         span = side + 2 * conv.pad - conv.kernel
         rounded_down = name == "conv1" and settings.conv1_pad == "both"
         steps = span // conv.stride if rounded_down else math.ceil(span / conv.stride)
-        pad_end = max(0, steps * conv.stride - span)
-        side = steps + 1
-        row = Row(
+        row = Layer(
             name=name,
             kind="local" if conv.local else "conv",
             inputs=inputs,
-            outputs=kernels,
+            outputs=_kernels(settings, conv, name),
+            groups=_groups(settings, conv, bool(rows)),
+            init_std=conv.std or (settings.init_std if conv.normed else settings.init_std_mid),
+            bias_init=settings.bias_init if conv.biased else 0.0,
             kernel=conv.kernel,
             stride=conv.stride,
             pad=conv.pad,
-            pad_end=pad_end,
-            groups=_groups(settings, conv, bool(rows)),
-            side=side,
-            init_std=conv.std or (settings.init_std if conv.normed else settings.init_std_mid),
-            bias_init=settings.bias_init if conv.biased else 0.0,
+            pad_end=max(0, steps * conv.stride - span),
+            side=steps + 1,
+            after=_after_conv(settings, name, conv, steps + 1),
             decay_factor=settings.conv_decay if not conv.local else 1.0,
         )
-        row = replace(row, init_std=_scaled_std(settings, row), after=_after_conv(settings, name, conv, side))
-        rows.append(row)
-        inputs, side = kernels, row.side_after
-    if settings.dropout and settings.dropout_place == "inputs":
-        dropout = Dropout(settings.dropout, settings.dropout_form != "original")
-        rows[-1] = replace(rows[-1], after=(*rows[-1].after, dropout))
+        rows.append(_scaled(settings, row))
+        inputs, side = row.outputs, row.side_after
+    if settings.dropout_place == "inputs":
+        rows[-1] = replace(rows[-1], after=(*rows[-1].after, *_dropout(settings)))
     return rows
+
+
+def _dropout(settings: Settings) -> tuple[Dropout, ...]:
+    return (Dropout(settings.dropout, settings.dropout_form != "original"),) if settings.dropout else ()
 
 
 def _groups(settings: Settings, conv: _Conv, after_another: bool) -> int:
@@ -285,13 +281,10 @@ def _kernels(settings: Settings, conv: _Conv, name: str) -> int:
 
 
 def _pool(settings: Settings, side: int, conv: _Conv) -> Pool:
-    mean = conv.pooled == "mean"
-    if settings.overlap_pool:
-        return Pool(3, 2, True, math.ceil((side - 3) / 2) + 1, mean)
-    if settings.pool_geometry == "as_run":
-        return Pool(2, 2, True, math.ceil((side - 2) / 2) + 1, mean)
-    # Overlapping: rounded up, as the original code; here down: ceil((n - 3) / 2) + 1 = floor(n / 2) for all n >= 3.
-    return Pool(2, 2, False, side // 2, mean)
+    kernel = 3 if settings.overlap_pool else 2
+    # Overlapping: rounded up, as the original code; else down: ceil((n - 3) / 2) + 1 = floor(n / 2) for all n >= 3.
+    up = settings.overlap_pool or settings.pool_geometry == "as_run"
+    return Pool(kernel, 2, up, math.ceil((side - kernel) / 2) + 1 if up else side // 2, conv.pooled == "mean")
 
 
 def _after_conv(settings: Settings, name: str, conv: _Conv, side: int) -> tuple[Op, ...]:
@@ -313,54 +306,43 @@ def _after_conv(settings: Settings, name: str, conv: _Conv, side: int) -> tuple[
     return tuple(ops)
 
 
-def _fully_connected(settings: Settings, last: Row, classes: int) -> list[Row]:
-    rows: list[Row] = []
-    inputs, before = last.units_after, last
-    keep = 1.0 - settings.dropout
-    dropout = (Dropout(settings.dropout, settings.dropout_form != "original"),) if settings.dropout else ()
+def _fully_connected(settings: Settings, last: Layer, classes: int) -> list[Layer]:
+    rows: list[Layer] = []
+    before, inputs, keep = last, last.outputs * last.side_after**2, 1.0 - settings.dropout
     apart = 2 if settings.columns == "apart" else 1
     # Run #150 has twice as many units in fc6, each of which sees its own column alone.
     hidden = {"fc6": settings.fc_width * apart, "fc7": settings.fc_width} if settings.net not in CIFAR_NETS else {}
     kept = [name for name in hidden if settings.depth != f"-{name}"]
-    for name, outputs in (*((name, hidden[name]) for name in kept), ("fc8", classes)):
-        hides = name in _BIASED_FC
-        row = Row(
+    for name in (*kept, "fc8"):
+        hides = name != "fc8"
+        # On the inputs of fc6 and fc7, the outputs of the last hidden layer stay whole.
+        dropped = settings.dropout_place == "outputs" or name != kept[-1] if hides else False
+        row = Layer(
             name=name,
             kind="fc",
             inputs=inputs,
-            outputs=outputs,
-            kernel=0,
-            stride=1,
-            pad=0,
-            pad_end=0,
+            outputs=hidden[name] if hides else classes,
             groups=apart if hides else 1,
-            side=1,
             init_std=settings.init_std_fc if hides else settings.init_std_out,
             bias_init=settings.bias_init if hides else 0.0,
+            after=(Activation(settings.activation), *(_dropout(settings) if dropped else ())) if hides else (),
             decay_factor=1.0 if hides else settings.output_decay,
         )
-        row = replace(row, init_std=_scaled_std(settings, row))
-        if hides:
-            # On the inputs of fc6 and fc7, the outputs of the last hidden layer stay whole.
-            dropped = settings.dropout_place == "outputs" or name != kept[-1]
-            row = replace(row, after=(Activation(settings.activation), *(dropout if dropped else ())))
+        row = _scaled(settings, row)
         fed_by_dropout = any(isinstance(op, Dropout) for op in before.after)
         if fed_by_dropout and settings.dropout_form == "inverted_compensated":
             # V = keep * W is the same function under inverted dropout, and takes the same path with these factors.
-            row = replace(
-                row,
-                init_std=row.init_std * keep if row.init_std else None,
-                lr_factor=keep**2,
-                decay_factor=row.decay_factor * keep**-2,
-            )
+            std = row.init_std * keep if row.init_std else None
+            row = replace(row, init_std=std, lr_factor=keep**2, decay_factor=row.decay_factor * keep**-2)
         rows.append(row)
-        inputs, before = outputs, row
+        before, inputs = row, row.outputs
     return rows
 
 
-def _scaled_std(settings: Settings, row: Row) -> float | None:
+def _scaled(settings: Settings, row: Layer) -> Layer:
+    """The layer with the sd of its initial weights as the setting `init` wants it."""
     if settings.init == "torch":
-        return None
+        return replace(row, init_std=None)
     if settings.init == "paper" or row.init_std is None or settings.net in CIFAR_NETS:
-        return row.init_std
-    return row.init_std * math.sqrt(PAPER_FAN_IN[row.name] / row.fan_in)
+        return row
+    return replace(row, init_std=row.init_std * math.sqrt(PAPER_FAN_IN[row.name] / row.fan_in))

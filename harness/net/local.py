@@ -1,7 +1,5 @@
 """Layers whose units do not share weights: locally connected ones, and fully connected ones in columns."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -14,12 +12,12 @@ class LocallyConnected(nn.Module):
     outputs, inputs * kernel^2), `bias` (places, outputs), places row by row. The authors' nets for CIFAR-10 have two.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, pad: int, side: int, device: Any = None) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, pad: int, side: int) -> None:
         super().__init__()
         self.kernel, self.pad, self.side = kernel, pad, side
         places = side**2
-        self.weight = nn.Parameter(torch.empty(places, outputs, inputs * kernel**2, device=device))
-        self.bias = nn.Parameter(torch.empty(places, outputs, device=device))
+        self.weight = nn.Parameter(torch.empty(places, outputs, inputs * kernel**2))
+        self.bias = nn.Parameter(torch.empty(places, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
@@ -35,11 +33,11 @@ class GroupedLinear(nn.Module):
     Takes (N, inputs), column by column, and returns (N, outputs). `weight` is (outputs, inputs / groups).
     """
 
-    def __init__(self, inputs: int, outputs: int, groups: int, device: Any = None) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
         self.groups = groups
-        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, device=device))
-        self.bias = nn.Parameter(torch.empty(outputs, device=device))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups))
+        self.bias = nn.Parameter(torch.empty(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""

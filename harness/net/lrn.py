@@ -61,27 +61,17 @@ def _window(x: Tensor, norm: Norm, mirrored: bool = False) -> Tensor:
     if mirrored:
         before, ahead = ahead, before
     if norm.spatial:
-        return _window_2d(x, before, ahead)
+        return _sum_along(3, _sum_along(2, x, before, ahead), before, ahead)
     n, c, h, w = x.shape
-    columns = x.view(n, norm.columns, c // norm.columns, h, w)
-    total = columns.clone()
-    for shift in range(1, min(max(before, ahead), c // norm.columns - 1) + 1):
+    return _sum_along(2, x.view(n, norm.columns, c // norm.columns, h, w), before, ahead).view_as(x)
+
+
+def _sum_along(axis: int, x: Tensor, before: int, ahead: int) -> Tensor:
+    """Sum over a window along one axis, from `before` places back to `ahead` places on."""
+    total, length = x.clone(), x.shape[axis]
+    for shift in range(1, min(max(before, ahead), length - 1) + 1):
         if shift <= before:
-            total[:, :, shift:] += columns[:, :, :-shift]
+            total.narrow(axis, shift, length - shift).add_(x.narrow(axis, 0, length - shift))
         if shift <= ahead:
-            total[:, :, :-shift] += columns[:, :, shift:]
-    return total.view_as(x)
-
-
-def _window_2d(x: Tensor, before: int, ahead: int) -> Tensor:
-    total = x
-    for axis in (2, 3):
-        rows, length = total, x.shape[axis]
-        total = rows.clone()
-        for shift in range(1, min(max(before, ahead), length - 1) + 1):
-            near, far = rows.narrow(axis, 0, length - shift), rows.narrow(axis, shift, length - shift)
-            if shift <= before:
-                total.narrow(axis, shift, length - shift).add_(near)
-            if shift <= ahead:
-                total.narrow(axis, 0, length - shift).add_(far)
+            total.narrow(axis, 0, length - shift).add_(x.narrow(axis, shift, length - shift))
     return total

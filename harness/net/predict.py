@@ -16,13 +16,13 @@ BATCH = 128
 def probabilities(net: AlexNet, images: Images, numerics: Numerics, indices: np.ndarray | None = None) -> Tensor:
     """Class probabilities (count, classes) in float32 on the CPU, of the centre crop of all images or of some."""
     net.eval()
-    said = []
+    parts = []
     for (view,) in images.test_views(BATCH, False, indices):
         with numerics.autocast():
             logits = net(view)
-        said.append(logits.float().softmax(1).cpu())
+        parts.append(logits.float().softmax(1).cpu())
     net.train()
-    return torch.cat(said)
+    return torch.cat(parts)
 
 
 def top_errors(probabilities: Tensor, labels: Tensor, k: int = 1) -> float:

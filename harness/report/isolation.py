@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
 from harness.files import hash_json, read_json
-from harness.net.layout import Row, layout
+from harness.net.layout import Layer, layout
 from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
 from harness.record import Hashes, Run
 from harness.report.circumstances import CONDITIONS
@@ -238,7 +238,7 @@ def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list
     return equal, affected, wrong
 
 
-def _drawn(row: Row) -> Row:
+def _drawn(row: Layer) -> Layer:
     """A layer as far as its initial weights depend on it: shape, sd and biases."""
     # A locally connected layer has weights for each place, so its side is part of their shape.
     side = row.side if row.kind == "local" else 1

@@ -7,88 +7,65 @@ from harness.settings.load import declared_names, load_candidate
 from harness.settings.schema import DataSettings, Settings
 from harness.settings.study import DEFAULT, TOP5_CLASSES, Study, top_of
 
-SOURCES = {
-    # source: channels, side of the stored images, classes; images of a folder are known when they are packed
-    "fashion-mnist-8k": (1, 28, 10),
-    "fashion-mnist": (1, 28, 10),
-    "cifar10": (3, 32, 10),
-    "cifar100": (3, 32, 100),
-    "stl10": (3, 96, 10),
-    "imagenette": (3, 256, 10),
-    "imagenet": (3, 256, 1000),
-    "folder": (3, 256, None),
-    "synthetic": (3, 32, 10),
+SOURCES: dict[str, tuple[int, int, int | None, int | None]] = {
+    "fashion-mnist-8k": (1, 28, 10, 3500),
+    "fashion-mnist": (1, 28, 10, 54000),
+    "cifar10": (3, 32, 10, 45000),
+    "cifar100": (3, 32, 100, 45000),
+    "stl10": (3, 96, 10, 4500),
+    "imagenette": (3, 256, 10, 8522),
+    "imagenet": (3, 256, 1000, 1153050),
+    "folder": (3, 256, None, None),
+    "synthetic": (3, 32, 10, 460),
 }
+"""Of each source: channels, side of the stored images, classes, images that are left to train without the validation.
 
-
-TRAINING_IMAGES = {
-    "fashion-mnist-8k": 3500,
-    "fashion-mnist": 54000,
-    "cifar10": 45000,
-    "cifar100": 45000,
-    "stl10": 4500,
-    "imagenette": 8522,
-    "imagenet": 1153050,
-    "synthetic": 460,
-}
-"""Images that are left to train when the validation part is cut off, for an estimate before they are packed."""
+The last is for an estimate before they are packed; images of a folder are known then alone.
+"""
 
 
 def check_run(settings: Settings, data: DataSettings, where: str) -> None:
     """Hold a run's settings against what is known of its images. Raises `UserError`."""
-    channels, side, classes = SOURCES[data.source]
+    channels, side, classes, training = SOURCES[data.source]
     size = data.size or side
-    if settings.augment and settings.colour > 0 and channels == 1:
-        raise UserError(
-            f"{where}: colour: got {settings.colour}, but the images of {data.source} are grey: colour noise "
-            "needs three channels; allowed: 0"
-        )
-    if settings.crop > size:
-        raise UserError(
-            f"{where}: crop: got {settings.crop}, but the images are {size} x {size}; allowed: at most {size}"
-        )
-    images = min(filter(None, (TRAINING_IMAGES.get(data.source), data.train_limit)), default=None)
-    if images is not None and settings.batch > images:
-        raise UserError(
-            f"{where}: batch: got {settings.batch}, but there are at most {images:,} training images; allowed: at most "
-            "as many"
-        )
-    if settings.classes and classes and settings.classes != classes:
-        raise UserError(
-            f"{where}: classes: got {settings.classes}, but {data.source} has {classes}; allowed: {classes}"
-        )
+    images = min(filter(None, (training, data.train_limit)), default=settings.batch)
+    grey = f"the images of {data.source} are grey: colour noise needs three channels"
+    for key, wrong, fact, allowed in (
+        ("colour", settings.augment and settings.colour > 0 and channels == 1, grey, "0"),
+        ("crop", settings.crop > size, f"the images are {size} x {size}", f"at most {size}"),
+        ("batch", settings.batch > images, f"there are at most {images:,} training images", "at most as many"),
+        ("classes", classes and settings.classes not in (None, classes), f"{data.source} has {classes}", classes),
+    ):
+        if wrong:
+            raise UserError(f"{where}: {key}: got {getattr(settings, key)}, but {fact}; allowed: {allowed}")
 
 
 def check_study(study: Study) -> list[str]:
     """Check every variant, and the study among the others; returns warnings, a line each. Raises `UserError`."""
-    _check_name(study)
+    for path, name in declared_names().items():  # a name is taken once: it names folders of runs and reports
+        if name == study.name and path.resolve() != study.path.resolve():
+            raise UserError(f"{study.path}: name: got {study.name!r}, which {path} has; each name is allowed once")
     if study.data.source == "folder" and not study.data.root:
         raise UserError(f"{study.path}: data.root: missing; the folder that holds the images is allowed")
     for name, settings in study.variants.items():
         check_run(settings, study.data, f"{study.path}: variants.{name}")
-    _check_metric(study)
-    return [*_same(study), *_small_crops(study)]
-
-
-def _check_metric(study: Study) -> None:
-    """Evaluation leaves top-5 out where there are few classes: that would show when all runs are made."""
-    if top_of(study.file.metric) == 1:
-        return
+    _, side, classes, _ = SOURCES[study.data.source]
     # Classes of a folder are known before it is packed where a variant says how many it takes.
-    known = [SOURCES[study.data.source][2], *(settings.classes for settings in study.variants.values())]
-    classes = next((number for number in known if number), TOP5_CLASSES)
-    if classes < TOP5_CLASSES:
+    known = [number for number in (classes, *(s.classes for s in study.variants.values())) if number]
+    # Evaluation leaves top-5 out where there are few classes: that would show when all runs are made.
+    if top_of(study.file.metric) == 5 and known and known[0] < TOP5_CLASSES:
         raise UserError(
-            f"{study.path}: metric: got {study.file.metric}, but the images have {classes} classes; allowed: a top-1 "
+            f"{study.path}: metric: got {study.file.metric}, but the images have {known[0]} classes; allowed: a top-1 "
             f"error (with fewer than {TOP5_CLASSES} classes top-5 is not measured)"
         )
-
-
-def _check_name(study: Study) -> None:
-    """A name is taken once: it names folders of runs and reports."""
-    for path, name in declared_names().items():
-        if name == study.name and path.resolve() != study.path.resolve():
-            raise UserError(f"{study.path}: name: got {study.name!r}, which {path} has; each name is allowed once")
+    lines = _same(study)
+    side, crop = study.data.size or side, study.variants[study.baseline].crop
+    if 2 * crop <= side:
+        lines.append(
+            f"{study.path}: data.size: crops of {crop} see {100 * crop**2 / side**2:.1f} % of images of {side} x "
+            f"{side}; set data.size to some pixels more than {crop}"
+        )
+    return lines
 
 
 def _same(study: Study) -> list[str]:
@@ -102,18 +79,6 @@ def _same(study: Study) -> list[str]:
         elif known != name:
             lines.append(f"{study.path}: variants.{name}: the same settings as {known}")
     return lines
-
-
-def _small_crops(study: Study) -> list[str]:
-    """Crops that see little of an image: the stored side and the crop are two settings."""
-    side = study.data.size or SOURCES[study.data.source][1]
-    crop = study.variants[study.baseline].crop
-    if 2 * crop > side:
-        return []
-    return [
-        f"{study.path}: data.size: crops of {crop} see {100 * crop**2 / side**2:.1f} % of images of {side} x {side}; "
-        f"set data.size to some pixels more than {crop}"
-    ]
 
 
 def check_default(study: Study) -> None:

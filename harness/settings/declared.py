@@ -4,7 +4,7 @@ The file stands beside the study's and is kept in git. A declaration that was wr
 made to fit the results; one that came later says so, and what it changed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -79,9 +79,10 @@ def record(study: Study, root: Path) -> bool:
     seen = read(study, root)
     if seen and seen[-1].declaration == study.declaration:
         return False
-    runs = _runs(study, root)
-    shared = sorted(set(_shared(study, root)) - set(runs))
-    new = Entry(declaration=study.declaration, runs=runs, shared=shared, statement=study.statement)
+    runs = {config["fingerprint"][:SHORT] for config in _configs(root, f"{study.folder}/runs/{CONFIG}")}
+    others = _configs(root, f"reports/*/runs/{CONFIG}")
+    shared = {config["fingerprint"][:SHORT] for config in others if _is_cell(config, study)} - runs
+    new = Entry(declaration=study.declaration, runs=sorted(runs), shared=sorted(shared), statement=study.statement)
     if seen and (seen[-1].runs, seen[-1].shared) == (new.runs, new.shared):
         seen.pop()
     write_json(
@@ -90,53 +91,42 @@ def record(study: Study, root: Path) -> bool:
     return True
 
 
-def _runs(study: Study, root: Path) -> list[str]:
-    """Fingerprints of the study's runs, evaluated or not."""
-    return sorted({config["fingerprint"][:SHORT] for config in _configs((root / study.folder / "runs").glob(CONFIG))})
-
-
-def _shared(study: Study, root: Path) -> Iterator[str]:
-    """Fingerprints of other studies' runs that are a cell of this one: settings, seed and source of the images."""
-    for config in _configs(root.glob(f"reports/*/runs/{CONFIG}")):
-        settings, data = config.get("settings"), config.get("data")
-        if not isinstance(settings, dict) or not isinstance(data, dict):
-            continue
-        same = config.get("seed") in study.seeds and data.get("name") == study.data.source
-        if same and any(not unequal(declared, settings) for declared in study.variants.values()):
-            yield config["fingerprint"][:SHORT]
-
-
-def _configs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    for path in paths:
+def _configs(root: Path, pattern: str) -> Iterator[dict[str, Any]]:
+    """What was recorded of the settings of runs, evaluated or not."""
+    for path in root.glob(pattern):
         values = read_json(path)
         if isinstance(values, dict) and isinstance(values.get("fingerprint"), str):
             yield values
 
 
+def _is_cell(config: dict[str, Any], study: Study) -> bool:
+    """Whether a run has the settings, the seed and the source of images of a cell of the study."""
+    settings, data = config.get("settings"), config.get("data")
+    if not isinstance(settings, dict) or not isinstance(data, dict):
+        return False
+    same = config.get("seed") in study.seeds and data.get("name") == study.data.source
+    return same and any(not unequal(declared, settings) for declared in study.variants.values())
+
+
 def changes(seen: list[Entry]) -> list[Change]:
     """What changed once runs were there, in the order in which it did."""
-    found = []
+    made = []
     for before, after in pairwise(seen):
         changed = differing(before.statement, after.statement)
         if changed and after.runs:
-            found.append(Change(after.runs, changed, _by_rule(before.statement, changed)))
-    return found
+            old, new = changed.get("seeds", ([], []))
+            grown = list(new[: len(old)]) == list(old) and len(new) in before.statement.get("looks", [])  # type: ignore[operator]
+            made.append(Change(after.runs, changed, by_rule=changed.keys() == {"seeds"} and grown))
+    return made
 
 
 def differing(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Values that are not the same in two statements, by dotted names; None: there is none."""
-    found: dict[str, tuple[Any, Any]] = {}
+    values: dict[str, tuple[Any, Any]] = {}
     for key in [*before, *(key for key in after if key not in before)]:
         one, other = before.get(key), after.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            found |= differing(one, other, f"{prefix}{key}.")
+            values |= differing(one, other, f"{prefix}{key}.")
         elif one != other:
-            found[f"{prefix}{key}"] = one, other
-    return found
-
-
-def _by_rule(before: dict[str, Any], changed: dict[str, tuple[Any, Any]]) -> bool:
-    if changed.keys() != {"seeds"}:
-        return False
-    one, other = changed["seeds"]
-    return list(other[: len(one)]) == list(one) and len(other) in before.get("looks", [])
+            values[f"{prefix}{key}"] = one, other
+    return values

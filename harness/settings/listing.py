@@ -1,11 +1,11 @@
 """Settings and variants as lists to read."""
 
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from harness.grammar import product
 from harness.settings.parse import allowed
 from harness.settings.presets import PRESETS
-from harness.settings.schema import DataSettings, Declared, Settings
+from harness.settings.schema import DataSettings, Settings
 from harness.settings.study import Study, StudyFile
 
 EVALUATIONS = {
@@ -24,46 +24,25 @@ EVALUATIONS = {
 
 def list_settings(word: str = "") -> str:
     """Every setting, or those in whose name or help a word is: default, allowed values, help, section and claims."""
-
-    def found(name: str, field: FieldInfo) -> bool:
-        return word.lower() in f"{name} {field.description}".lower()
-
-    lines: list[str] = []
-    group = ""
-    for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
-        if not found(name, field):
-            continue
-        if extra["group"] != group:
-            group = str(extra["group"])
-            lines += ["", group.capitalize()]
-        section = [f"section {extra['paper']}"] if extra["paper"] else []
-        claims = extra["claims"] if isinstance(extra["claims"], list) else []
-        source = ", ".join([*section, *map(str, claims)])
-        lines.append(f"  {name} = {_show(field.default)}   ({allowed(Settings, name)})")
-        lines.append(f"      {field.description}" + (f" [{source}]" if source else ""))
-    keys = [
-        f"  {name} = {_show(field.default)}   ({allowed(kind, name)})\n      {field.description}"
-        if not field.is_required()
-        else f"  {name}   (required)\n      {field.description}"
-        for kind, name, field in _study_keys()
-        if found(name, field)
-    ]
-    if word:
-        return "\n".join([*lines, *(["", "A study", *keys] if keys else [])][1:])
-    evaluations = [f"  {name}\n      {words}" for name, words in EVALUATIONS.items()]
-    lines += ["", "Evaluation, on runs that are trained already (keys of a study)", *evaluations]
-    lines += ["", "A study: `data`, then its other keys", *keys]
-    return "\n".join([*lines[1:], "", f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)"])
-
-
-def _study_keys() -> list[tuple[type[Declared], str, FieldInfo]]:
-    """What a study's file may say of its images, and beside them."""
-    images: list[tuple[type[Declared], str, FieldInfo]] = [
-        (DataSettings, name, field) for name, field in DataSettings.model_fields.items()
-    ]
-    return [*images, *((StudyFile, name, field) for name, field in StudyFile.model_fields.items() if name != "data")]
+    groups: dict[str, list[str]] = {}
+    for model in (Settings, DataSettings, StudyFile):
+        for name, field in model.model_fields.items():
+            if word.lower() not in f"{name} {field.description}".lower() or (model, name) == (StudyFile, "data"):
+                continue
+            extra: dict[str, Any] = field.json_schema_extra or {}  # type: ignore[assignment]
+            source = ", ".join(
+                [*([f"section {extra['paper']}"] if extra.get("paper") else []), *extra.get("claims", [])]
+            )
+            value = "   (required)" if field.is_required() else f" = {_show(field.default)}   ({allowed(model, name)})"
+            lines = groups.setdefault(extra.get("group", "A study: `data`, then its other keys"), [])
+            lines += [f"  {name}{value}", f"      {field.description}" + (f" [{source}]" if source else "")]
+    if not word:
+        study = groups.popitem()
+        groups["Evaluation, on runs that are trained already (keys of a study)"] = [
+            f"  {name}\n      {words}" for name, words in EVALUATIONS.items()
+        ]
+        groups |= [study, (f"Presets: {', '.join(PRESETS)} (see harness/settings/presets.py)", [])]
+    return "\n\n".join("\n".join([head[0].upper() + head[1:], *lines]) for head, lines in groups.items())
 
 
 def list_variants(study: Study) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import read_json, read_yaml
-from harness.grammar import counted, product
+from harness.grammar import product
 from harness.settings.parse import parse
-from harness.settings.plan import Plan, expand, merged
+from harness.settings.plan import expand, merged
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Settings
-from harness.settings.study import CANDIDATE, DEFAULT, NAME, Component, Published, Study, StudyFile
+from harness.settings.study import CANDIDATE, DEFAULT, NAME, Component, Study, StudyFile
 
 
 def resolve(values: Any, where: str) -> Settings:
@@ -25,29 +25,25 @@ def resolve(values: Any, where: str) -> Settings:
 
 
 def _flat(values: Any, where: str) -> dict[str, Any]:
+    """The settings of a mapping over those of its presets."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: got {values!r}; a mapping of settings is allowed")
-    own = dict(values)
-    named = own.pop("preset", [])
-    names = named if isinstance(named, list) else [named]
-    merged: dict[str, Any] = {}
-    for name in names:
+    names = values.get("preset", [])
+    layers: list[dict[str, Any]] = []
+    for name in names if isinstance(names, list) else [names]:
         if not isinstance(name, str) or name not in PRESETS:
             raise UserError(f"{where}: preset: got {name!r}; allowed: {', '.join(PRESETS)}")
-        merged |= PRESETS[name]
-    return merged | own
+        layers.append(PRESETS[name])
+    return merged([*layers, {key: value for key, value in values.items() if key != "preset"}])
 
 
 def load_candidate(path: Path) -> tuple[Settings, int]:
     """The candidate of params.yaml: its settings and its seed. Raises `UserError`."""
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: got {type(values).__name__}; a mapping of settings is allowed")
-    own = dict(values)
-    seed = own.pop("seed", None)
+    values = _flat(read_yaml(path), str(path))
+    seed = values.pop("seed", None)
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise UserError(f"{path}: seed: got {seed!r}; allowed: an integer >= 0 and < {2**31}")
-    return resolve(own, str(path)), seed
+    return parse(Settings, values, str(path)), seed
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,7 @@ class Named:
 
 
 FILES = (".json", ".yaml", ".yml")
+"""Endings of files that hold settings or a study."""
 
 
 def load_run(spec: str) -> Named:
@@ -75,7 +72,15 @@ def load_run(spec: str) -> Named:
     place, _, key = spec.rpartition(":")
     path = Path(spec)
     if place or path.suffix not in FILES:
-        return _declared(load_study(find_study(Path(place) if place else DEFAULT)), key)
+        study = load_study(find_study(Path(place) if place else DEFAULT))
+        if key in study.variants:
+            return Named(study.variants[key], study, key)
+        variant, _, digits = key.rpartition("-")
+        if variant in study.variants and digits.isascii() and digits.isdigit():
+            return Named(study.variants[variant], study, variant, int(digits))
+        raise UserError(
+            f"{study.path}: got {key!r}; allowed: a variant, or a variant and a seed: {', '.join(study.variants)}"
+        )
     if path.suffix == ".json":
         return Named(parse(Settings, read_json(path), spec))
     values = read_yaml(path)
@@ -87,24 +92,13 @@ def load_run(spec: str) -> Named:
     return Named(settings, load_study(beside) if is_candidate else None, None, seed)
 
 
-def _declared(study: Study, key: str) -> Named:
-    if key in study.variants:
-        return Named(study.variants[key], study, key)
-    variant, _, seed = key.rpartition("-")
-    if variant in study.variants and seed.isascii() and seed.isdigit():
-        return Named(study.variants[variant], study, variant, int(seed))
-    raise UserError(
-        f"{study.path}: got {key!r}; allowed: a variant, or a variant and a seed: {', '.join(study.variants)}"
-    )
-
-
 def find_study(target: Path, root: Path = Path(".")) -> Path:
     """The file of the study that `target` names: the file itself, its folder, its name, its report or report's folder.
 
     What is a file, or is called like one, is taken as it is. Raises `UserError` with the studies that there are.
     """
     path = root / target
-    if target.suffix in (".yaml", ".yml", ".json") or (os.path.isfile(path) and target.suffix != ".md"):
+    if target.suffix in FILES or (os.path.isfile(path) and target.suffix != ".md"):
         return path
     if os.path.isfile(path / DEFAULT.name):
         return path / DEFAULT.name
@@ -114,14 +108,14 @@ def find_study(target: Path, root: Path = Path(".")) -> Path:
     if os.path.isfile(plain) and declared_name(plain) == name:
         known[plain] = name
     # Elsewhere a folder of that name is another thing.
-    here = path.parent.resolve() in (root.resolve(), (root / "reports").resolve())
-    found = [file for file, declared in known.items() if declared == name and here]
-    if len(found) > 1:
-        raise UserError(f"{target}: the name of {len(found)} studies; allowed: {', '.join(map(str, found))}")
-    if not found:
+    is_name = path.parent.resolve() in (root.resolve(), (root / "reports").resolve())
+    files = [file for file, declared in known.items() if declared == name and is_name]
+    if len(files) > 1:
+        raise UserError(f"{target}: the name of {len(files)} studies; allowed: {', '.join(map(str, files))}")
+    if not files:
         names = ", ".join(sorted(known.values())) or "none is declared"
         raise UserError(f"{target}: no study of that name; allowed: {names}, or a study's file, folder or report")
-    return found[0]
+    return files[0]
 
 
 def declared_names(root: Path = Path(".")) -> dict[Path, str]:
@@ -132,48 +126,30 @@ def declared_names(root: Path = Path(".")) -> dict[Path, str]:
 
 def declared_name(file: Path) -> str | None:
     """The name that a study's file gives. Not read as YAML: a draft may be broken."""
-    found = re.search(r"^name:[ \t]*(\S+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    return found[1].strip("'\"") if found else None
+    match = re.search(r"^name:[ \t]*(\S+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return match[1].strip("'\"") if match else None
 
 
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
-    values, own = _extended(path)
+    values, written = _extended(path)
     file = parse(StudyFile, values, str(path))
     data = parse(DataSettings, file.data, f"{path}: data")
-    for seed in file.seeds:
-        if file.seeds.count(seed) > 1:
-            raise UserError(f"{path}: seeds: {seed} is a duplicate")
     variants = _variants(file, path)
-    if file.baseline not in variants:
-        raise UserError(f"{path}: baseline: got {file.baseline!r}; allowed: {', '.join(variants)}")
-    if file.alpha is not None and abs(file.alpha - (1 - file.confidence)) > 1e-9:
-        raise UserError(
-            f"{path}: alpha: got {file.alpha:g}, but confidence is {file.confidence:g}; interval and verdict share it: "
-            f"allowed: {1 - file.confidence:g}, or nothing"
-        )
-    for name in file.family or []:
-        if name not in variants or name == file.baseline:
-            others = [other for other in variants if other != file.baseline]
-            raise UserError(f"{path}: family: got {name!r}; allowed: {', '.join(others)}")
-    if file.looks and (len(file.looks) < 2 or sorted(set(file.looks)) != file.looks):
-        raise UserError(f"{path}: looks: got {file.looks}; allowed: two or more numbers of seeds, rising")
-    if file.looks and len(file.seeds) not in file.looks:
-        raise UserError(
-            f"{path}: looks: got {file.looks} and {counted(len(file.seeds), 'seed')}; "
-            "allowed: as many seeds as one look has"
-        )
-    for name in file.ensembles:
-        if not set(name.split("+")) <= set(variants):
-            raise UserError(f"{path}: ensembles: got {name!r}; allowed: {', '.join(variants)}, and sums of them as a+b")
+    others = [name for name in variants if name != file.baseline]
+    for key, names, allowed in (
+        ("baseline", [file.baseline], list(variants)),
+        ("family", file.family or [], others),
+        ("ensembles", file.ensembles, list(variants)),
+    ):
+        for name in names:
+            if not set(name.split("+") if key == "ensembles" else [name]) <= set(allowed):
+                raise UserError(f"{path}: {key}: got {name!r}; allowed: {', '.join(allowed)}")
     # A variant that this study lacks was named by the study that it extends.
-    named = {
-        key: {name: value for name, value in getattr(file, key).items() if name in own.get(key, {}) or name in variants}
-        for key in ("published", "components")
-    }
-    for key, name in ((key, name) for key, names in named.items() for name in names):
-        if name not in variants or (key == "components" and name == file.baseline):
-            raise UserError(f"{path}: {key}.{name}: no such variant; allowed: {', '.join(variants)}")
+    for key, allowed in (("published", list(variants)), ("components", others)):
+        for name in written.get(key, {}):
+            if name not in allowed:
+                raise UserError(f"{path}: {key}.{name}: no such variant; allowed: {', '.join(allowed)}")
     if len(variants) * len(file.seeds) > file.limit:
         raise UserError(
             f"{path}: limit: got {product(len(variants), len(file.seeds), 'run')}; allowed: at most {file.limit}"
@@ -183,8 +159,8 @@ def load_study(path: Path) -> Study:
         file,
         data,
         {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
-        {name: parse(Published, values, f"{path}: published.{name}") for name, values in named["published"].items()},
-        {name: Component.of(text) for name, text in named["components"].items()},
+        {name: published for name, published in file.published.items() if name in variants},
+        {name: Component.of(text) for name, text in file.components.items() if name in others},
     )
 
 
@@ -204,23 +180,23 @@ def lineage(path: Path) -> list[Path]:
 
 def _lineage(path: Path) -> list[tuple[Path, Any]]:
     """The files of `lineage`, each with its content."""
-    found = [(path, read_yaml(path))]
+    files = [(path, read_yaml(path))]
     while True:
-        file, values = found[-1]
+        file, values = files[-1]
         parent = values.get("extends") if isinstance(values, dict) else None
         if not isinstance(parent, str) or not parent:
-            return found
+            return files
         # Written without `..`, as DVC and a reader would name it.
         next_file = Path(os.path.normpath(file.parent / parent))
-        if next_file.resolve() in [one.resolve() for one, _ in found]:
+        if next_file.resolve() in [known.resolve() for known, _ in files]:
             raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
-        found.append((next_file, read_yaml(next_file)))
+        files.append((next_file, read_yaml(next_file)))
 
 
 def _extended(path: Path) -> tuple[Any, Any]:
-    """The content of a study file over that of the studies that it extends, and its own alone."""
+    """The content of a study file over that of the studies that it extends, and what it says itself."""
     (file, whole), *nearer = reversed(_lineage(path))
-    own = whole
+    values = whole
     for child, values in nearer:
         if not isinstance(whole, dict):
             raise UserError(f"{child}: extends: {file} is not a study's file")
@@ -230,8 +206,8 @@ def _extended(path: Path) -> tuple[Any, Any]:
             for key in LAID_OVER
             if isinstance(taken.get(key), dict) and isinstance(values.get(key), dict)
         }
-        file, whole, own = child, taken | values | laid, values
-    return whole, own
+        file, whole = child, taken | values | laid
+    return whole, values
 
 
 def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -240,26 +216,26 @@ def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
     for key in (key for key in common if key not in Settings.model_fields):
         parse(Settings, {key: common[key]}, f"{path}: settings")  # named where it was typed, not in a variant
     factors = {name: _flat(values, f"{path}: factors.{name}") for name, values in file.factors.items()}
-    found: dict[str, list[dict[str, Any]]] = {}
+    variants: dict[str, list[dict[str, Any]]] = {}
     if file.plan and file.baseline not in file.variants:
-        found[file.baseline] = [common]
-    for number, values in enumerate(file.plan):
+        variants[file.baseline] = [common]
+    for number, step in enumerate(file.plan):
         where = f"{path}: plan.{number}"
-        for name, layers in expand(parse(Plan, values, where), factors, where).items():
-            if found.setdefault(name, [common, *layers]) != [common, *layers]:
+        for name, layers in expand(step, factors, where).items():
+            if variants.setdefault(name, [common, *layers]) != [common, *layers]:
                 raise UserError(f"{where}: gives {name} other settings than a step before; each name is allowed once")
     for name, values in file.variants.items():
-        if name in found:
+        if name in variants:
             raise UserError(f"{path}: variants.{name}: is a variant of the plan, too; take another name")
-        own = _flat(values, f"{path}: variants.{name}")
-        found[name] = [own] if "preset" in values else [common, own]
-    if not found:
+        flat = _flat(values, f"{path}: variants.{name}")
+        variants[name] = [flat] if "preset" in values else [common, flat]
+    if not variants:
         raise UserError(f"{path}: variants: got none; at least the baseline is needed")
-    for name in found:
+    for name in variants:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise UserError(
                 f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot), at most 63"
             )
-    if "candidate" in found:
+    if "candidate" in variants:
         raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")
-    return found
+    return variants

@@ -35,21 +35,26 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], error: Any) -> str:
-    if not error["loc"]:
-        # The words of the model's own checks; pydantic's of what it refuses before them, as a key that is no Unicode.
-        return str(error.get("ctx", {}).get("error", error["msg"]))
     above, rest = "", list(error["loc"])
+    if not rest or error["type"] == "value_error":
+        # The words of the model's own checks; pydantic's of what it refuses before them, as a key that is no Unicode.
+        words = str(error.get("ctx", {}).get("error", error["msg"]))
+        return f"{'.'.join(map(str, rest))}: {words}" if rest else words
     while len(rest) > 1 and (inner := _inner(model, rest[0])):
-        held = 2 if isinstance(rest[1], int) else 1  # of a list, its place as well
+        # Of a list its place as well, of a mapping its key.
+        held = 2 if isinstance(rest[1], int) or get_origin(model.model_fields[rest[0]].annotation) is dict else 1
         if len(rest) <= held:
             break
         above, model, rest = f"{above}{'.'.join(map(str, rest[:held]))}.", inner, rest[held:]
     key = str(rest[0])
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {above + key!r}{_nearest(key, list(model.model_fields))}"
-    if error["type"] == "missing":
-        return f"{above}{key}: missing; allowed: {allowed(model, key)}"
-    return f"{above}{key}: got {_show(error['input'])}; allowed: {allowed(model, key)}"
+        near = difflib.get_close_matches(key, model.model_fields, 3)
+        names = (
+            f"; did you mean {' or '.join(near)}?" if near else f"; allowed: {', '.join(sorted(model.model_fields))}"
+        )
+        return f"unknown setting {above + key!r}{names}"
+    got = "missing" if error["type"] == "missing" else f"got {_show(error['input'])}"
+    return f"{above}{key}: {got}; allowed: {allowed(model, key)}"
 
 
 def _inner(model: type[BaseModel], key: Any) -> type[BaseModel] | None:
@@ -63,11 +68,6 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, 3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; allowed: {', '.join(sorted(names))}"
-
-
 def _show(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -79,38 +79,33 @@ def allowed(model: type[BaseModel], key: str) -> str:
     return _kind(field.annotation, field.metadata)
 
 
-_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Any: "anything"}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def _kind(annotation: Any, metadata: list[Any]) -> str:
-    if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0], _flat(get_args(annotation)[1:]))
-    if get_origin(annotation) is Literal:
-        values = [str(value) for value in get_args(annotation)]
-        return values[0] if len(values) == 1 else "one of " + ", ".join(values)
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        parts = [_kind(part, metadata) for part in get_args(annotation) if part is not type(None)]
-        return " or ".join([*parts, "nothing"])
-    if annotation is Any:
-        return "anything"
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(args[0], list(args[1:]))
+    if origin is Literal:
+        return ("one of " if len(args) > 1 else "") + ", ".join(map(str, args))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join([*(_kind(part, metadata) for part in args if part is not type(None)), "nothing"])
     if _is_model(annotation):
         return "a mapping"
-    if get_origin(annotation) is dict:
-        values = get_args(annotation)[1]
-        return "a mapping" if values is Any else f"a mapping, each value {_kind(values, [])}"
-    if get_origin(annotation) is list:
-        return "a list, each " + _kind(get_args(annotation)[0], [])
-    limits = [
-        f"{_SIGNS[k]} {getattr(m, k)}" for m in _flat(metadata) for k in _SIGNS if getattr(m, k, None) is not None
+    if origin is dict:
+        return "a mapping" if args[1] is Any or _is_model(args[1]) else f"a mapping, each value {_kind(args[1], [])}"
+    if origin is list:
+        return "a list, each " + _kind(args[0], [])
+    # Pydantic keeps limits as they were given: bare, or inside a Field.
+    limits = [limit for one in metadata for limit in (getattr(one, "metadata", None) or [one])]
+    for limit in limits:
+        if pattern := getattr(limit, "pattern", None):
+            return "auto, cpu, cuda or cuda:N" if "cuda" in pattern else f"a string like {pattern}"
+    bounds = [
+        f"{sign} {value}"
+        for one in limits
+        for k, sign in _SIGNS.items()
+        if (value := getattr(one, k, None)) is not None
     ]
-    pattern = [m.pattern for m in _flat(metadata) if getattr(m, "pattern", None)]
-    words = _WORDS.get(annotation, str(annotation))
-    if pattern:
-        return "auto, cpu, cuda or cuda:N" if "cuda" in pattern[0] else f"a string like {pattern[0]}"
-    return f"{words} {' and '.join(limits)}".strip()
-
-
-def _flat(metadata: Any) -> list[Any]:
-    """Pydantic keeps limits as they were given: bare, or inside a Field."""
-    return [part for m in metadata for part in (getattr(m, "metadata", None) or [m])]
+    return f"{_WORDS.get(annotation, str(annotation))} {' and '.join(bounds)}".strip()

@@ -1,11 +1,11 @@
 """A study's plan: from named factors to variants."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 from math import prod
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.errors import UserError
 from harness.settings.schema import Declared
@@ -26,65 +26,45 @@ class Plan(Declared):
     factors: list[str] | None = Field(None, description="names of factors; by default every one of the study")
     values: dict[str, list[Any]] = Field({}, description="grid: setting -> values; every combination is one variant")
 
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Plan":
+        if self.kind == "grid" and self.factors is not None:
+            raise ValueError("kind: grid takes values, no factors")
+        if self.kind != "grid" and self.values:
+            raise ValueError(f"values: got {len(self.values)} settings; allowed with kind: grid alone")
+        return self
+
 
 def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dict[str, Layers]:
     """Variants that a step of a plan declares: name -> the settings to lay over the baseline's.
 
     `where` names file and place. Raises `UserError` for unknown factors, and where nothing comes of the step.
     """
-    if plan.kind == "grid":
-        _count(prod(map(len, plan.values.values())), where)
-        found = dict(_grid(plan, where))
-    else:
-        names = _names(plan, factors, where)
-        if plan.kind == "factorial":
-            _count(2 ** len(names), where)
-        chosen = (_factorial if plan.kind == "factorial" else _single)(plan, names, where)
-        found = {name: tuple(factors[factor] for factor in used) for name, used in chosen.items()}
-    if not found:
-        raise UserError(f"{where}: got a plan that expands to no variant; name at least one factor, or values")
-    return found
-
-
-def _count(variants: int, where: str) -> None:
-    if variants > LARGEST:
-        raise UserError(f"{where}: expands to {variants} variants; allowed: at most {LARGEST}")
-
-
-def _names(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> list[str]:
-    if plan.values:
-        raise UserError(f"{where}: values: got {len(plan.values)} settings; allowed with kind: grid alone")
     names = list(factors) if plan.factors is None else plan.factors
     for name in names:
         if name not in factors:
             raise UserError(f"{where}: factors: got {name!r}; allowed: {', '.join(factors) or 'none is declared'}")
-    for name in names:
         if names.count(name) > 1:
             raise UserError(f"{where}: factors: {name} is a duplicate")
-    return names
-
-
-def _single(plan: Plan, names: Sequence[str], where: str) -> dict[str, tuple[str, ...]]:
-    if plan.kind != "add_one_in":
-        return {name: (name,) for name in names}
-    if len(names) < 2:
+    count = {"grid": prod(map(len, plan.values.values())), "factorial": 2 ** len(names)}.get(plan.kind, len(names))
+    if count > LARGEST:
+        raise UserError(f"{where}: expands to {count} variants; allowed: at most {LARGEST}")
+    if plan.kind == "add_one_in" and len(names) < 2:
         raise UserError(f"{where}: factors: got {len(names)}; add_one_in needs at least two")
-    # Factors take components out: all of them leave the bare net, all but one put one component back.
-    return {"all": tuple(names)} | {f"all-but-{name}": tuple(n for n in names if n != name) for name in names}
-
-
-def _factorial(plan: Plan, names: Sequence[str], where: str) -> dict[str, tuple[str, ...]]:
-    chosen = [some for count in range(1, len(names) + 1) for some in combinations(names, count)]
-    return {"_".join(some): some for some in chosen}
-
-
-def _grid(plan: Plan, where: str) -> Iterator[tuple[str, Layers]]:
-    if plan.factors is not None:
-        raise UserError(f"{where}: kind: grid takes values, no factors")
-    for combination in product(*plan.values.values()):
-        pairs = dict(zip(plan.values, combination, strict=True))
-        if pairs:
-            yield "_".join(f"{name}-{word(value)}" for name, value in pairs.items()), (pairs,)
+    if not (plan.values if plan.kind == "grid" else names) or not count:
+        raise UserError(f"{where}: got a plan that expands to no variant; name at least one factor, or values")
+    if plan.kind == "grid":
+        grid = [dict(zip(plan.values, values, strict=True)) for values in product(*plan.values.values())]
+        return {"_".join(f"{name}-{word(value)}" for name, value in pairs.items()): (pairs,) for pairs in grid}
+    if plan.kind == "factorial":
+        subsets = [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
+        chosen = {"_".join(subset): subset for subset in subsets}
+    elif plan.kind == "add_one_in":
+        # Factors take components out: all of them leave the bare net, all but one put one component back.
+        chosen = {"all": tuple(names)} | {f"all-but-{one}": tuple(n for n in names if n != one) for one in names}
+    else:
+        chosen = {name: (name,) for name in names}
+    return {variant: tuple(factors[name] for name in subset) for variant, subset in chosen.items()}
 
 
 def word(value: Any) -> str:

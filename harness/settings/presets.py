@@ -88,12 +88,7 @@ CAFFE_BVLC: dict[str, Any] = {
 }
 """models/bvlc_alexnet of Caffe; its images are squeezed to 256 x 256, which is a matter of the data here."""
 
-CAFFENET: dict[str, Any] = {
-    **CAFFE_BVLC,
-    "order1": "relu-pool-norm",
-    "order2": "relu-pool-norm",
-    "bias_init": 1.0,
-}
+CAFFENET: dict[str, Any] = {**CAFFE_BVLC, "order1": "relu-pool-norm", "order2": "relu-pool-norm", "bias_init": 1.0}
 """models/bvlc_reference_caffenet of Caffe: pooling before normalisation."""
 
 OWT_TORCHVISION: dict[str, Any] = {
@@ -158,7 +153,6 @@ _CIFAR_LRN: dict[str, Any] = {"lrn": True, "lrn_alpha": 0.001, "lrn_alpha_form":
 CIFAR_13PCT_LRN_R540: dict[str, Any] = {
     **CIFAR_13PCT,
     **_CIFAR_LRN,
-    "lrn_size": 5,
     "drops": [450 / 470, 460 / 470],
     "epochs": 470,
 }

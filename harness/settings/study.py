@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.files import hash_json
+from harness.grammar import counted
+from harness.settings.plan import Plan
 from harness.settings.schema import MACHINE, DataSettings, Declared, Settings, sparse
 
 DEFAULT = Path("experiments/study.yaml")
@@ -22,7 +24,6 @@ CHECKED = "checked.json"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """Names of studies and variants: they name files, DVC stages and MLflow runs (a dot would break the second)."""
-
 
 TOP5_CLASSES = 10
 """With fewer classes than this a top-5 error says nothing: evaluation leaves it out."""
@@ -41,7 +42,7 @@ class Published(Declared):
     where: str = Field(description="where the paper says so")
 
     @model_validator(mode="after")
-    def _some(self) -> "Published":
+    def _has_a_number(self) -> "Published":
         if self.top1 is None and self.top5 is None:
             raise ValueError("top1, top5: got neither; allowed: a number for one of them or for both")
         return self
@@ -64,15 +65,11 @@ class StudyFile(Declared):
     )
     baseline: str = Field("base", description="the variant that the others are compared with")
     metric: Literal[
-        "test_top1",
-        "test_top1_10crop",
-        "test_top1_mc_geometric",
-        "test_top1_mc_arithmetic",
-        "test_top5",
-        "test_top5_10crop",
-        "validation_top1",
-        "train_top1",
-    ] = Field("test_top1", description="the error that is compared, of one evaluation of the same trained nets")
+        "test_top1", "test_top1_10crop", "test_top1_mc_geometric", "test_top1_mc_arithmetic", "test_top5",
+        "test_top5_10crop", "validation_top1", "train_top1",
+    ] = Field(
+        "test_top1", description="the error that is compared, of one evaluation of the same trained nets"
+    )  # fmt: skip
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
     alpha: float | None = Field(None, gt=0.0, lt=0.5, description="family-wise error of the verdicts: 1 - confidence")
     margin: float | None = Field(
@@ -83,7 +80,7 @@ class StudyFile(Declared):
     looks: list[Annotated[int, Field(ge=2)]] = Field(
         [], description="numbers of seeds at which verdicts may be looked at, the full number last; none: at the end"
     )
-    published: dict[str, Any] = Field({}, description="what the paper says of a variant: {top1, top5, where}")
+    published: dict[str, Published] = Field({}, description="what the paper says of a variant: {top1, top5, where}")
     components: dict[str, str] = Field(
         {}, description="variant -> the component that it takes out of the baseline; `+NAME`: that it adds to it"
     )
@@ -98,10 +95,27 @@ class StudyFile(Declared):
     defaults: Any = Field(None, description="a place for anchors; not read")
     settings: dict[str, Any] = Field({}, description="settings of every variant, and of the baseline")
     factors: dict[str, dict[str, Any]] = Field({}, description="name -> settings: switches off the baseline")
-    plan: list[dict[str, Any]] = Field([], description="how the factors make variants: see Plan")
+    plan: list[Plan] = Field([], description="how the factors make variants: see Plan")
     variants: dict[str, Any] = Field(
         {}, description="name -> settings, over `settings`, or with a preset by themselves"
     )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "StudyFile":
+        for seed in self.seeds:
+            if self.seeds.count(seed) > 1:
+                raise ValueError(f"seeds: {seed} is a duplicate")
+        if self.alpha is not None and abs(self.alpha - (1 - self.confidence)) > 1e-9:
+            raise ValueError(
+                f"alpha: got {self.alpha:g}, but confidence is {self.confidence:g}; interval and verdict share it: "
+                f"allowed: {1 - self.confidence:g}, or nothing"
+            )
+        if self.looks and (len(self.looks) < 2 or sorted(set(self.looks)) != self.looks):
+            raise ValueError(f"looks: got {self.looks}; allowed: two or more numbers of seeds, rising")
+        if self.looks and len(self.seeds) not in self.looks:
+            got = f"{self.looks} and {counted(len(self.seeds), 'seed')}"
+            raise ValueError(f"looks: got {got}; allowed: as many seeds as one look has")
+        return self
 
 
 @dataclass(frozen=True)
@@ -161,7 +175,7 @@ class Study:
     @property
     def alpha(self) -> float:
         """Family-wise error of the verdicts, over all looks."""
-        return round(1 - self.file.confidence, 12) if self.file.alpha is None else self.file.alpha
+        return self.file.alpha or round(1 - self.file.confidence, 12)
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -248,8 +262,8 @@ class Study:
 
 def differences(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:
     """Settings in which two runs differ: name -> (one's, other's)."""
-    a, b = one.model_dump(), other.model_dump()
-    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+    pairs = {name: (getattr(one, name), getattr(other, name)) for name in Settings.model_fields}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def unequal(declared: Settings, stored: dict[str, Any]) -> list[str]:

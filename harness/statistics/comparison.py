@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.statistics import models
 from harness.statistics import multiplicity as family
 from harness.statistics.judging import (
     DEFAULT,
     MODELS,
-    TESTS,
     VERDICTS,
     Floats,
     Test,
@@ -23,7 +21,7 @@ from harness.statistics.judging import (
     estimates,
     judged,
 )
-from harness.statistics.models import Difference, Estimates, spread
+from harness.statistics.models import Difference, Estimates
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
 from harness.statistics.sign_flip import SignFlip, sign_flip, signed_ranks
 
@@ -38,14 +36,6 @@ class Rules:
     alpha: float = 0.05
     margin: float | None = None
     test: Test = DEFAULT
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha: got {self.alpha}; allowed: above 0 and below 0.5")
-        if self.margin is not None and not 0 < self.margin < math.inf:
-            raise ValueError(f"margin: got {self.margin}; allowed: a number above 0, in the unit of the values")
-        if self.test not in TESTS:
-            raise ValueError(f"test: got {self.test!r}; allowed: {', '.join(TESTS)}")
 
 
 @dataclass(frozen=True)
@@ -112,51 +102,99 @@ def compare_all(
             raise ValueError(f"family: got {name!r}; allowed: {', '.join(arms)}")
     if any(math.isnan(value) for arm in values.values() for value in arm.values()):
         raise ValueError("got a value that is not a number")
-    finite = {name: {s for s, value in values[name].items() if math.isfinite(value)} for name in [*arms, baseline]}
-    pairs = [sorted(finite[arm] & finite[baseline]) for arm in arms]
-    found, correlation = _estimates_of(values, baseline, arms, pairs, rules)
-    rows = [
-        _alone(values[arm], values[baseline], seeds, rules, found, place, len(inside))
-        for place, (arm, seeds) in enumerate(zip(arms, pairs, strict=True))
-    ]
-    own = np.array([arms.index(name) for name in inside], dtype=np.int64)
-    return dict(zip(arms, _with_family(rows, own, found, correlation, rules), strict=True))
+    finite = {arm: {s: value for s, value in runs.items() if math.isfinite(value)} for arm, runs in values.items()}
+    alone = [models.compare(finite[arm], finite[baseline], 1 - rules.alpha) for arm in arms]
+    fit, correlation = _estimates_of(finite, baseline, arms, [list(d.seeds) for d in alone], rules)
+    p = family.two_sided(fit.mean, fit.se, fit.df)
+    equal = family.equivalence(fit.mean, fit.se, fit.df, rules.margin)
+    # With a diverged run: its error has no size, so that nothing is equivalent; it is in no mean, and a mean that it
+    # contradicts has no direction.
+    ranked = [_with_infinite(values[arm], values[baseline]) for arm in arms]
+    diverged = [len(pairs) - d.n for pairs, d in zip(ranked, alone, strict=True)]
+    leans = [int(np.sign(signed_ranks(pairs).sum())) for pairs in ranked]
+    flips = [sign_flip(pairs) for pairs in ranked]
+    mean = np.array([d.mean for d in alone], dtype=np.float64)
+    lost = np.array(diverged, dtype=np.int64) > 0
+    mean = np.where(lost & (np.sign(mean) != leans), 0.0, mean)
+    equal = np.where(lost, np.nan, equal)
+    inner = np.array([arms.index(name) for name in inside], dtype=np.int64)
+    pool = Estimates(fit.mean[inner], fit.se[inner], fit.df[inner], fit.pooled[inner])
+    tests = judged(mean[inner], p[inner], adjust(p[inner], pool, correlation), equal[inner], rules.alpha)
+    flip_adjusted = family.holm(np.array([flip.p for flip in flips], dtype=np.float64)[inner])
+    comparisons = {}
+    for n, (arm, d) in enumerate(zip(arms, alone, strict=True)):
+        member = inside.index(arm) if arm in inside else None
+        se, df = (float(fit.se[n]), int(fit.df[n])) if d.n and fit.se[n] > 0 else (None, None)
+        low = high = None
+        if d.mean is not None and se and df:
+            low, high = (float(end) for end in bounds(np.array(d.mean), np.array(se), np.array(df), d.confidence))
+        a, b = (np.array([finite[name][seed] for seed in d.seeds]) for name in (arm, baseline))
+        sds = [float(x.std(ddof=1)) for x in (a, b)] if d.n > 1 else []
+        comparisons[arm] = Comparison(
+            difference=replace(d, low=low, high=high),
+            test=rules.test,
+            alpha=rules.alpha,
+            margin=rules.margin,
+            in_family=member is not None,
+            comparisons=len(inside),
+            se=se,
+            df=df,
+            pooled=bool(fit.pooled[n]),
+            p=_number(p[n]),
+            adjusted=None if member is None else _number(tests.adjusted[member]),
+            p_equivalent=_number(equal[n]),
+            adjusted_equivalent=None if member is None else _number(tests.adjusted_equivalent[member]),
+            verdict="inconclusive" if member is None else VERDICTS[int(tests.codes[member])],
+            standardised=d.mean / d.sd if d.mean is not None and d.sd else None,
+            correlation=float(np.corrcoef(a, b)[0, 1]) if d.n > 2 and d.sd and all(sds) else None,
+            unpaired=unpaired_seeds(d.n, sds[0], sds[1], d.sd) if d.sd else None,
+            diverged=diverged[n],
+            lean=leans[n],
+            flip=flips[n],
+            flip_adjusted=None if member is None else _number(flip_adjusted[member]),
+        )
+    return comparisons
+
+
+def _with_infinite(variant: Mapping[int, float], baseline: Mapping[int, float]) -> list[float]:
+    """Differences over the seeds that both have; infinite where one of the two runs diverged, 0 where both did."""
+    pairs = [(variant[seed], baseline[seed]) for seed in sorted(variant.keys() & baseline.keys())]
+    return [one - other if math.isfinite(one) or math.isfinite(other) else 0.0 for one, other in pairs]
 
 
 def _estimates_of(
-    values: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str], pairs: list[list[int]], rules: Rules
+    finite: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str], pairs: list[list[int]], rules: Rules
 ) -> tuple[Estimates, float]:
     """Estimates of every arm over its own pairs, and the least correlation of two pooled ones.
 
     The shared variance is that of the seeds that all pooled arms have; the pool is the set of arms and seeds with the
     most degrees of freedom. Means are over each comparison's own pairs.
     """
+
+    def table(names: list[str], seeds: list[int]) -> Floats:
+        return np.array([[finite[name][seed] for name in names] for seed in seeds])
+
     k = len(arms)
-    mean, se = np.full(k, np.nan), np.zeros(k)
-    df, pooled = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool)
+    fit = Estimates(np.full(k, np.nan), np.zeros(k), np.zeros(k, dtype=np.int64), np.zeros(k, dtype=bool))
     for number, (arm, seeds) in enumerate(zip(arms, pairs, strict=True)):
         if seeds:
-            own = models.paired(_table(values, [baseline, arm], seeds))
-            mean[number], se[number], df[number] = own.mean[0], own.se[0], own.df[0]
+            alone = models.paired(table([baseline, arm], seeds))
+            fit.mean[number], fit.se[number], fit.df[number] = alone.mean[0], alone.se[0], alone.df[0]
     chosen, seeds = _largest_pool(pairs) if rules.test in MODELS else ([], [])
     if not chosen:
-        return Estimates(mean, se, df, pooled), 0.5
-    joint = estimates(_table(values, [baseline, *(arms[c] for c in chosen)], seeds), rules.test)
+        return fit, 0.5
+    joint = estimates(table([baseline, *(arms[c] for c in chosen)], seeds), rules.test)
     for number, c in enumerate(chosen):
-        size = math.sqrt(len(seeds) / len(pairs[c]))
         if joint.pooled[number]:
-            se[c], df[c], pooled[c] = max(joint.se[number] * size, se[c]), joint.df[number], True
-    shared = [set(pairs[c]) for c in range(k) if pooled[c]]
+            se = joint.se[number] * math.sqrt(len(seeds) / len(pairs[c]))
+            fit.se[c], fit.df[c], fit.pooled[c] = max(se, fit.se[c]), joint.df[number], True
+    shared = [set(pairs[c]) for c in range(k) if fit.pooled[c]]
     overlaps = (len(one & other) / math.sqrt(len(one) * len(other)) for one, other in product(shared, shared))
-    overlap = min(overlaps, default=1.0)
-    return Estimates(mean, se, df, pooled), 0.5 * overlap
-
-
-def _table(values: Mapping[str, Mapping[int, float]], arms: list[str], seeds: list[int]) -> Floats:
-    return np.array([[values[arm][seed] for arm in arms] for seed in seeds])
+    return fit, 0.5 * min(overlaps, default=1.0)
 
 
 def _largest_pool(pairs: list[list[int]]) -> tuple[list[int], list[int]]:
+    """The arms, and the seeds that all of them have, with the most degrees of freedom."""
     best: tuple[int, list[int], list[int]] = (0, [], [])
     for least in sorted({len(seeds) for seeds in pairs if len(seeds) > 1}, reverse=True):
         chosen = [number for number, seeds in enumerate(pairs) if len(seeds) >= least]
@@ -165,74 +203,6 @@ def _largest_pool(pairs: list[list[int]]) -> tuple[list[int], list[int]]:
         if freedom > best[0]:
             best = (freedom, chosen, common)
     return best[1], best[2]
-
-
-def _alone(
-    one: Mapping[int, float],
-    other: Mapping[int, float],
-    seeds: list[int],
-    rules: Rules,
-    found: Estimates,
-    place: int,
-    comparisons: int,
-) -> Comparison:
-    """A comparison over the pairs of `seeds`, before the family is looked at."""
-    both = sorted(one.keys() & other.keys())
-    a, b = np.array([one[s] for s in seeds]), np.array([other[s] for s in seeds])
-    d = a - b
-    n = len(seeds)
-    confidence = 1 - rules.alpha
-    sd = spread(d, np.maximum(abs(a), abs(b))) if n > 1 else None
-    se, df = (float(found.se[place]), int(found.df[place])) if n and found.se[place] > 0 else (None, None)
-    with_infinite = [one[s] - other[s] if math.isfinite(one[s]) or math.isfinite(other[s]) else 0.0 for s in both]
-    flip = sign_flip(with_infinite)
-    low = high = None
-    mean = float(d.mean()) if n else None
-    if mean is not None and se and df:
-        low, high = (float(end) for end in bounds(np.array(mean), np.array(se), np.array(df), confidence))
-    sds = [float(x.std(ddof=1)) for x in (a, b)] if n > 1 else []
-    varies = bool(sd) and all(sds)
-    return Comparison(
-        Difference(tuple(seeds), tuple(d.tolist()), mean, sd, low, high, confidence),
-        rules.test, rules.alpha, rules.margin, False, comparisons, se, df, bool(found.pooled[place]),
-        None, None, None, None, "inconclusive",
-        mean / sd if mean is not None and sd else None,
-        float(np.corrcoef(a, b)[0, 1]) if n > 2 and varies else None,
-        unpaired_seeds(n, sds[0], sds[1], sd) if sd else None,
-        len(both) - n, int(np.sign(signed_ranks(with_infinite).sum())), flip, None,
-    )  # fmt: skip
-
-
-def _with_family(
-    rows: list[Comparison], own: NDArray[np.int64], found: Estimates, correlation: float, rules: Rules
-) -> list[Comparison]:
-    """The comparisons with their p-values, and, of the members at the places `own`, those of the family, and verdicts.
-
-    A diverged run leaves no equivalence: its error has no size. It is in no mean, and a mean that it contradicts has no
-    direction.
-    """
-    flips = np.array([row.flip.p for row in rows], dtype=np.float64)
-    p = family.two_sided(found.mean, found.se, found.df)
-    inside = Estimates(found.mean[own], found.se[own], found.df[own], found.pooled[own])
-    adjusted = adjust(p[own], inside, correlation)
-    equal = family.equivalence(found.mean, found.se, found.df, rules.margin)
-    mean = np.array([row.difference.mean for row in rows], dtype=np.float64)
-    lost = np.array([row.diverged > 0 for row in rows], dtype=bool)
-    mean = np.where(lost & (np.sign(mean) != [row.lean for row in rows]), 0.0, mean)
-    equal = np.where(lost, np.nan, equal)
-    tests = judged(mean[own], p[own], adjusted, equal[own], rules.alpha)
-    flip_adjusted = family.holm(flips[own])
-    out = [replace(row, p=_number(p[n]), p_equivalent=_number(equal[n])) for n, row in enumerate(rows)]
-    for member, place in enumerate(own.tolist()):
-        out[place] = replace(
-            out[place],
-            in_family=True,
-            adjusted=_number(tests.adjusted[member]),
-            adjusted_equivalent=_number(tests.adjusted_equivalent[member]),
-            verdict=VERDICTS[int(tests.codes[member])],
-            flip_adjusted=_number(flip_adjusted[member]),
-        )
-    return out
 
 
 def _number(value: float) -> float | None:

@@ -80,22 +80,23 @@ def level_ratio(
     Student's t has no place for a run that never gets there: with its length put in, the interval may end on either
     side of where it should. So there is none then, and the test is by ranks.
     """
-    seeds = sorted(variant.keys() & baseline.keys())
-    pairs = [(variant[seed], baseline[seed]) for seed in seeds]
-    told = {seed: pair for seed, pair in zip(seeds, pairs, strict=True) if not (pair[0].never and pair[1].never)}
-    short = [sum(pair[arm].never for pair in told.values()) for arm in (0, 1)]
-    arms = [
-        {s: pair[arm].length if pair[arm].never else pair[arm].epochs for s, pair in told.items()} for arm in (0, 1)
-    ]
-    found = log_ratio(arms[0], arms[1], confidence)
-    p = sign_flip([_log_epochs(*pair) for pair in pairs]).p
-    whole = not any(short) and len(told) == len(pairs)
+    pairs = {seed: (variant[seed], baseline[seed]) for seed in sorted(variant.keys() & baseline.keys())}
+    telling = {seed: pair for seed, pair in pairs.items() if not (pair[0].never and pair[1].never)}
+    short = [sum(pair[arm].never for pair in telling.values()) for arm in (0, 1)]
+    arms = [{seed: min(pair[arm].epochs, pair[arm].length) for seed, pair in telling.items()} for arm in (0, 1)]
+    ratio = log_ratio(arms[0], arms[1], confidence)
+    whole = not any(short) and len(telling) == len(pairs)
     return LevelRatio(
-        len(pairs), short[0], short[1], len(pairs) - len(told),
-        None if all(short) else found.ratio,
-        "at least" if short[0] else "at most" if short[1] else "",
-        found.low if whole else None, found.high if whole else None, p,
-    )  # fmt: skip
+        n=len(pairs),
+        variant_never=short[0],
+        baseline_never=short[1],
+        neither=len(pairs) - len(telling),
+        ratio=None if all(short) else ratio.ratio,
+        bound="at least" if short[0] else "at most" if short[1] else "",
+        low=ratio.low if whole else None,
+        high=ratio.high if whole else None,
+        p=sign_flip([_log_epochs(*pair) for pair in pairs.values()]).p,
+    )
 
 
 def _log_epochs(one: Reached, other: Reached) -> float:
@@ -124,8 +125,7 @@ def factorial(
     Student's t over the seeds that every cell has. Contrasts are orthogonal. Raises `ValueError` for a cell that is
     absent.
     """
-    f = len(names)
-    levels = list(itertools.product((0, 1), repeat=f))
+    levels = list(itertools.product((0, 1), repeat=len(names)))
     absent = [level for level in levels if level not in cells]
     if absent:
         raise ValueError(f"factorial: no cell {absent[0]} of {', '.join(names)}; all {len(levels)} are needed")
@@ -133,10 +133,11 @@ def factorial(
 
     def mean(which: tuple[int, ...], sign: int) -> dict[int, float]:
         """By seed, over the cells whose contrast (the product of the factors' signs) is `sign`."""
-        own = [cells[level] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
-        return {seed: sum(cell[seed] for cell in own) / len(own) for seed in seeds}
+        chosen = [cells[level] for level in levels if math.prod(2 * level[place] - 1 for place in which) == sign]
+        return {seed: sum(cell[seed] for cell in chosen) / len(chosen) for seed in seeds}
 
-    contrasts = [which for size in range(1, f + 1) for which in itertools.combinations(range(f), size)]
+    places = range(len(names))
+    contrasts = [which for size in places for which in itertools.combinations(places, size + 1)]
     return {
         tuple(names[place] for place in which): compare(mean(which, 1), mean(which, -1), confidence)
         for which in contrasts

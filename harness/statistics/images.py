@@ -55,11 +55,9 @@ class ImageEvidence:
 
 def mcnemar(variant: Booleans, baseline: Booleans) -> McNemar:
     """McNemar's exact test of two nets on the same images."""
-    only_variant = int((variant & ~baseline).sum())
-    only_baseline = int((baseline & ~variant).sum())
+    only_variant, only_baseline = int((variant & ~baseline).sum()), int((baseline & ~variant).sum())
     total = only_variant + only_baseline
-    p = float(stats.binomtest(only_variant, total).pvalue) if total else 1.0
-    return McNemar(only_variant, only_baseline, p)
+    return McNemar(only_variant, only_baseline, float(stats.binomtest(only_variant, total).pvalue) if total else 1.0)
 
 
 def image_evidence(
@@ -72,19 +70,15 @@ def image_evidence(
     difference = variant.astype(np.int8) - baseline.astype(np.int8)
     mean, error = 100 * float(difference.mean()), float(baseline.mean())
     per_seed = tuple(mcnemar(one, other) for one, other in zip(variant, baseline, strict=True))
-    pooled = McNemar(int((difference > 0).sum()), int((difference < 0).sum()), _clustered_p(difference))
+    totals = difference.sum(0, dtype=np.int64).astype(np.float64)
+    squares = float((totals**2).sum())
+    pooled_p = float(2 * stats.norm.sf(abs(totals.sum()) / math.sqrt(squares))) if squares else 1.0
+    pooled = McNemar(int((difference > 0).sum()), int((difference < 0).sum()), pooled_p)
     sd_seeds = 100 * float(difference.mean(1).std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None
     sd_images = 100 * float(difference.mean(0).std(ddof=1)) / math.sqrt(images) if images > 1 else 0.0
     low, high = (None, None) if sd_seeds is None else _two_level(difference, rng, confidence, sd_seeds / 100)
     floor = 100 * math.sqrt(error * (1 - error) / images)
     return ImageEvidence(seeds, images, mean, per_seed, pooled, sd_seeds, sd_images, low, high, floor)
-
-
-def _clustered_p(difference: NDArray[np.int8]) -> float:
-    """Two-sided p of the sum of the images' differences, each image one draw; 1 when no image differs."""
-    totals = difference.sum(0, dtype=np.int64).astype(np.float64)
-    spread = float((totals**2).sum())
-    return float(2 * stats.norm.sf(abs(totals.sum()) / math.sqrt(spread))) if spread else 1.0
 
 
 def _two_level(

@@ -16,15 +16,11 @@ from harness.statistics.models import Estimates
 
 Floats = NDArray[np.float64]
 Test = Literal["paired_t", "block"]
-TESTS: tuple[Test, ...] = ("paired_t", "block")
 DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
 
-MODELS: dict[str, Callable[[Floats], Estimates]] = {
-    "block": models.block,
-    "plain_block": models.plain_block,
-}
+MODELS: dict[str, Callable[[Floats], Estimates]] = {"block": models.block, "plain_block": models.plain_block}
 """Of the tests that do not take each comparison by itself, and of the block design that is simulated beside them."""
 
 PROMISED = 5
@@ -32,7 +28,7 @@ PROMISED = 5
 
 
 @dataclass(frozen=True)
-class Judged:
+class FamilyTests:
     """Tests of many comparisons along the last axis (nan: there is none); verdicts as places in VERDICTS."""
 
     p: Floats
@@ -53,34 +49,34 @@ def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -
     return mean - half, mean + half
 
 
-def judge(found: Estimates, alpha: float, margin: float | None) -> Judged:
+def judge(fit: Estimates, alpha: float, margin: float | None) -> FamilyTests:
     """Tests and verdicts of a family from its estimates; every comparison given is a member."""
-    p = family.two_sided(found.mean, found.se, found.df)
-    equal = family.equivalence(found.mean, found.se, found.df, margin)
-    return judged(found.mean, p, adjust(p, found), equal, alpha)
+    p = family.two_sided(fit.mean, fit.se, fit.df)
+    equal = family.equivalence(fit.mean, fit.se, fit.df, margin)
+    return judged(fit.mean, p, adjust(p, fit), equal, alpha)
 
 
-def judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> Judged:
+def judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> FamilyTests:
     equal_adjusted = family.holm(equal)
-    return Judged(p, adjusted, equal, equal_adjusted, codes(mean, adjusted, equal_adjusted, alpha))
+    return FamilyTests(p, adjusted, equal, equal_adjusted, codes(mean, adjusted, equal_adjusted, alpha))
 
 
-def adjust(p: Floats, found: Estimates, correlation: float = 0.5) -> Floats:
+def adjust(p: Floats, fit: Estimates, correlation: float = 0.5) -> Floats:
     """Step-down p-values: Dunnett's distribution for what shares a residual, plus one p for each that does not.
 
     Where nothing is shared that is Holm's procedure; where all is, the step-down form of Dunnett's.
     """
-    shared = found.pooled
-    df = np.where(shared, found.df, 0).max(-1, initial=0)
-    if not shared.any() or (shared.any(-1) & (np.ptp(np.where(shared, found.df, df[..., None]), axis=-1) > 0)).any():
+    shared = fit.pooled
+    df = np.where(shared, fit.df, 0).max(-1, initial=0)
+    if not shared.any() or (shared.any(-1) & (np.ptp(np.where(shared, fit.df, df[..., None]), axis=-1) > 0)).any():
         return family.holm(p)
 
     def bound(least: Floats, remaining: NDArray[np.bool_]) -> Floats:
         inside = (remaining & shared).sum(-1)
         total = np.asarray((remaining & ~shared).sum(-1) * least)
         for m, d in {(int(m), int(d)) for m, d in zip(inside.flat, df.flat, strict=True) if m and d}:
-            here = (inside == m) & (df == d)
-            total[here] += family.many_to_one(least[here], m, d, correlation)
+            alike = (inside == m) & (df == d)
+            total[alike] += family.many_to_one(least[alike], m, d, correlation)
         return total
 
     return family.step_down(p, bound)

@@ -53,9 +53,8 @@ class Difference:
 def summarise(values: Iterable[float]) -> Summary:
     """Number, mean and sd (ddof 1) of finite values. Raises `ValueError` for others."""
     array = _finite(values)
-    return Summary(
-        len(array), float(array.mean()) if len(array) else None, spread(array, array) if len(array) > 1 else None
-    )
+    n = len(array)
+    return Summary(n, float(array.mean()) if n else None, spread(array, array) if n > 1 else None)
 
 
 def compare(variant: Mapping[int, float], baseline: Mapping[int, float], confidence: float) -> Difference:
@@ -131,7 +130,7 @@ def paired(values: Floats) -> Estimates:
     return Estimates(mean, np.sqrt(variance / n), df, np.zeros(mean.shape, dtype=bool))
 
 
-def block(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREEN_BASELINE) -> Estimates:
+def block(values: Floats) -> Estimates:
     """Seeds as blocks: value = seed + arm + residual, one residual variance s^2 for the arms in the pool.
 
     A comparison between two arms of the pool (the baseline and a variant) has the variance 2 s^2 / n, or that of its
@@ -139,11 +138,11 @@ def block(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREE
     another scale leaves by `pool`; its comparison, or every comparison when it is the baseline, is then that of
     `paired`, as it is with fewer than LEAST_SEEDS seeds or LEAST_COMPARISONS comparisons.
     """
-    own = paired(values)
+    alone = paired(values)
     n, arms = values.shape[-2:]
     if n < LEAST_SEEDS or arms - 1 < LEAST_COMPARISONS:
-        return own
-    inside = pool(values, screen, screen_baseline)
+        return alone
+    inside = pool(values)
     count = inside.sum(-1)
     z = (values - values.mean(-2, keepdims=True)) * inside[..., None, :]
     squares = (z**2).sum((-2, -1)) - (z.sum(-1) ** 2).sum(-1) / np.maximum(count, 1)
@@ -151,7 +150,10 @@ def block(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREE
     se = np.sqrt(2 * np.maximum(squares, 0) / np.maximum(df, 1) / n)[..., None]
     pooled = inside[..., 1:] & inside[..., :1] & (count >= 3)[..., None]
     return Estimates(
-        own.mean, np.where(pooled, np.maximum(se, own.se), own.se), np.where(pooled, df[..., None], own.df), pooled
+        alone.mean,
+        np.where(pooled, np.maximum(se, alone.se), alone.se),
+        np.where(pooled, df[..., None], alone.df),
+        pooled,
     )
 
 
@@ -166,7 +168,7 @@ def plain_block(values: Floats) -> Estimates:
     return Estimates(mean, np.broadcast_to(se, mean.shape), np.full(mean.shape, df), np.ones(mean.shape, dtype=bool))
 
 
-def pool(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREEN_BASELINE) -> NDArray[np.bool_]:
+def pool(values: Floats) -> NDArray[np.bool_]:
     """Which arms (..., arms) share one residual variance.
 
     Each arm's residuals against the mean of the others are compared with the others' own residuals: an exact F ratio
@@ -178,9 +180,9 @@ def pool(values: Floats, screen: float = SCREEN, screen_baseline: float = SCREEN
     inside = np.ones((*values.shape[:-2], arms), dtype=bool)
     inside[..., 1:] = _differences(values)[1] > 0
     centred = values - values.mean(-2, keepdims=True)
-    threshold = np.array([screen_baseline, *[screen] * (arms - 1)])
+    threshold = np.array([SCREEN_BASELINE, *[SCREEN] * (arms - 1)])
     for _ in range(arms - 2):
-        part = _scale_p(centred, inside) / np.maximum(threshold, 1e-300)
+        part = _scale_p(centred, inside) / threshold
         worst = part.argmin(-1)[..., None]
         leaves = np.take_along_axis(part, worst, -1) < 1
         if not leaves.any():
@@ -197,10 +199,10 @@ def _scale_p(centred: Floats, inside: NDArray[np.bool_]) -> Floats:
     total, squares = z.sum(-1, keepdims=True), (z**2).sum(-2)
     rest = total - z  # (..., seeds, arms): sum of the others
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = ((z - rest / others[..., None, :]) ** 2).sum(-2) / (n - 1) / (1 + 1 / others)
+        variance = ((z - rest / others[..., None, :]) ** 2).sum(-2) / (n - 1) / (1 + 1 / others)
         among = squares.sum(-1, keepdims=True) - squares - (rest**2).sum(-2) / others
         within = among / ((n - 1) * (others - 1))
-        p = special.fdtrc(n - 1, (n - 1) * (others - 1), own / within)
+        p = special.fdtrc(n - 1, (n - 1) * (others - 1), variance / within)
     return np.where(inside & (others >= 2) & np.isfinite(p), p, 1.0)
 
 

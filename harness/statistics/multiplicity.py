@@ -40,8 +40,8 @@ def step_down(p: Floats, bound: Bound) -> Floats:
     least = np.zeros(p.shape[:-1])
     for place in range(p.shape[-1]):
         which = order[..., place : place + 1]
-        own = np.take_along_axis(filled, which, -1)[..., 0]
-        least = np.maximum(least, np.minimum(bound(own, remaining), 1.0))
+        candidate = np.take_along_axis(filled, which, -1)[..., 0]
+        least = np.maximum(least, np.minimum(bound(candidate, remaining), 1.0))
         np.put_along_axis(adjusted, which, least[..., None], -1)
         np.put_along_axis(remaining, which, False, -1)
     return np.where(np.isnan(p), np.nan, adjusted)
@@ -86,8 +86,8 @@ def _exceeds(statistic: Floats, comparisons: int, df: int, correlation: float) -
     nodes, weights, u, share = _quadrature()
     scale = np.sqrt(special.chdtri(df, 1 - u) / df)  # quantiles of the residual's sd
     c = statistic[:, None, None] * scale[None, :, None]
-    shift, own = np.sqrt(correlation) * nodes, np.sqrt(1 - correlation)
-    inside = special.ndtr((c - shift) / own) - special.ndtr((-c - shift) / own)
+    shift, rest = np.sqrt(correlation) * nodes, np.sqrt(1 - correlation)
+    inside = special.ndtr((c - shift) / rest) - special.ndtr((-c - shift) / rest)
     # 1 - inside^m without the loss of digits.
     outside = -np.expm1(comparisons * np.log(np.maximum(inside, 1e-300)))
     return np.asarray((outside @ weights) @ share)
@@ -106,10 +106,7 @@ def _quadrature() -> tuple[Floats, Floats, Floats, Floats]:
 
 def two_sided(mean: ArrayLike, se: ArrayLike, df: ArrayLike) -> Floats:
     """Two-sided p of t = mean / se; nan where se is not above zero."""
-    m, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, df)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * special.stdtr(d, -np.abs(m / s))
-    return np.where((s > 0) & (d > 0), p, np.nan)
+    return 2 * _lower(-np.abs(mean), se, df)
 
 
 def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float | None) -> Floats:
@@ -117,7 +114,10 @@ def equivalence(mean: ArrayLike, se: ArrayLike, df: ArrayLike, margin: float | N
 
     nan where se is not above zero, and without a margin.
     """
-    m, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, df)))
+    return _lower(np.abs(mean) - (np.nan if margin is None else margin), se, df)
+
+
+def _lower(value: ArrayLike, se: ArrayLike, df: ArrayLike) -> Floats:
+    v, s, d = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (value, se, df)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = special.stdtr(d, (np.abs(m) - (np.nan if margin is None else margin)) / s)
-    return np.where((s > 0) & (d > 0), p, np.nan)
+        return np.where((s > 0) & (d > 0), special.stdtr(d, v / s), np.nan)

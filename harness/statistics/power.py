@@ -15,9 +15,9 @@ MOST_SEEDS = 10_000
 def power(effect: float, se: float, df: int, critical: float) -> float:
     """Chance that |t| exceeds `critical` when the true difference is `effect`: a noncentral t, both sides."""
     shift = abs(effect) / se
-    # scipy's noncentral t loses the far side for large shifts; it is then below 1e-12 anyway.
-    far = float(stats.nct.cdf(-critical, df, shift)) if shift < 30 else 0.0
-    near = float(stats.nct.sf(critical, df, shift)) if shift < 30 else 1.0
+    if shift >= 30:  # scipy's noncentral t loses the far side for large shifts; it is then below 1e-12 anyway
+        return 1.0
+    near, far = float(stats.nct.sf(critical, df, shift)), float(stats.nct.cdf(-critical, df, shift))
     return min(1.0, near + (far if math.isfinite(far) else 0.0))
 
 

@@ -24,15 +24,10 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class SignFlip:
-    """p of the test (None for no pair), and the smallest p that it can give here.
-
-    `ranked`: whether signed ranks were flipped instead of the differences, since some are infinite (a diverged run).
-    """
+    """p of the test (None for no pair), and the smallest p that it can give here."""
 
     p: float | None
     least: float | None
-    exact: bool
-    ranked: bool
 
     def can_reject(self, alpha: float, comparisons: int = 1) -> bool:
         """Whether any data at all could be significant at this n, after Holm over so many comparisons."""
@@ -46,50 +41,23 @@ def sign_flip(differences: ArrayLike) -> SignFlip:
         raise ValueError("got a difference that is not a number; leave its pair out and count it")
     n = len(d)
     if not n:
-        return SignFlip(None, None, True, False)
-    ranked = bool(np.isinf(d).any())
-    scores = signed_ranks(d) if ranked else d
-    exact = n <= EXACT
-    p = float(sign_flip_p(scores[None])[0])
-    least = 2.0 ** (1 - n) if exact else 1 / (DRAWS + 1)
-    return SignFlip(p, least, exact, ranked)
+        return SignFlip(None, None)
+    scores = signed_ranks(d) if np.isinf(d).any() else d
+    if exact := n <= EXACT:
+        flipped = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    else:
+        flipped = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
+    sums = np.abs((1.0 - 2.0 * flipped) @ scores)
+    hits = int((sums >= abs(scores.sum()) - TIE * np.abs(scores).sum()).sum())
+    if exact:
+        return SignFlip(hits / 2**n, 2.0 ** (1 - n))
+    return SignFlip((hits + 1) / (DRAWS + 1), 1 / (DRAWS + 1))
 
 
 def signed_ranks(differences: ArrayLike) -> Floats:
     """Ranks of the sizes with the signs of the differences; infinite ones are the largest, zeros rank 0."""
     d = np.asarray(differences, dtype=np.float64)
     ranks: Floats = np.zeros(d.shape)
-    size = np.abs(d)
     if (d != 0).any():
-        ranks[d != 0] = stats.rankdata(size[d != 0])
+        ranks[d != 0] = stats.rankdata(np.abs(d[d != 0]))
     return ranks * np.sign(d)
-
-
-def sign_flip_p(differences: ArrayLike, alternative: str = "two-sided") -> Floats:
-    """p of many comparisons at once: differences (..., n), p (...,). `alternative`: two-sided, greater or less."""
-    d = np.asarray(differences, dtype=np.float64)
-    n = d.shape[-1]
-    flat = d.reshape(-1, n)
-    signs, exact = _signs(n)
-    sign = {"two-sided": 1.0, "greater": 1.0, "less": -1.0}[alternative]
-    hits = np.zeros(len(flat))
-    step = max(1, 20_000_000 // len(signs))
-    for start in range(0, len(flat), step):
-        part = sign * flat[start : start + step].T
-        observed = part.sum(0)
-        slack = TIE * np.abs(part).sum(0)
-        sums = signs @ part
-        if alternative == "two-sided":
-            sums, observed = np.abs(sums), np.abs(observed)
-        hits[start : start + step] = (sums >= observed - slack).sum(0)
-    p = hits / len(signs) if exact else (hits + 1) / (len(signs) + 1)
-    return np.minimum(p, 1.0).reshape(d.shape[:-1])
-
-
-def _signs(n: int) -> tuple[Floats, bool]:
-    """Choices of signs (choices, n): all of them, or drawn ones."""
-    if n <= EXACT:
-        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return np.asarray(1.0 - 2.0 * bits, dtype=np.float64), True
-    drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
-    return np.asarray(1.0 - 2.0 * drawn, dtype=np.float64), False

@@ -17,10 +17,7 @@ KEPT = 2
 
 
 class Checkpoints:
-    """Checkpoints in a folder:
-
-    Tensors as safetensors, and a JSON file that holds their hash and the rest of the state.
-    """
+    """Checkpoints in a folder: tensors as safetensors, and a JSON file with their hash and the rest of the state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -79,11 +79,10 @@ class Trainer:
         self.curve = np.linspace(0, count - 1, min(self.settings.curve_images, count)).astype(np.int64)
         self.net.initialise(self.seed)
         with torch.no_grad():
-            for name, tensor in self.start.items():
-                if name.partition(".")[0] in self.net.layers:
-                    weight = self.net.get_parameter(f"layers.{name}")
-                    if weight.shape == tensor.shape:
-                        weight.copy_(tensor)
+            for name, weight in self.net.named_parameters():
+                tensor = self.start.get(name.removeprefix("layers."))
+                if tensor is not None and tensor.shape == weight.shape:
+                    weight.copy_(tensor)
         self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
         self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = SGD(self.settings, self.net)
@@ -98,13 +97,19 @@ class Trainer:
         if loaded is None:
             return
         tensors, state = loaded
-        self.state = State(**_floats(state))
+        for row in state["history"]:
+            row |= {k: float(v) for k, v in row.items() if isinstance(v, str)}
+        self.state = State(**state)
         self.state.resumed.append(self.state.epoch)
         self.losses = tensors["losses"].numpy()
         with torch.no_grad():
             for name, weight in self.optimiser.parameters.items():
                 weight.copy_(tensors[f"weights.{name}"])
                 self.optimiser.velocities[name].copy_(tensors[f"velocities.{name}"])
+
+    @property
+    def steps_done(self) -> int:
+        return (self.state.epoch - 1) * self.batches.steps + self.state.step
 
     def run(self) -> State:
         """Train to the end, or until the loss is no longer finite. Raises `Interrupted` when told to stop."""
@@ -141,8 +146,13 @@ class Trainer:
             with self._clock():
                 self._collect()
                 row = self._validate(lr)
-            row["seconds"] = state.epoch_seconds
-            self._close_epoch(row)
+            state.history.append(row | {"seconds": state.epoch_seconds, "time": time.time()})
+            if not np.isfinite(self._epoch_losses()).all():
+                state.diverged_epoch = state.epoch
+            state.wall_seconds += state.epoch_seconds
+            state.epoch, state.step = state.epoch + 1, 0
+            state.wrong, state.seen, state.epoch_seconds = 0, 0, 0.0
+            self.report(state.history[-1])
             yield
 
     @contextmanager
@@ -176,35 +186,24 @@ class Trainer:
         self.losses = np.concatenate([self.losses, losses])
 
     def _validate(self, lr: float) -> dict[str, Any]:
-        state = self.state
-        said = probabilities(self.net, self.validation, self.numerics)
-        labels = self.validation.labels.cpu()
+        probs, labels = probabilities(self.net, self.validation, self.numerics), self.validation.labels.cpu()
         clean = {"clean_loss": math.nan, "clean_top1": math.nan}
         if len(self.curve):
-            seen = self.batches.images
-            known = seen.labels.cpu()[torch.from_numpy(self.curve)]
-            told = probabilities(self.net, seen, self.numerics, self.curve)
-            clean = {"clean_loss": mean_loss(told, known), "clean_top1": top_errors(told, known)}
+            train_labels = self.batches.images.labels.cpu()[torch.from_numpy(self.curve)]
+            train_probs = probabilities(self.net, self.batches.images, self.numerics, self.curve)
+            clean = {
+                "clean_loss": mean_loss(train_probs, train_labels),
+                "clean_top1": top_errors(train_probs, train_labels),
+            }
         return {
-            "epoch": state.epoch,
+            "epoch": self.state.epoch,
             "lr": lr,
             "train_loss": float(self._epoch_losses().mean()),
-            "train_top1": 100.0 * state.wrong / state.seen,
-            "validation_loss": mean_loss(said, labels),
-            "validation_top1": top_errors(said, labels),
+            "train_top1": 100.0 * self.state.wrong / self.state.seen,
+            "validation_loss": mean_loss(probs, labels),
+            "validation_top1": top_errors(probs, labels),
             **clean,
         }
-
-    def _close_epoch(self, row: dict[str, Any]) -> None:
-        state = self.state
-        row["time"] = time.time()
-        state.history.append(row)
-        if not np.isfinite(self._epoch_losses()).all():
-            state.diverged_epoch = state.epoch
-        state.wall_seconds += state.epoch_seconds
-        state.epoch, state.step = state.epoch + 1, 0
-        state.wrong, state.seen, state.epoch_seconds = 0, 0, 0.0
-        self.report(row)
 
     def _epoch_losses(self) -> np.ndarray:
         return self.losses[(self.state.epoch - 1) * self.batches.steps :].astype(np.float64)
@@ -214,21 +213,7 @@ class Trainer:
         tensors = {f"weights.{name}": p.detach() for name, p in self.optimiser.parameters.items()}
         tensors |= {f"velocities.{name}": v for name, v in self.optimiser.velocities.items()}
         tensors["losses"] = torch.from_numpy(self.losses)
-        self.checkpoints.save({n: t.cpu().contiguous() for n, t in tensors.items()}, _finite(asdict(self.state)))
-
-
-def _finite(state: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: numbers that are not finite are kept as texts, which float() reads again."""
-
-    def text(value: Any) -> Any:
-        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-    state["history"] = [{key: text(value) for key, value in row.items()} for row in state["history"]]
-    return state
-
-
-def _floats(state: dict[str, Any]) -> dict[str, Any]:
-    state["history"] = [
-        {**row, **{k: float(v) for k, v in row.items() if isinstance(v, str)}} for row in state["history"]
-    ]
-    return state
+        state = asdict(self.state)
+        # JSON has no NaN: numbers that are not finite are kept as strings, which float() reads again.
+        state["history"] = [{k: v if math.isfinite(v) else str(v) for k, v in row.items()} for row in state["history"]]
+        self.checkpoints.save({name: tensor.cpu() for name, tensor in tensors.items()}, state)

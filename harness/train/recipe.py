@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.net.alexnet import AlexNet
-from harness.net.layout import Row
+from harness.net.layout import Layer
 from harness.settings.schema import Settings
 
 QUARTERS = 250 ** (-1 / 3)
@@ -57,7 +57,7 @@ class Rates:
     decay: float
 
 
-def parameter_rates(settings: Settings, row: Row, bias: bool, epoch: int, weights_lr: float) -> Rates:
+def parameter_rates(settings: Settings, row: Layer, bias: bool, epoch: int, weights_lr: float) -> Rates:
     """Rate and decay of a layer's weights or biases when the weights' rate is `weights_lr`."""
     lr = weights_lr * row.lr_factor
     decay = settings.weight_decay * row.decay_factor
@@ -82,22 +82,15 @@ class SGD:
 
     def __init__(self, settings: Settings, net: AlexNet) -> None:
         self.settings = settings
-        self.parameters: dict[str, Tensor] = {}
-        self._rows: dict[str, tuple[Row, bool]] = {}
-        for row in net.rows:
-            for kind in ("weight", "bias"):
-                name = f"{row.name}.{kind}"
-                self.parameters[name] = net.get_parameter(f"layers.{name}")
-                self._rows[name] = (row, kind == "bias")
+        self._rows = {f"{row.name}.{kind}": (row, kind == "bias") for row in net.rows for kind in ("weight", "bias")}
+        self.parameters: dict[str, Tensor] = {name: net.get_parameter(f"layers.{name}") for name in self._rows}
         self.velocities = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.rates: dict[str, Rates] = {}
 
     def set_epoch(self, epoch: int, weights_lr: float) -> None:
         """Take the rates of an epoch."""
-        self.rates = {
-            name: parameter_rates(self.settings, row, bias, epoch, weights_lr)
-            for name, (row, bias) in self._rows.items()
-        }
+        for name, (row, bias) in self._rows.items():
+            self.rates[name] = parameter_rates(self.settings, row, bias, epoch, weights_lr)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:

@@ -18,16 +18,7 @@ from harness.errors import UserError
 from harness.identity.known import identity
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
-from harness.record import (
-    Config,
-    Hashes,
-    Images,
-    Provenance,
-    Run,
-    checkpoint_folder,
-    read_provenance,
-    write_training,
-)
+from harness.record import Config, Hashes, Images, Provenance, Run, checkpoint_folder, read_provenance, write_training
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import State, Trainer
@@ -70,10 +61,10 @@ def train(
     numerics = configure(settings)
     config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
     if (out / "config.json").exists():
-        found = read_provenance(out / "provenance.json").fingerprint
-        if found != config.fingerprint:
+        other = read_provenance(out / "provenance.json").fingerprint
+        if other != config.fingerprint:
             raise UserError(
-                f"{out}: holds the run {found[:12]} of other settings, images or code, this one is "
+                f"{out}: holds the run {other[:12]} of other settings, images or code, this one is "
                 f"{config.fingerprint[:12]}; name another folder, or remove it"
             )
         say(f"{out}: is finished already")
@@ -81,13 +72,12 @@ def train(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: is there and is no run's folder; name another one")
     machine = provenance.machine(numerics.device, settings.threads)
-    if reuse and (whose := reuse(config, machine)):
-        say(f"{out}: {whose}")
+    if reuse and (origin := reuse(config, machine)):
+        say(f"{out}: {origin}")
         return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
-    with _lock(place), _signals() as told, contextlib.ExitStack() as shown:
-        checkpoints = Checkpoints(place)
-        watch = _Watch(told, shown)
+    with _lock(place), _signals() as signalled, contextlib.ExitStack() as bar:
+        checkpoints, watch = Checkpoints(place), _Watch(signalled)
         trainer = Trainer(
             settings,
             seed,
@@ -102,7 +92,7 @@ def train(
         for line in checkpoints.damaged:
             say(line)
         say(_head(config, trainer, numerics))
-        watch.start(trainer)
+        watch.start(trainer, bar)
         source = provenance.source()
         done = trainer.run()
         # The last update can be the one that blows up: no step's loss comes after it, only the validation's.
@@ -113,39 +103,39 @@ def train(
         weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
         write_training(out, config, record, done.history, trainer.losses)
         checkpoints.clear()
-    say(f"{out}: {_ending(done)}")
+    if done.diverged_epoch is not None:
+        say(f"{out}: diverged in epoch {done.diverged_epoch}: the loss is not finite")
+    else:
+        say(f"{out}: finished, validation error {done.history[-1]['validation_top1']:.2f} %")
     return done
 
 
 class _Watch:
-    """Shows how far a run is, and tells it to stop."""
+    """Shows how far a run is, and tells it to stop once a signal came."""
 
-    def __init__(self, told: Callable[[], bool], shown: contextlib.ExitStack) -> None:
-        self.told, self.shown = told, shown
-        self.note = ""
+    def __init__(self, signalled: Callable[[], bool]) -> None:
+        self.signalled, self.note = signalled, ""
 
-    def start(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.seen = self._steps()
+    def start(self, trainer: Trainer, bar: contextlib.ExitStack) -> None:
+        """Show a run from where it stands, until `bar` is closed."""
+        self.trainer, self.seen = trainer, trainer.steps_done
         total = trainer.settings.epochs * trainer.batches.steps
-        self.advance = self.shown.enter_context(progress(total, "train", "steps", self.seen))
-
-    def _steps(self) -> int:
-        state = self.trainer.state
-        return (state.epoch - 1) * self.trainer.batches.steps + state.step
+        self.advance = bar.enter_context(progress(total, "train", "steps", self.seen))
 
     def epoch(self, row: dict[str, Any]) -> None:
+        """Told of a finished epoch."""
         self.note = (
             f"after epoch {row['epoch']}: loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
             f"validation error {row['validation_top1']:.1f} %"
         )
 
     def between_steps(self) -> bool:
-        done = self._steps()
+        """Asked between two steps: whether to stop."""
+        done = self.trainer.steps_done
         if done > self.seen:
             self.advance(done - self.seen, self.note)
             self.seen = done
-        return self.told()
+        return self.signalled()
 
 
 def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:
@@ -159,41 +149,31 @@ def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:
     )
 
 
-def _ending(state: State) -> str:
-    if state.diverged_epoch is not None:
-        return f"diverged in epoch {state.diverged_epoch}: the loss is not finite"
-    return f"finished, validation error {state.history[-1]['validation_top1']:.2f} %"
-
-
 @contextlib.contextmanager
 def _lock(place: Path) -> Iterator[None]:
     """The run's lock. It is the operating system's, so a dead process leaves none; a live one makes this one refuse."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{place}.lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(f"{place}.lock", timeout=0):
+            yield
     except Timeout as error:
         raise UserError(f"{place}.lock: another process is training this run; wait for it, or stop it") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
     """SIGINT and SIGTERM set a flag that the loop reads between steps; a second one takes its usual course."""
-    told: list[int] = []
-    before: dict[signal.Signals, Any] = {}
+    received: list[int] = []
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        received.append(number)
+        signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, note)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        before[stop] = signal.signal(stop, note)
     try:
-        yield lambda: bool(told)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -100,7 +100,7 @@ class Runner:
         from harness.data import libraries
 
         folder = self.folder / "pictures" / "cifar"
-        names, sets = libraries._cifar(SimpleNamespace(**json.loads((folder / "kind.json").read_text())), folder, False)
+        names, sets = libraries._cifar(SimpleNamespace(**json.loads((folder / "kind.json").read_text())), folder)
         stl = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
         sets["stl"] = libraries._arrays(SimpleNamespace(data=stl, labels=np.array([3, 1, 0, 2], np.uint8)))
         return {"names": names, **{part: [_hash(_bytes(one)) for one in pair] for part, pair in sets.items()}}

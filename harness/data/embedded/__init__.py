@@ -23,9 +23,9 @@ CLASSES = [
 def load() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Part -> images (N, 28, 28, 1) uint8 and labels (N,) int64. Raises `UserError` when the file is damaged."""
     expected = read_json(CARD)["sha256"]
-    found = hash_file(FILE) if FILE.exists() else "no file"
-    if found != expected:
-        raise UserError(f"{FILE}: damaged: its SHA-256 is {found}, it should be {expected}; git checkout restores it")
+    actual = hash_file(FILE) if FILE.exists() else "no file"
+    if actual != expected:
+        raise UserError(f"{FILE}: damaged: its SHA-256 is {actual}, it should be {expected}; git checkout restores it")
     with np.load(io.BytesIO(FILE.read_bytes()), allow_pickle=False) as arrays:
         return {
             part: (arrays[f"{part}_images"][..., None], arrays[f"{part}_labels"].astype(np.int64))
