@@ -383,7 +383,7 @@ def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
     monkeypatch: pytest.MonkeyPatch, proof: dict[str, Any] | None, words: set[str], fake: tuple[Study, Path]
 ) -> None:
     study, root = fake
-    entered = Known()
+    entered = Known(data={}, train={}, eval={})
     if proof is not None:
         entered = entered.entered("train", "a" * 64, known.Proof(digest="d" * 64, **proof))
     monkeypatch.setattr(build, "digest", lambda scope: "d" * 64)

@@ -44,7 +44,7 @@ def bump(root: Path, scope: str) -> None:
     known, code = read_known(root), digest(scope, root)
     if name := known.identity(scope, code):
         raise UserError(f"{scope}: the present code is known, of identity {name[:12]}; there is nothing to enter")
-    before = list(known.scopes[scope])
+    before = list(known.identities(scope))
     write_known(known.entered(scope, code, entry(root, code)), root)
     say(f"numerics: {scope}: {code[:12]} is an identity of its own from now on")
     if before:
