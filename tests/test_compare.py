@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from clones import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
@@ -23,23 +24,20 @@ FLIP = ("dvc", "exp", "run", "--temp", "-S", "lrn=false", "-S", "epochs=12", "-n
 
 
 def test_noise_is_pooled_over_the_variants_paired_differences() -> None:
-    base = {0: 20.0, 1: 22.0, 2: 21.0}
-    found = noise(
-        {"base": base, "a": {0: 21.0, 1: 23.0, 2: 25.0}, "b": {0: 20.0, 1: 24.0}, "c": {0: 1.0}}, "base", 0.95
-    )
-    assert found
+    base, none = [20.0, 22.0, 21.0], math.nan
+    errors = pd.DataFrame({"base": base, "a": [21.0, 23.0, 25.0], "b": [20.0, 24.0, none], "c": [1.0, none, none]})
+    scatter = noise(errors, "base", 0.95)
+    assert scatter
     # Differences 1, 1, 4 (variance 3, two degrees of freedom) and 0, 2 (variance 2, one).
-    assert found.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
-    assert (found.variants, found.pairs, found.df) == (2, 5, 2)
-    assert found.half == pytest.approx(4.302653 * found.sd)
-
-
-def test_noise_without_variants_is_that_of_two_independent_runs_and_unknown_with_one_seed() -> None:
-    found = noise({"base": {0: 20.0, 1: 22.0, 2: 21.0}}, "base", 0.95)
-    assert found
-    assert (found.sd, found.variants, found.pairs) == (pytest.approx(math.sqrt(2)), 0, 3)
-    assert noise({"base": {0: 20.0}, "a": {0: 21.0}}, "base", 0.95) is None
-    assert noise({}, "base", 0.95) is None
+    assert scatter.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
+    assert (scatter.variants, scatter.pairs, scatter.df) == (2, 5, 2)
+    assert scatter.half == pytest.approx(4.302653 * scatter.sd)
+    # Without variants it is that of two independent runs; with one seed it is unknown.
+    scatter = noise(errors[["base"]], "base", 0.95)
+    assert scatter
+    assert (scatter.sd, scatter.variants, scatter.pairs) == (pytest.approx(math.sqrt(2)), 0, 3)
+    assert noise(errors[:1], "base", 0.95) is None
+    assert noise(errors[:0], "base", 0.95) is None
 
 
 def difference(output: str) -> str:

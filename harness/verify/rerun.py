@@ -4,9 +4,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -18,27 +17,11 @@ from harness.commits import add_worktree
 from harness.commits import git as git
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.instructions import limits
+from harness.process import HARNESS, start
 from harness.record import Run, RunFolder, read_run
 from harness.verify.match import Made, measured, named_hashes, texts
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
-HARNESS = ("-m", "harness")
-
-
-def start(record: Run, words: Sequence[object], code: Path, caches: Path, quiet: bool) -> subprocess.Popen[str]:
-    """Start this environment's Python on the code in `code`, held to the instructions that the record names.
-
-    Variables that the user has set stay as they are. `caches`: where it keeps what can be made again. `quiet`: what it
-    says is for the caller alone.
-    """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
-    narrow = limits(record.provenance.machine.get("instructions"))
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=code, text=True, stdin=subprocess.DEVNULL,
-        env={**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(caches)},
-        stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE if quiet else None,
-    )  # fmt: skip
 
 
 @dataclass
@@ -114,7 +97,8 @@ class Rerunner:
             if self._stopped:
                 raise KeyboardInterrupt
             # What an interrupted run saves goes into the temporary folder too, and so not into the repository.
-            process = start(record, words, code, self.folder, quiet=True)
+            instructions = record.provenance.machine.get("instructions")
+            process = start(instructions, *words, code=code, caches=self.folder, quiet=True)
             self._running.append(process)
         _, said = process.communicate()
         with self._lock:
