@@ -35,12 +35,8 @@ def test_noise_is_pooled_over_the_variants_paired_differences() -> None:
     assert scatter.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
     assert (scatter.variants, scatter.pairs, scatter.df) == (2, 5, 2)
     assert scatter.half == pytest.approx(4.302653 * scatter.sd)
-    # Without variants it is that of two independent runs; with one seed it is unknown.
-    scatter = noise(errors[["base"]], "base", 0.95)
-    assert scatter
-    assert (scatter.sd, scatter.variants, scatter.pairs) == (pytest.approx(math.sqrt(2)), 0, 3)
-    assert noise(errors[:1], "base", 0.95) is None
-    assert noise(errors[:0], "base", 0.95) is None
+    for unknown in (errors[["base"]], errors[:1], errors[:0]):
+        assert noise(unknown, "base", 0.95) is None
 
 
 def difference(output: str) -> str:

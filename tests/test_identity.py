@@ -198,9 +198,9 @@ def test_a_difference_names_the_first_step_and_a_setting_that_is_new_is_not_comp
     new = {**old, "losses": "00000000111111112222222a33333333"}
 
     def differs(old: dict[str, Any], new: dict[str, Any], *settings: str) -> Difference:
-        found = difference("p", old, new, frozenset(settings))
-        assert found is not None
-        return found
+        first = difference("p", old, new, frozenset(settings))
+        assert first is not None
+        return first
 
     assert (differs(old, new).epoch, differs(old, new).step) == (2, 1)
     assert "epoch 2, step 1" in differs(old, new).line()

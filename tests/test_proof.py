@@ -101,7 +101,9 @@ def checks(study: Study, root: Path) -> dict[str, IsolationCheck]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of many seeds whose results are made up, with the hashes that real ones have."""
     root = tmp_path_factory.mktemp("made")
-    make_results(make_study(root), root)
+    study = make_study(root)
+    make_results(study, root)
+    declared.record(study, root)
     return root
 
 
@@ -123,9 +125,9 @@ def findings(study: Study, root: Path, early: bool = False) -> Findings:
 
 def test_an_honest_study_is_proven_on_every_seed(fake: tuple[Study, Path]) -> None:
     study, _ = fake
-    found = checks(*fake)
-    assert list(found) == [name for name in study.variants if name != study.baseline]
-    assert {(check.verdict, len(check.pairs)) for check in found.values()} == {("proven", len(study.seeds))}
+    by_variant = checks(*fake)
+    assert list(by_variant) == [name for name in study.variants if name != study.baseline]
+    assert {(check.verdict, len(check.pairs)) for check in by_variant.values()} == {("proven", len(study.seeds))}
 
 
 def test_an_undeclared_change_of_settings_in_the_baseline_leaves_every_row_a_pair_less(
@@ -155,11 +157,11 @@ def test_whatever_else_differs_fails_the_row_and_is_named(
     fake: tuple[Study, Path], name: str, how: Callable[[Any], object], why: str
 ) -> None:
     change(fake[1], "no-lrn-2", name, how)
-    found = checks(*fake)
-    assert {variant: check.verdict for variant, check in found.items() if check.verdict != "proven"} == {
+    by_variant = checks(*fake)
+    assert {variant: check.verdict for variant, check in by_variant.items() if check.verdict != "proven"} == {
         "no-lrn": "fails"
     }
-    ((seed, (failure,)),) = [(pair.seed, pair.failures) for pair in found["no-lrn"].pairs if pair.failures]
+    ((seed, (failure,)),) = [(pair.seed, pair.failures) for pair in by_variant["no-lrn"].pairs if pair.failures]
     assert seed == 2
     assert failure.startswith(why)
 
@@ -167,9 +169,9 @@ def test_whatever_else_differs_fails_the_row_and_is_named(
 def test_a_stream_may_move_only_where_the_switch_says_so(fake: tuple[Study, Path]) -> None:
     for variant in ("no-augment", "no-dropout"):
         change(fake[1], f"{variant}-1", "provenance", lambda values: values["hashes"].update(augmentation="x"))
-    found = checks(*fake)
-    assert (found["no-augment"].verdict, found["no-dropout"].verdict) == ("proven", "fails")
-    assert found["no-augment"].pairs[1].moved == ["augmentation stream"]
+    by_variant = checks(*fake)
+    assert (by_variant["no-augment"].verdict, by_variant["no-dropout"].verdict) == ("proven", "fails")
+    assert by_variant["no-augment"].pairs[1].moved == ["augmentation stream"]
     change(fake[1], "no-augment-1", "provenance", lambda values: values["hashes"].update(batch_order="x"))
     assert checks(*fake)["no-augment"].verdict == "fails"
 
@@ -208,7 +210,6 @@ def test_the_report_and_its_csv_hold_the_proof(fake: tuple[Study, Path]) -> None
 
 def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    declared.record(study, root)
     assert faults(findings(study, root)) == []
     assert [one.name for one in findings(study, root).conditions if one.matters and one.mixed] == []
     changed = {
@@ -221,8 +222,8 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(fake: tuple[
         for key in ("no-lrn-1", "no-lrn-2"):
             record = "config" if group == "data" else "provenance"
             change(root, key, record, lambda values, g=group, n=name, v=value: values[g].update({n: v}))  # type: ignore[misc]
-    found = findings(study, root)
-    mixed = {one.name: one.groups for one in found.conditions if one.matters and one.mixed}
+    made_alike = findings(study, root)
+    mixed = {one.name: one.groups for one in made_alike.conditions if one.matters and one.mixed}
     assert set(mixed) == set(changed)
     for name, (_, _, value) in changed.items():
         values = list(mixed[name])
@@ -233,26 +234,29 @@ def test_rows_that_were_not_made_alike_are_grouped_and_strict_fails(fake: tuple[
     assert {name.strip("*") for name in rows if name.startswith("**")} == set(changed)
     for lines in (warnings_of(report.page), warnings_of(report.details)):
         assert any(set(changed) <= set(re.findall(r"\w+", line)) for line in lines)
-    lines = faults(found)
+    lines = faults(made_alike)
     assert {line.partition(":")[0] for line in lines} == {*changed, "no-lrn"}
     assert all("no-lrn-1, no-lrn-2" in line for line in lines if not line.startswith("no-lrn:"))
 
 
-def test_a_run_of_changes_that_no_commit_holds_is_marked(fake: tuple[Study, Path]) -> None:
+@pytest.mark.parametrize(
+    ("record", "key", "fault"), [("provenance", "dirty", "no-lrn: "), ("metrics", "weights", "weights: ")]
+)
+def test_a_run_of_uncommitted_code_or_of_errors_of_other_weights_is_marked(
+    fake: tuple[Study, Path], record: str, key: str, fault: str
+) -> None:
     study, root = fake
-    declared.record(study, root)
-    assert "†" not in told(study, root).details
-    change(root, "no-lrn-2", "provenance", lambda values: values.update(dirty="abcdef" + "0" * 58))
+    change(root, "no-lrn-2", record, lambda values: values.update({key: "a" * 64}))
     report = told(study, root)
-    (table,) = [table for table in tables_of(section(report.details, "Variants")) if table]
-    assert [row["variant"] for row in table if "†" in row["variant"]] == ["`no-lrn` †"]
     for text in (report.page, report.details):
         assert any("`no-lrn` 2" in line for line in warnings_of(text))
-    marked = {(r["variant"], r["seed"]): r["dirty"] for r in report.csv("cells") if r["dirty"]}
-    assert marked == {("no-lrn", "2"): "abcdef" + "0" * 58}
     (line,) = faults(findings(study, root))
-    assert line.startswith("no-lrn: ")
+    assert line.startswith(fault)
     assert line.endswith(": no-lrn-2")
+    if key == "dirty":
+        table = tables_of(section(report.details, "Variants"))[0]
+        assert [row["variant"] for row in table if "†" in row["variant"]] == ["`no-lrn` †"]
+        assert [(r["variant"], r["seed"]) for r in report.csv("cells") if r["dirty"] == "a" * 64] == [("no-lrn", "2")]
 
 
 def in_folder(study: Study, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +274,6 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
     fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, root = fake
-    declared.record(study, root)
     in_folder(study, root, monkeypatch)
     assert CliRunner().invoke(app, STRICT).exit_code == 0
     change(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(batch_order="x"))
@@ -284,7 +287,6 @@ def test_strict_is_an_exit_status_and_the_report_is_there_all_the_same(
 
 def test_strict_fails_where_runs_are_missing_or_stale_and_not_where_they_diverged(fake: tuple[Study, Path]) -> None:
     study, root = fake
-    declared.record(study, root)
     runs = root / study.folder / "runs"
     diverge(runs / "tanh-0", 3)
     assert faults(findings(study, root)) == []
@@ -302,7 +304,6 @@ def test_runs_of_another_numerics_identity_are_stale_and_counted_alike_everywher
     fake: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, root = fake
-    declared.record(study, root)
     in_folder(study, root, monkeypatch)
     change(root, "no-lrn-2", "provenance", lambda values: values["hashes"].update(code="y" * 64))
     change(root, "tanh-0", "metrics", lambda values: values.update(code="z" * 64))
@@ -341,19 +342,6 @@ def test_a_pair_of_two_numerics_identities_is_no_proof(fake: tuple[Study, Path])
         assert failure.startswith("numerics identity")
 
 
-def test_errors_of_other_weights_than_the_recorded_ones_are_marked(fake: tuple[Study, Path]) -> None:
-    study, root = fake
-    declared.record(study, root)
-    change(root, "no-lrn-2", "metrics", lambda values: values.update(weights="w" * 64))
-    report = told(study, root)
-    for text in (report.page, report.details):
-        (line,) = [line for line in warnings_of(text) if "`no-lrn`" in line]
-        assert line.endswith("`no-lrn` 2.")
-    (line,) = faults(findings(study, root))
-    assert line.startswith("weights: ")
-    assert line.endswith(": no-lrn-2")
-
-
 def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
     monkeypatch: pytest.MonkeyPatch, fake: tuple[Study, Path]
 ) -> None:
@@ -374,6 +362,7 @@ def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
 
 def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:
     study, root = fake
+    (root / declared.path_of(study)).unlink()
     (line,) = faults(findings(study, root))
     assert line.startswith(f"declaration: {declared.path_of(study)} ")
     declared.record(study, root)

@@ -1,6 +1,5 @@
 """Any row of a report can be made again and compared to the bit; what was altered, or came out otherwise, is found."""
 
-import io
 import json
 import math
 import os
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clones import ROOT, call, commit, environment, write
 from conftest import TINY, tiny
-from fake_study import make_run
-from ruamel.yaml import YAML
+from fake_study import alter, make_run
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -37,7 +36,6 @@ from harness.verify.verify import lines, targets, verify
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
 STUDY: dict[str, Any] = {
     "name": "tiny", "title": "Tiny", "purpose": "Tests.",
     "data": {"source": "synthetic", "train_limit": 120, "test_limit": 60},
@@ -47,23 +45,9 @@ STUDY: dict[str, Any] = {
 EPOCHS, STEPS = 2, 4
 """Of a run: 108 images in batches of 32."""
 
-
-class _Evil:
-    def __reduce__(self) -> Any:
-        return os.mkdir, ("was-run",)
-
-
-def evil() -> bytes:
-    """An array file with an object that makes a folder when it is unpickled."""
-    content = io.BytesIO()
-    np.save(content, np.array([_Evil()], dtype=object), allow_pickle=True)
-    return content.getvalue()
-
-
 RUN_ALL = """
 from pathlib import Path
 from harness import stages
-from harness.cli import app
 from harness.data.store import pack_study
 from harness.settings.load import load_study
 study = load_study(Path("experiments/study.yaml"))
@@ -78,35 +62,17 @@ for cell in study.cells:
 """In one process, which starts in seconds: every run but one, which stays missing."""
 
 
-def clean() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "PYTHON"))}
-    who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return kept | who | {"OMP_NUM_THREADS": "1"}
-
-
-def write(path: Path, study: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
-        YAML(typ="safe").dump(study, file)
-
-
-def call(folder: Path, *words: str) -> str:
-    done = subprocess.run(words, cwd=folder, env=clean(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose tiny study has run, but for one cell; the code committed."""
     folder = tmp_path_factory.mktemp("clone") / "project"
     shutil.copytree(ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".gitignore", folder)
+    (folder / "experiments/wide").mkdir(parents=True)
     write(folder / "experiments/study.yaml", STUDY)
     call(folder, "git", "init", "-q", "-b", "main")
-    call(folder, "git", "add", "-A")
-    call(folder, "git", "commit", "-qm", "code")
-    call(folder, sys.executable, "-c", RUN_ALL)
+    commit(folder)
+    call(folder, "python", "-c", RUN_ALL)
     return folder
 
 
@@ -137,13 +103,7 @@ def check(project: Path, capfd: pytest.CaptureFixture[str]) -> Verify:
     return go
 
 
-def alter(project: Path, file: str, change: Callable[[Any], None], key: str = "base-0") -> None:
-    path = project / f"reports/tiny/runs/{key}/train" / file
-    values = json.loads(path.read_text())
-    change(values)
-    path.write_text(json.dumps(values))
-
-
+RECORD = Path("reports/tiny/runs/base-0/train")
 VERIFIED = Path("reports/tiny/verified.json")
 
 
@@ -216,24 +176,25 @@ def test_a_row_comes_out_as_recorded_from_its_commit_and_its_report_says_so(proj
     assert path.read_bytes() == after[project / path]
     (project / "reports/tiny/runs/no-lrn-0/eval/metrics.json").unlink()
     # Another record was not verified.
-    alter(project, "provenance.json", lambda values: values["hashes"].update(augmentation="0" * 64))
+    alter(RECORD / "provenance.json", lambda values: values["hashes"].update(augmentation="0" * 64))
     assert text() == "not yet"
 
 
 def test_a_run_of_a_processor_with_narrower_instructions_is_made_again_with_those(
     project: Path, check: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = project / "reports/tiny/runs/base-0/train/provenance.json"
-    native = json.loads(record.read_text())["hashes"]["weights"]
+    native = json.loads((RECORD / "provenance.json").read_text())["hashes"]["weights"]
     shutil.rmtree(project / "reports/tiny/runs/base-0")
     shutil.rmtree(project / "runs")
     with monkeypatch.context() as narrow:
         for name, level in LIMITS["DEFAULT"].items():
             narrow.setenv(name, level)
-        call(project, sys.executable, "-c", RUN_ALL.replace('!= "no-lrn-1"', '== "base-0"'))
+        call(project, "python", "-c", RUN_ALL.replace('!= "no-lrn-1"', '== "base-0"'))
     for name in LIMITS["DEFAULT"]:
         monkeypatch.delenv(name, raising=False)
-    assert json.loads(record.read_text())["hashes"]["weights"] != native, "other instructions, other bits"
+    assert json.loads((RECORD / "provenance.json").read_text())["hashes"]["weights"] != native, (
+        "other instructions, other bits"
+    )
     agreed, output = check(steps=STEPS)
     assert agreed, output
     assert stored(project)["machine"]["instructions"] == "DEFAULT"
@@ -254,7 +215,7 @@ def test_records_of_other_instructions_are_told_of_before_anything_runs() -> Non
 
 
 def test_the_first_step_at_which_a_run_parts_from_its_record_is_named(project: Path, check: Verify) -> None:
-    path = project / "reports/tiny/runs/base-0/train/losses.npy"
+    path = RECORD / "losses.npy"
     losses = np.load(path, allow_pickle=False)
     assert losses.shape == (EPOCHS * STEPS,)
     step = STEPS + 2  # from 0: the third of the second epoch
@@ -272,14 +233,19 @@ def test_the_first_step_at_which_a_run_parts_from_its_record_is_named(project: P
     assert shown.startswith("**differs**: `base-0` (from epoch 2, step 3 on: ")
 
 
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("was-run",)
+
+
 def test_losses_that_are_none_are_told_in_one_line_and_never_unpickled(project: Path, check: Verify) -> None:
-    path = project / "reports/tiny/runs/base-0/train/losses.npy"
-    short = io.BytesIO()
-    np.save(short, np.zeros(EPOCHS * STEPS - 1, np.float32))
-    for content in (evil(), short.getvalue(), None):
+    path = RECORD / "losses.npy"
+    for losses in (np.array([Evil()], dtype=object), np.zeros(EPOCHS * STEPS - 1, np.float32), None):
         path.unlink()
-        if content:
-            path.write_bytes(content)
+        if losses is not None:
+            np.save(path, losses, allow_pickle=True)
         with pytest.raises(UserError, match=r"losses\.npy") as mistake:
             check(steps=1)
         assert "\n" not in str(mistake.value)
@@ -287,7 +253,7 @@ def test_losses_that_are_none_are_told_in_one_line_and_never_unpickled(project: 
 
 
 def test_a_run_of_other_images_is_not_made_again_and_the_exit_status_is_1(project: Path) -> None:
-    alter(project, "provenance.json", lambda values: values["hashes"].update(data="0"))
+    alter(RECORD / "provenance.json", lambda values: values["hashes"].update(data="0"))
     done = CliRunner().invoke(app, ["verify", "experiments/study.yaml", "base", "--seed", "0"])
     assert (done.exit_code, done.stderr) == (1, "")
     assert stored(project)["differs"] == ["data"]
@@ -295,7 +261,7 @@ def test_a_run_of_other_images_is_not_made_again_and_the_exit_status_is_1(projec
 
 
 def test_other_settings_than_the_recorded_ones_come_out_otherwise(project: Path, check: Verify) -> None:
-    alter(project, "config.json", lambda values: values["settings"].update(lr=0.02))
+    alter(RECORD / "config.json", lambda values: values["settings"].update(lr=0.02))
     agreed, output = check(steps=STEPS)
     assert not agreed
     assert stored(project)["first_step"] == [1, 2], "the first loss is that of the initial weights"
@@ -310,7 +276,7 @@ def test_another_number_of_threads_parts_at_a_step_and_is_named_as_the_cause(
     variants = {f"on-{threads}": wide | {"threads": threads} for threads in (1, 2)}
     write(project / "experiments/wide/study.yaml",
           STUDY | {"name": "wide", "baseline": "on-1", "seeds": [0], "variants": variants})  # fmt: skip
-    call(project, sys.executable, "-c", RUN_ALL.replace("experiments/study", "experiments/wide/study"))
+    call(project, "python", "-c", RUN_ALL.replace("experiments/study", "experiments/wide/study"))
     one, two = (np.load(project / f"reports/wide/runs/on-{n}-0/train/losses.npy", allow_pickle=False) for n in (1, 2))
     parted = np.flatnonzero(one.view(np.uint32) != two.view(np.uint32))
     if not len(parted):
@@ -380,7 +346,7 @@ def test_packed_images_are_made_where_they_are_missing_and_hashed_again(project:
 def test_code_that_cannot_be_had_or_does_not_run_is_told_in_one_line(
     project: Path, check: Verify, file: str, change: dict[str, Any], message: str
 ) -> None:
-    alter(project, f"{file}.json", lambda values: values.update(change))
+    alter(RECORD / f"{file}.json", lambda values: values.update(change))
     with pytest.raises(UserError, match=message):
         check(steps=1)
     assert not (project / VERIFIED).exists()
@@ -410,10 +376,10 @@ def test_a_verification_that_is_stopped_leaves_nothing(project: Path, tmp_path: 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     before = snapshot(project)
+    words = [sys.executable, "-m", "harness", "verify", "reports/tiny.md", "base"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "verify", "reports/tiny.md", "base"], cwd=project,
-        env=clean() | {"TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        words, cwd=project, env=environment(project) | {"TMPDIR": str(temporary)}, stderr=subprocess.PIPE, text=True
+    )
     limit = time.monotonic() + 300
     while len(call(project, "git", "worktree", "list").splitlines()) < 2:
         assert process.poll() is None

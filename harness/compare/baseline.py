@@ -44,12 +44,7 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
         if _comparable(record, run) and arithmetic(record.provenance) == wanted:
             return record, "as recorded"
     _check_present(run, study, root)
-    settings, start_of = study.variants[study.baseline], None
-    if settings.pretrained:
-        if not records:
-            raise UserError(f"compare: {cell.key} has no run to take its pretrained weights from; run the study first")
-        start_of = records[0].config.start
-    kept = _kept(fingerprint(settings, run.seed, run.images.hash, start_of), wanted)
+    kept = _kept(fingerprint(study.variants[study.baseline], run.seed, run.images.hash), wanted)
     if kept and _comparable(kept, run):
         return kept, "made here"
     _check_machine(run, wanted)
@@ -163,9 +158,8 @@ def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> 
 class Noise:
     """Scatter of one seed's difference, in points.
 
-    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs; without a variant it is that of two
-    independent runs of the baseline, of which there are `pairs`. `half`: a difference of equal nets is within -half
-    and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
+    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs. `half`: a difference of equal nets is
+    within -half and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
     """
 
     sd: float
@@ -177,21 +171,16 @@ class Noise:
 
 
 def noise(errors: pd.DataFrame, baseline: str, confidence: float) -> Noise | None:
-    """From errors in percent, a column a variant and a row a seed; None where fewer than two seeds are finished.
+    """From errors in percent, a column a variant and a row a seed; None where no variant has two finished pairs.
 
     The variances of the variants' paired differences to the baseline, about each one's mean, are pooled by their
     degrees of freedom. All differences share the baseline's runs, so t has only those of the largest set of seeds.
     """
-    base = errors[baseline]
-    pairs = errors.drop(columns=baseline).sub(base, axis=0)
+    pairs = errors.drop(columns=baseline).sub(errors[baseline], axis=0)
     freedom = pairs.count()[pairs.count() > 1] - 1
-    if len(freedom):
-        variance = float((pairs[freedom.index].var() * freedom).sum() / freedom.sum())
-        variants, count, df = len(freedom), int((freedom + 1).sum()), int(freedom.max())
-    elif base.count() > 1:
-        # Two independent runs: twice the variance of one. What a seed does to both alike would cancel in a pair.
-        variance, variants, count, df = 2 * float(base.var()), 0, int(base.count()), int(base.count()) - 1
-    else:
+    if freedom.empty:
         return None
-    sd = math.sqrt(variance)
-    return Noise(sd, variants, count, df, float(stats.t.ppf((1 + confidence) / 2, df)) * sd, confidence)
+    sd = math.sqrt((pairs[freedom.index].var() * freedom).sum() / freedom.sum())
+    df = int(freedom.max())
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * sd
+    return Noise(sd, len(freedom), int((freedom + 1).sum()), df, half, confidence)

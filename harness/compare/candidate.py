@@ -51,10 +51,10 @@ def standing(study: Study, candidate: tuple[Settings, int], root: Path) -> list[
     assert result is not None  # noqa: S101 - one was given
     metric = study.file.metric
     if result.run and result.status == "finished":
-        what = f"{METRICS[metric]} {number(result.run.metrics[metric])} %"
+        outcome = f"{METRICS[metric]} {number(result.run.metrics[metric])} %"
     else:
-        what = f"{result.status}: {result.note}; run: dvc repro" if result.status != "diverged" else result.note
-    return [f"candidate: {_flips(study, settings)}; seed {seed}", f"results: {study.candidate_results}: {what}"]
+        outcome = f"{result.status}: {result.note}; run: dvc repro" if result.status != "diverged" else result.note
+    return [f"candidate: {_flips(study, settings)}; seed {seed}", f"results: {study.candidate_results}: {outcome}"]
 
 
 @contextmanager

@@ -159,9 +159,11 @@ def _why(old: Side, new: Side, variant: str) -> tuple[str, ...]:
     lines = []
     for name, change in moved.items():
         of, _, setting = name.partition(", ")
-        base, own = (f"settings of {v}, {setting}" for v in (new.baseline, variant))
-        if of.startswith("settings of ") and moved.get(base) == moved.get(own):  # changed alike in both: one line
-            lines += [f"settings, {setting}: {change}"] if name == base else []
+        in_base, in_variant = (f"settings of {v}, {setting}" for v in (new.baseline, variant))
+        if of.startswith("settings of ") and moved.get(in_base) == moved.get(
+            in_variant
+        ):  # changed alike in both: one line
+            lines += [f"settings, {setting}: {change}"] if name == in_base else []
         else:
             lines.append(f"{name}: {change}")
     if not lines and not _runs(old, variant)[OUTCOME].equals(_runs(new, variant)[OUTCOME]):

@@ -70,8 +70,8 @@ class Known(Declared):
 
     def identity(self, scope: str, code: str) -> str | None:
         """The identity of a digest, or None where it is not known."""
-        found = self.proof(scope, code)
-        return found and found[0]
+        proven = self.proof(scope, code)
+        return proven and proven[0]
 
     def proof(self, scope: str, code: str) -> tuple[str, Proof] | None:
         """Identity and proof of a digest, or None where it is not known."""

@@ -34,10 +34,9 @@ def targets(study: Study, row: str | None, seed: int | None, everything: bool) -
         raise UserError(f"verify: got {chosen}; allowed: --all, or one of {', '.join(rows)}")
     if row is not None and row not in rows:
         raise UserError(f"verify: {study.name} has no row {row!r}; allowed: {', '.join(rows)}")
-    if row == CANDIDATE and seed is not None:
-        raise UserError(f"verify: --seed: got {seed}; the candidate has the seed of params.yaml")
-    if seed is not None and seed not in study.seeds:
-        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, study.seeds))}")
+    seeds = ["none, the candidate has that of params.yaml"] if row == CANDIDATE else study.seeds
+    if seed is not None and seed not in seeds:
+        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, seeds))}")
     if row == CANDIDATE:
         return {CANDIDATE: study.candidate_results}
     return {c.key: c.results for c in study.cells if row in (None, c.variant) and seed in (None, c.seed)}
