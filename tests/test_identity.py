@@ -235,8 +235,7 @@ def git(root: Path, *words: str) -> str:
     return subprocess.run(["git", *names, *words], cwd=root, capture_output=True, text=True, check=True).stdout
 
 
-def command(root: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "harness", "numerics", *words]
+COMMAND = (sys.executable, "-m", "harness", "numerics")
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -246,7 +245,7 @@ def environment(root: Path) -> dict[str, str]:
 
 def numerics(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(root, *words), cwd=root, env=environment(root), capture_output=True, text=True, check=False
+        [*COMMAND, *words], cwd=root, env=environment(root), capture_output=True, text=True, check=False
     )
 
 
@@ -317,7 +316,7 @@ def test_a_stopped_proof_leaves_no_working_tree(repository: Path) -> None:
     git(root, "checkout", "-q", "-f", "HEAD")
     edit(root / "harness/net/lrn.py", "_negative_power", "_power_of")
     process = subprocess.Popen(
-        command(root, "prove"), cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*COMMAND, "prove"], cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
     assert process.stdout is not None

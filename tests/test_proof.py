@@ -39,6 +39,11 @@ REPOSITORY = Path(__file__).parent.parent
 
 SHORT = TINY | {"epochs": 1}
 
+TINY_STUDY: dict[str, Any] = {
+    "name": "tiny", "title": "Tiny", "purpose": "Tests.",
+    "data": {"source": "synthetic", "train_limit": 120, "test_limit": 20}, "seeds": [0], "variants": {"base": SHORT},
+}  # fmt: skip
+
 SWITCHES: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     # variant: what it changes, streams that this moves, layers whose initial weights it affects
     "no-lrn": ({"lrn": False}, set(), set()),
@@ -63,12 +68,8 @@ SWITCHES: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
 def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A study of many switches, each really run."""
     root = tmp_path_factory.mktemp("real")
-    declared: dict[str, Any] = {
-        "name": "switches", "title": "Switches", "purpose": "Tests.",
-        "data": {"source": "synthetic", "train_limit": 120, "test_limit": 20}, "seeds": [0],
-        "variants": {"base": SHORT} | {name: SHORT | changes for name, (changes, _, _) in SWITCHES.items()},
-    }  # fmt: skip
-    write(root / "study.yaml", declared)
+    variants = {"base": SHORT} | {name: SHORT | changes for name, (changes, _, _) in SWITCHES.items()}
+    write(root / "study.yaml", TINY_STUDY | {"name": "switches", "variants": variants})
     study = load_study(root / "study.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
@@ -476,7 +477,7 @@ def test_a_study_that_is_not_committed_runs_with_any_code(repository: Path, monk
 
 
 def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_changes(repository: Path) -> None:
-    (repository / "experiments/study.yaml").write_text(json.dumps(FOLDER_STUDY))
+    (repository / "experiments/study.yaml").write_text(json.dumps(TINY_STUDY))
     (repository / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
     git("add", "-A")
     git("commit", "-qm", "study")
@@ -495,9 +496,3 @@ def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_chang
     tried = CliRunner().invoke(app, ["train", "params.yaml", "--seed", "0", "--out", "out/candidate"])
     assert tried.exit_code == 0, tried.output
     assert json.loads((repository / "out/candidate/provenance.json").read_text())["dirty"] == record["dirty"]
-
-
-FOLDER_STUDY: dict[str, Any] = {
-    "name": "tiny", "title": "Tiny", "purpose": "Tests.",
-    "data": {"source": "synthetic", "train_limit": 120, "test_limit": 20}, "seeds": [0], "variants": {"base": SHORT},
-}  # fmt: skip

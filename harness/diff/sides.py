@@ -51,8 +51,7 @@ class Side:
 
     def settings(self, variant: str) -> Mapping[str, Any]:
         """As the records have them, the same for all its runs."""
-        recorded = self.runs.query("variant == @variant")["settings"]
-        return next(filter(None, recorded), {})
+        return next(filter(None, self.runs.query("variant == @variant")["settings"]), {})
 
     def compared(self, variant: str) -> "pd.Series[float]":
         """Differences to the baseline over the seeds of the row's estimate."""

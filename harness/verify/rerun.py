@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.commits import add_worktree
-from harness.commits import git as git
+from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import limits
@@ -32,10 +31,9 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
     `recorded`: the machines of the runs' records.
     """
     mine = torch.backends.cpu.get_cpu_capability()
+    theirs = {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"}
     lines = []
-    for name in sorted(
-        {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"} - {mine}
-    ):
+    for name in sorted(theirs - {mine}):
         variables = " ".join(f"{key}={value}" for key, value in limits(name).items())
         hint = f"; as they did: {variables}" if variables else ""
         lines.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
