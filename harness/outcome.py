@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.commits import changed, held
 from harness.diff.changes import RowChange, compare
-from harness.diff.sides import Source, read_side
+from harness.diff.sides import Snapshot, read_side
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.pipeline import places
@@ -58,7 +58,7 @@ def differing(study: Study, root: Path) -> list[str]:
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
-    old, new = _records(touched, Source("HEAD", Path("."), "HEAD")), _records(touched, Source("workspace", root))
+    old, new = _records(touched, Snapshot("HEAD", Path("."), "HEAD")), _records(touched, Snapshot("workspace", root))
     why = {name: cause(old[name], new[name]) for name in touched}
     weights = " weights" if study.file.weights == "dvc" else ""
     lock = " dvc.lock" if study.is_default else ""
@@ -153,7 +153,7 @@ def verdict_line(changes: Sequence[RowChange]) -> str:
 # ---- reading
 
 
-def _records(runs: Mapping[str, Path], source: Source) -> dict[str, Records | None]:
+def _records(runs: Mapping[str, Path], source: Snapshot) -> dict[str, Records | None]:
     """The records of runs, by their names; None where they are not there, or are those of another version."""
     folders = {name: RunFolder.of(place) for name, place in runs.items()}
     wanted = {name: [f.config, f.provenance, f.metrics] for name, f in folders.items()}
@@ -175,10 +175,10 @@ def _parse(texts: Sequence[str]) -> Records | None:
 
 def _verdicts(study: Study, root: Path) -> str:
     try:
-        committed = read_side(Source("HEAD", study.folder, "HEAD"))
+        committed = read_side(Snapshot("HEAD", study.folder, "HEAD"))
     except UserError:
         return "verdicts: the committed report has none"
     try:
-        return verdict_line(compare(committed, read_side(Source("workspace", root / study.folder))))
+        return verdict_line(compare(committed, read_side(Snapshot("workspace", root / study.folder))))
     except UserError:
         return "verdicts: the present report has none"

@@ -13,7 +13,7 @@ import pytest
 
 from harness.commits import restore
 from harness.diff.changes import compare
-from harness.diff.sides import Source, read_side
+from harness.diff.sides import Snapshot, read_side
 from harness.discard import discard, reset_candidate
 from harness.errors import UserError
 from harness.files import hash_json, write_json, write_text
@@ -203,7 +203,7 @@ def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
 
 def test_verdicts_are_compared_with_the_committed_report(study: Study, tmp_path: Path) -> None:
     def side() -> Any:
-        return read_side(Source("it", study.folder))
+        return read_side(Snapshot("it", study.folder))
 
     old = side()
     assert verdict_line(compare(old, side())) == "verdicts agree in the only row"

@@ -49,12 +49,12 @@ def diff(
 ) -> None:
     """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
     from harness.diff.changes import compare
-    from harness.diff.sides import open_source, read_side
+    from harness.diff.sides import open_report, read_side
     from harness.diff.table import table
     from harness.settings.load import load_study
 
     folder = load_study(study).folder
-    one, other = (read_side(open_source(given, folder)) for given in (old, new))
+    one, other = (read_side(open_report(given, folder)) for given in (old, new))
     changes = compare(one, other)
     print(table(one, other, changes))
     if check and any(change.verdict_changed for change in changes):

@@ -99,7 +99,7 @@ def doctor(
     from harness.cost import outlook
     from harness.report.runs import read_results
     from harness.settings.load import load_study
-    from harness.verify.environment import other_instructions
+    from harness.verify.rerun import other_instructions
 
     checked = load_study(study)
     results = read_results(checked, candidate(checked), Path("."))
