@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
 from harness.progress import say
-from harness.record import RunFolder, caches, read_provenance
+from harness.record import Provenance, RunFolder, caches
 from harness.settings.study import Study
 from harness.weights import FILE, name_of
 
@@ -60,7 +60,7 @@ def _names(study: Study, root: Path) -> set[str]:
     found = set()
     for cell in study.cells:
         with suppress(UserError):
-            record = read_provenance(RunFolder.of(root / cell.results).provenance)
+            record = Provenance.read(RunFolder.of(root / cell.results).provenance)
             if record.status == "finished":
                 found.add(name_of(record.fingerprint, record.hashes.weights))
     return found

@@ -1,8 +1,6 @@
 """The stages that train and evaluate one run: from its name to the folder of its records."""
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +8,11 @@ from torch import Tensor
 
 from harness import provenance, weights
 from harness.checked import check_settings
+from harness.commits import run_of
 from harness.data.packed import Packed
 from harness.data.store import images_of
 from harness.errors import UserError
-from harness.files import atomic_folder, write_json
+from harness.files import write_json
 from harness.pipeline import is_recorded
 from harness.record import Config, Run, RunFolder, read_run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study
@@ -22,8 +21,6 @@ from harness.settings.study import Cell, changed
 
 HEADLINE = ("test_top1", "test_top1_10crop", "test_top5", "validation_top1", "train_top1", "test_loss")
 """The candidate's metrics for DVC, whose tables show every number that they are given."""
-
-RECORDS = ("config.json", "history.csv", "losses.npy", "provenance.json")
 
 
 def train(
@@ -146,18 +143,13 @@ def _reuse(config: Config, machine: dict[str, Any], out: Path) -> str:
 
 def _restored(config: Config, out: Path) -> bool:
     """Whether the last commit holds this run at `out`, and its records were brought back."""
-    files = {name: provenance.git_file(f"{os.path.relpath(out)}/{name}") for name in RECORDS}
-    with tempfile.TemporaryDirectory(prefix="harness-committed-") as folder:
-        for name, content in files.items():
-            if content is None:
+    try:
+        with run_of("HEAD", Path(os.path.relpath(out.parent)), Path(".")) as run:
+            if run is None or run.losses is None or run.fingerprint != config.fingerprint:
                 return False
-            (Path(folder) / name).write_bytes(content)
-        try:
-            run = read_run(RunFolder(Path(folder), Path(folder)))
-        except UserError:
-            return False  # of another version
-        if run.fingerprint != config.fingerprint or changed(run.settings, config.settings):
-            return False
-        with atomic_folder(out, replace=False) as temporary:
-            shutil.copytree(folder, temporary, dirs_exist_ok=True)
-    return True
+            if changed(run.settings, config.settings):
+                return False
+            weights.copy_records(run.folder, out, run.provenance.reused_from)
+            return True
+    except UserError:
+        return False  # of another version, or outside git

@@ -34,7 +34,7 @@ from harness.files import read_json, write_json
 from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.numerics import configure
-from harness.record import Config, Images, RunFolder, fingerprint, read_config, read_run
+from harness.record import Config, Images, RunFolder, fingerprint, read_run
 from harness.report.isolation import read_verified
 from harness.report.runs import read_results
 from harness.report.variants import candidate_row
@@ -148,9 +148,9 @@ def test_valid_settings_resolve_lay_out_and_come_back_from_their_file(
         config = Config.of(resolved, seed, DATA)
         path = tmp_path_factory.mktemp("config") / "config.json"
         write_json(path, config.model_dump())
-        assert read_config(path) == config
-        assert read_config(path).resolved == resolved
-        assert fingerprint(read_config(path).resolved, seed, DATA.hash) == config.fingerprint
+        assert Config.read(path) == config
+        assert Config.read(path).resolved == resolved
+        assert fingerprint(Config.read(path).resolved, seed, DATA.hash) == config.fingerprint
 
     if one_line("settings: valid", go):
         reject()  # a combination that is refused, in one line
@@ -249,7 +249,7 @@ def losses(root: Path) -> None:
 
 
 def settings_of(root: Path) -> None:
-    resolved = read_config(root / CELL / "train/config.json").resolved
+    resolved = Config.read(root / CELL / "train/config.json").resolved
     assert isinstance(resolved, Settings)
 
 

@@ -6,8 +6,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +15,16 @@ from conftest import TINY, evaluated, weights_file
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
-from harness import provenance, stages, weights
+from harness import stages, weights
 from harness.checked import write_checked
 from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.instructions import LIMITS
 from harness.pipeline import is_recorded
 from harness.progress import clock
-from harness.record import Config, Run, RunFolder, read_provenance, read_run
+from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import load_study
 from harness.settings.study import Study
 
@@ -111,35 +112,26 @@ def test_a_run_leaves_its_weights_in_the_cache_by_what_it_is() -> None:
     assert not list(PLACE.training.glob("*.safetensors")), "none in the folder that is committed"
 
 
-def test_missing_weights_are_trained_again_and_held_against_the_record(
-    images: Packed, capfd: pytest.CaptureFixture[str]
-) -> None:
-    run = train()
-    content = weights_file(run).read_bytes()
-    shutil.rmtree("runs")
-    assert weights.load(run) is None
-    capfd.readouterr()
-    found, digest = weights.ensure(run, "base-0", images)
-    assert weights.hash_tensors(found) == digest == run.hashes.weights
-    said = capfd.readouterr().out
-    took = clock(run.provenance.wall_seconds)
-    assert f"base-0: its weights are not here: training it again, {took} as recorded" in said
-    assert "those of its record" not in said
-    assert weights_file(run).read_bytes() == content
-    assert list(Path("runs").iterdir()) == [weights_file(run).parent]
-    # From now on they are here.
-    weights.ensure(run, "base-0", images)
-    assert capfd.readouterr().out == ""
-
-
-def test_evaluation_of_weights_that_were_trained_again_is_the_same_to_the_byte(
+def test_missing_weights_are_trained_again_held_against_the_record_and_evaluate_to_the_same_bytes(
     images: Packed, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = train()
     evaluated(run, images.folder, Path("one"))
+    content = weights_file(run).read_bytes()
     shutil.rmtree("runs")
+    assert weights.load(run) is None
+    capfd.readouterr()
+    tensors, digest = weights.ensure(run, "base-0", images)
+    assert weights.hash_tensors(tensors) == digest == run.hashes.weights
+    output = capfd.readouterr().out
+    took = clock(run.provenance.wall_seconds)
+    assert f"base-0: its weights are not here: training it again, {took} as recorded" in output
+    assert "those of its record" not in output
+    assert weights_file(run).read_bytes() == content
+    assert list(Path("runs").iterdir()) == [weights_file(run).parent]
+    # From now on they are here.
     evaluated(run, images.folder, Path("two"))
-    assert "training it again" in capfd.readouterr().out
+    assert "training it again" not in capfd.readouterr().out
     assert records(Path("one")) == records(Path("two"))
     assert "weights" not in read_json(Path("two/metrics.json"))
 
@@ -174,37 +166,34 @@ def test_damaged_weights_count_as_missing() -> None:
 
 
 def test_a_record_that_cannot_be_had_again_is_said_and_marks_what_is_made_of_it(
-    images: Packed, capfd: pytest.CaptureFixture[str]
+    images: Packed, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = train().hashes.weights
+    train()
     shutil.rmtree("runs")
-    run = tampered(hashes__weights="0" * 64, versions__torch="1.0", machine__cpu="Other")
+    run = tampered(
+        hashes__weights="0" * 64, versions__torch="1.0", machine__cpu="Other", machine__instructions="DEFAULT"
+    )
+    for name in LIMITS["DEFAULT"]:  # what the user has set stays
+        monkeypatch.delenv(name, raising=False)
     capfd.readouterr()
     metrics = evaluated(run, images.folder)
-    said = capfd.readouterr().out
-    (line,) = [line for line in said.splitlines() if "not those of its record" in line]
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "not those of its record" in line]
     assert line.startswith("test: trained again, its weights are not those of its record (")
     assert re.search("cpu Other -> .*, torch 1.0 -> 2", line)
-    assert metrics["weights"] == real
-    assert read_json(PLACE.metrics)["weights"] == real
+    again = Provenance.read(weights.entry_of(run.fingerprint, metrics["weights"]).provenance)
+    assert again.hashes.weights == metrics["weights"] == read_json(PLACE.metrics)["weights"]
+    # It is trained with the instructions that its record names.
+    assert again.machine["instructions"] == "DEFAULT"
     assert read_run(PLACE).measured is not None
 
 
-def test_a_run_is_trained_again_with_the_instructions_that_its_record_names(images: Packed) -> None:
-    train()
-    shutil.rmtree("runs")
-    run = tampered(machine__instructions="DEFAULT")
-    _, digest = weights.ensure(run, "base-0", images)
-    again = read_provenance(Path("runs") / weights.name_of(run.fingerprint, digest) / "provenance.json")
-    assert again.machine["instructions"] == "DEFAULT"
-
-
-def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed) -> None:
+def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train()
     shutil.rmtree("runs")
-    broken = replace(run, config=run.config.model_copy(update={"settings": run.settings | {"batch": 10_000}}))
-    with pytest.raises(UserError, match="base-0: its weights are not here, and it could not be trained again"):
-        weights.ensure(broken, "base-0", images)
+    for status, error in ((2, UserError), (130, KeyboardInterrupt)):
+        monkeypatch.setattr("subprocess.run", lambda *_, status=status, **__: SimpleNamespace(returncode=status))
+        with pytest.raises(error, match="base-0: its weights are not here, and it could not be" if status == 2 else ""):
+            weights.ensure(run, "base-0", images)
 
 
 def test_weights_that_dvc_keeps_are_found(images: Packed) -> None:
@@ -308,7 +297,6 @@ def test_records_of_the_last_commit_are_restored_whole_and_only_where_they_are_t
     commit()
     shutil.rmtree(out)
     assert not stages._restored(config, out)
-    assert provenance.git_file(f"{out}/config.json") is not None
 
 
 def recorded(study: Study, **changes: Any) -> None:

@@ -102,7 +102,7 @@ class Board:
             (Trainer, "_validate", VALIDATION),
             (Checkpoints, "save", CHECKPOINT),
             (harness.weights, "save", OUTPUT),
-            (harness.train.run, "write_training", OUTPUT),
+            (harness.weights, "copy_records", OUTPUT),
             (harness.evaluate, "evaluate", EVALUATION),
         ):
             setattr(owner, name, self.inside(place, getattr(owner, name)))

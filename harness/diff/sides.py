@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.commits import commit_of, files_of
 from harness.errors import UserError
-from harness.record import Config, RunFolder, paired, parse_metrics
+from harness.record import Config, Metrics, RunFolder, paired
 from harness.report.circumstances import CIRCUMSTANCES
 from harness.settings.parse import parse
 
@@ -154,7 +154,7 @@ def _run(where: str, key: str, cell: dict[str, str], metric: str, files: Mapping
         config, numbers = (json.loads(files.get(file, "{}")) for file in _before(key))
     else:
         config = parse(Config, config, f"{where}: config.json").model_dump()
-        numbers = {} if metrics is None else parse_metrics(metrics, f"{where}: metrics.json").numbers
+        numbers = {} if metrics is None else Metrics.parsed(metrics, f"{where}: metrics.json").numbers
     if config.get("fingerprint", cell["fingerprint"]) != cell["fingerprint"]:
         raise UserError(f"{where}: another run than the one in cells.csv; make the report again")
     return Run(

@@ -25,8 +25,6 @@ from harness.record import (
     Provenance,
     Run,
     checkpoint_folder,
-    read_provenance,
-    write_training,
 )
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
@@ -70,7 +68,7 @@ def train(
     numerics = configure(settings)
     config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
     if (out / "config.json").exists():
-        found = read_provenance(out / "provenance.json").fingerprint
+        found = Provenance.read(out / "provenance.json").fingerprint
         if found != config.fingerprint:
             raise UserError(
                 f"{out}: holds the run {found[:12]} of other settings, images or code, this one is "
@@ -110,8 +108,8 @@ def train(
             done.diverged_epoch = done.history[-1]["epoch"]
         record = _provenance(config, trainer, machine, source, command)
         # The weights come first: records in git without weights here would be trained again.
-        weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
-        write_training(out, config, record, done.history, trainer.losses)
+        entry = weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
+        weights.copy_records(entry, out)
         checkpoints.clear()
     say(f"{out}: {_ending(done)}")
     return done
