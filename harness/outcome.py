@@ -15,10 +15,9 @@ from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Source, read_side
 from harness.errors import UserError
 from harness.grammar import counted
-from harness.pipeline import places
+from harness.pipeline import CANDIDATE, folders_of, places
 from harness.record import Metrics, Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
-from harness.report.runs import CANDIDATE
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
 from harness.verify.match import show
@@ -41,8 +40,7 @@ def differing(study: Study, root: Path) -> list[str]:
     files = changed(root, written)
     if not files:
         return []
-    runs = {cell.key: cell.results for cell in study.cells}
-    runs |= {CANDIDATE: study.candidate_results} if study.is_default else {}
+    runs = folders_of(study)
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }

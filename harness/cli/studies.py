@@ -57,7 +57,7 @@ def run(
             done = wanted
             say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
             failed = pool.run_cells(done, count, named, file, force=True)
-        while not failed and (cells := [one for one in pool.waiting(study, file) if one in {*wanted} - {*done}]):
+        while not failed and (cells := [one for one in pool.waiting(study) if one in {*wanted} - {*done}]):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
             failed = pool.run_cells(cells, count, named, file)
             done += cells
@@ -71,7 +71,7 @@ def run(
             f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
-    if others := [cell for cell in pool.waiting(study, file) if only and cell not in wanted]:
+    if others := [cell for cell in pool.waiting(study) if only and cell not in wanted]:
         # As DVC would run these too, the report is made without it.
         report(study)
         say(f"run: {counted(len(others), 'other run')} to do; run: harness run {study.name}")
