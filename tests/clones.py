@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from conftest import TINY
+from conftest import write_yaml as write
 from filelock import FileLock
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 FILES = (
@@ -32,11 +32,6 @@ STUDY: dict[str, Any] = {
     "seeds": list(SEEDS), "baseline": "base",
     "variants": {"base": TINY | {"epochs": 1}, "no-lrn": TINY | {"epochs": 1, "lrn": False}},
 }  # fmt: skip
-
-
-def write(path: Path, content: Any) -> None:
-    with path.open("w") as file:
-        YAML(typ="safe").dump(content, file)
 
 
 def environment(folder: Path) -> dict[str, str]:

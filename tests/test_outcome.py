@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from conftest import commit, git
 from fake_study import IMAGES, make_run, make_study
 
 from harness.commits import restore
@@ -74,16 +75,6 @@ def write_report(study: Study, root: Path, verdict: str) -> None:
     for name, table in (("variants", rows), ("cells", cells)):
         write_csv(root / study.folder / f"{name}.csv", table, list(table[-1]))
     write_text(root / study.report, f"# {verdict}\n")
-
-
-def git(*words: str) -> str:
-    name = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
-    return subprocess.run(["git", *name, *words], check=True, capture_output=True, text=True).stdout
-
-
-def commit() -> None:
-    git("add", "-A")
-    git("commit", "-qm", "state")
 
 
 @pytest.fixture

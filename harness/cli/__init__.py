@@ -40,13 +40,13 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, Mistake):
             raise
-        status = _told(error)
+        status = _explain(error)
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(mistake: Any) -> int:
+def _explain(mistake: Any) -> int:
     """One line on a mistake in the command's words; without any words, its help."""
     if type(mistake).__name__ == "NoArgsIsHelpError":
         mistake.show()
