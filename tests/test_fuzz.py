@@ -506,7 +506,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     newest = max(checkpoints.glob(f"*.{ending}"))
     sound = newest.read_bytes()
     tensors, state = Checkpoints(checkpoints).load() or ({}, {})
-    bad = data.draw(damaged_bytes(sound))
+    bad = data.draw(damaged_bytes(sound) | st.just(b"[" * 100_000))  # nested too deep for Python
     if bad == sound:
         reject()
     try:
@@ -518,17 +518,5 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
             assert loaded[0][1] == state, "what is taken is what was saved"
             assert all(np.array_equal(loaded[0][0][name].numpy(), tensor.numpy()) for name, tensor in tensors.items())
         assert newest.read_bytes() == bad
-    finally:
-        newest.write_bytes(sound)
-
-
-def test_a_checkpoint_that_is_nested_too_deep_is_passed_over(checkpoints: Path) -> None:
-    newest = max(checkpoints.glob("*.json"))
-    sound = newest.read_bytes()
-    try:
-        newest.write_bytes(b"[" * 100_000)
-        kept = Checkpoints(checkpoints)
-        assert kept.load() is not None
-        assert kept.damaged == [f"{newest}: damaged checkpoint passed over: nested too deep"]
     finally:
         newest.write_bytes(sound)
