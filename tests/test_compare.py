@@ -187,7 +187,7 @@ def test_weights_that_dvc_carries_are_pulled_and_nothing_is_trained(project: Pat
 
 
 def test_where_weights_lie_is_not_declared(tmp_path: Path) -> None:
-    from harness.checked import write_checked
+    from harness.pipeline.checked import write_checked
     from harness.settings.load import load_study
 
     (tmp_path / "experiments").mkdir()

@@ -15,10 +15,10 @@ from fake_study import IMAGES, make_run, make_study
 from harness.commits import restore
 from harness.diff.changes import compare
 from harness.diff.sides import Source, read_side
-from harness.discard import discard, reset_candidate
 from harness.errors import UserError
 from harness.files import write_csv, write_json, write_text
-from harness.outcome import IDENTICAL, cause, differing, summary, verdict_line
+from harness.pipeline.discard import discard, reset_candidate
+from harness.pipeline.outcome import IDENTICAL, cause, differing, summary, verdict_line
 from harness.record import Config, Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import Study

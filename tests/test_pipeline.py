@@ -27,7 +27,7 @@ from clones import (
 )  # fmt: skip
 from ruamel.yaml import YAML
 
-from harness.pipeline import STAGES
+from harness.pipeline.dvc_files import STAGES
 
 __all__ = ["built", "project"]  # fixtures
 pytestmark = pytest.mark.slow

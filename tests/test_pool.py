@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fake_study import make_study
 
-from harness import pool
 from harness.errors import UserError
-from harness.pipeline import keep_lock
+from harness.pipeline import pool
+from harness.pipeline.dvc_files import keep_lock
 from harness.record import RunFolder
 
 LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"

@@ -16,11 +16,11 @@ from conftest import TINY, evaluated, recorded, tiny, trained, weights_file
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from harness import stages
 from harness.cli.stages import data
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.identity.known import identity
+from harness.pipeline import named_run
 from harness.record import Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.train.recipe import rate
@@ -289,7 +289,7 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
         data(Path("experiments") / name / "study.yaml", None)
 
     def go(spec: str, seed: int = 0) -> Run:
-        stages.train(spec, seed, None, None, 1e9, None, Path("."))
+        named_run.train(spec, seed, None, None, 1e9, None, Path("."))
         study, _, variant = spec.partition(":")
         return read_run(RunFolder.of(Path("reports") / study / "runs" / f"{variant}-{seed}"))
 

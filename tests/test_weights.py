@@ -12,14 +12,15 @@ from conftest import TINY, commit, evaluated, git, weights_file, write_yaml
 from fake_study import alter
 from safetensors.torch import load_file, save_file
 
-from harness import stages, weights
-from harness.checked import write_checked
+from harness import weights
 from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import LIMITS
-from harness.pipeline import is_recorded
+from harness.pipeline import named_run
+from harness.pipeline.checked import write_checked
+from harness.pipeline.dvc_files import is_recorded
 from harness.progress import clock
 from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import load_study
@@ -66,7 +67,7 @@ def train(seed: int = 0) -> Run:
     """Train the run in the place that a stage finds empty, since DVC removes what it made before."""
     folder = RunFolder.of(Path(f"reports/tiny/runs/base-{seed}"))
     shutil.rmtree(folder.training, ignore_errors=True)
-    stages.train("tiny:base", seed, None, None, 1e9, False, Path("."))
+    named_run.train("tiny:base", seed, None, None, 1e9, False, Path("."))
     return read_run(folder)
 
 
@@ -256,10 +257,10 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
 
     def restored(config: Config) -> bool:
         shutil.rmtree(PLACE.training, ignore_errors=True)
-        return stages._restored(config, PLACE.training)
+        return named_run._restored(config, PLACE.training)
 
     assert not restored(config), "they are not committed"
-    stages._reuse(config, run.provenance.machine, PLACE.training)
+    named_run._reuse(config, run.provenance.machine, PLACE.training)
     commit()
     assert not restored(Config.of(config.resolved, 1, run.images))
     assert not restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}))
@@ -268,7 +269,7 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
     alter(PLACE.config, lambda values: values.update(more=1))
     commit()
     assert not restored(config), "a record of another version"
-    stages._reuse(config, run.provenance.machine, PLACE.training)
+    named_run._reuse(config, run.provenance.machine, PLACE.training)
     PLACE.losses.unlink()
     commit()
     assert not restored(config), "a file is missing"
@@ -318,7 +319,7 @@ def test_a_folder_of_one_s_own_is_trained_and_takes_no_records(
 ) -> None:
     first = train()
     capsys.readouterr()
-    stages.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
+    named_run.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
     assert "mine: finished" in capsys.readouterr().out
     mine = read_run(RunFolder(Path("mine"), Path("mine-eval")))
     assert (mine.hashes, mine.provenance.reused_from) == (first.hashes, None)

@@ -32,7 +32,7 @@ def show_candidate(
 ) -> None:
     """Print what the candidate changes and where its results are; or reset it."""
     from harness.compare.candidate import standing
-    from harness.discard import reset_candidate
+    from harness.pipeline.discard import reset_candidate
 
     study = named_study(STUDY)
     lines = reset_candidate(study, HERE) if reset else standing(study, load_candidate(CANDIDATE), HERE)
@@ -42,6 +42,6 @@ def show_candidate(
 @app.command(rich_help_panel=PANEL)
 def discard(study: StudyArgument) -> None:
     """Bring back a study's results, and what DVC recorded of them, as the last commit has them."""
-    from harness.discard import discard as discarded
+    from harness.pipeline.discard import discard as discarded
 
     print("\n".join(discarded(study, HERE)))

@@ -17,9 +17,9 @@ PANEL = "Stages of the pipeline"
 @app.command(rich_help_panel=PANEL)
 def check(study: StudyArgument = STUDY) -> None:
     """Check a study's file and params.yaml, and write what its stages depend on, before anything runs."""
-    from harness.checked import write_checked
     from harness.claims.entries import claims_of
-    from harness.pipeline import check_pipeline
+    from harness.pipeline.checked import write_checked
+    from harness.pipeline.dvc_files import check_pipeline
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
 
@@ -61,11 +61,11 @@ def train(
     require_clean: RequireClean = None,
 ) -> None:
     """Train one run, or resume it where it was interrupted."""
-    from harness import stages
+    from harness.pipeline import named_run
     from harness.train.loop import Interrupted
 
     try:
-        stages.train(run, seed, out, data, checkpoint_seconds, require_clean, HERE)
+        named_run.train(run, seed, out, data, checkpoint_seconds, require_clean, HERE)
     except Interrupted:
         print("harness: stopped; its state is saved, run it again to resume", file=sys.stderr)
         sys.exit(130)
@@ -79,9 +79,9 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
-    from harness import stages
+    from harness.pipeline import named_run
 
-    stages.evaluate(run, out, seed, data, HERE)
+    named_run.evaluate(run, out, seed, data, HERE)
 
 
 @app.command(rich_help_panel=PANEL)

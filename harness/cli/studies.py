@@ -35,20 +35,21 @@ def run(
     import os
     import sys
 
-    from harness import outcome, pipeline, pool, provenance, remote
+    from harness import provenance
+    from harness.pipeline import dvc_files, outcome, pool, remote
     from harness.progress import say
     from harness.tracking.publish import pending
 
     count, named = pool.workers(jobs, gpus)
     wanted = pool.chosen(study, [name.strip() for name in only.split(",")] if only else [])
-    pipeline.write_pipeline(study)
+    dvc_files.write_pipeline(study)
     check(study)
     provenance.check_clean(require_clean, lineage(study.path))
     if require_clean is False:
         os.environ[provenance.ALLOW_DIRTY] = "1"
     doctor(study, count)
-    file = pipeline.path_of(study)
-    pipeline.keep_lock(file)
+    file = dvc_files.path_of(study)
+    dvc_files.keep_lock(file)
     pool.repro(file, ["check", "data"])
     done: list[str] = []
     failed: list[str] = []
@@ -77,12 +78,12 @@ def run(
         say(f"run: {counted(len(others), 'other run')} to do; run: harness run {study.name}")
         return
     say("run: every run is up to date")
-    pipeline.keep_lock(file)  # with the runs that have just been recorded
+    dvc_files.keep_lock(file)  # with the runs that have just been recorded
     pool.repro(file)
     if pending(study):
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
         publish(study)
-    pipeline.keep_lock(file)
+    dvc_files.keep_lock(file)
     remote.share(study, HERE)
     for line in outcome.differing(study, HERE):
         print(line)

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from harness import provenance, weights
-from harness.checked import check_settings
 from harness.commits import run_of
 from harness.data.packed import Packed
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import write_json
-from harness.pipeline import is_recorded
+from harness.pipeline.checked import check_settings
+from harness.pipeline.dvc_files import is_recorded
 from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study
 from harness.settings.schema import Settings

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from harness.errors import UserError
-from harness.pipeline import CANDIDATE, ROOT, folders_of, path_of
+from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
 from harness.progress import progress, say
 from harness.record import RunFolder
 from harness.settings.study import Cell, Study

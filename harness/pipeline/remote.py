@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from harness import pool
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
+from harness.pipeline import pool
 from harness.progress import say
 from harness.record import Provenance, RunFolder, caches
 from harness.settings.study import Study

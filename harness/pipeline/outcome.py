@@ -15,7 +15,7 @@ from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Source, read_side
 from harness.errors import UserError
 from harness.grammar import counted
-from harness.pipeline import CANDIDATE, folders_of, places
+from harness.pipeline.dvc_files import CANDIDATE, folders_of, places
 from harness.record import Metrics, Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
 from harness.settings.study import Study

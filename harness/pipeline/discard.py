@@ -10,7 +10,7 @@ from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
-from harness.pipeline import lock_of, path_of, places
+from harness.pipeline.dvc_files import lock_of, path_of, places
 from harness.settings.declared import path_of as declarations
 from harness.settings.load import lineage
 from harness.settings.study import CANDIDATE, Study
