@@ -43,16 +43,16 @@ def environment(folder: Path) -> dict[str, str]:
 
 def call(folder: Path, *words: str, status: int | None = 0) -> str:
     done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        words, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False,
-    )
+    )  # fmt: skip
     assert status is None or done.returncode == status, done.stdout
     return done.stdout
+
+
+def record(run: Path) -> Any:
+    """The provenance in a run's folder."""
+    return json.loads((run / "train/provenance.json").read_text())
 
 
 def ran(output: str) -> set[str]:

@@ -245,8 +245,8 @@ def parts(root: Path) -> None:
 
 
 def losses(root: Path) -> None:
-    found = read_run(RunFolder.of(root / CELL)).losses
-    assert found is not None or not (root / CELL / "train/losses.npy").exists()
+    stream = read_run(RunFolder.of(root / CELL)).losses
+    assert stream is not None or not (root / CELL / "train/losses.npy").exists()
 
 
 def settings_of(root: Path) -> None:
@@ -262,8 +262,8 @@ def weights(root: Path) -> None:
         place = weights_file(run)
         place.parent.mkdir(parents=True)
         place.symlink_to(root / "model.safetensors")
-        found = load(run)
-        assert found is None or hash_tensors(found) == run.hashes.weights
+        tensors = load(run)
+        assert tensors is None or hash_tensors(tensors) == run.hashes.weights
 
 
 def evaluation(root: Path) -> None:

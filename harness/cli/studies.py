@@ -128,20 +128,18 @@ def plan(
     from harness.settings.check import check_study
     from harness.settings.listing import list_variants
 
-    warnings = check_study(study)
-    print(list_variants(study))
-    print("\n".join([*(f"warning: {line}" for line in warnings), *cost(study, rate)]))
+    warnings = [f"warning: {line}" for line in check_study(study)]
+    lines = [list_variants(study), *warnings, *cost(study, rate)]
     if effect or hours or study.folder.exists():
         from harness.planning import detectable_lines, recorded_lines, seeds_lines
         from harness.report.runs import read_results
         from harness.report.variants import variant_rows
 
         rows = variant_rows(study, read_results(study, None, HERE))
-        print("\n".join(recorded_lines(rows)))
-        if effect:
-            print("\n".join(seeds_lines(study, rows, effect, power)))
-        if hours:
-            print("\n".join(detectable_lines(study, rows, hours)))
+        lines += recorded_lines(rows)
+        lines += seeds_lines(study, rows, effect, power) if effect else []
+        lines += detectable_lines(study, rows, hours) if hours else []
+    print("\n".join(lines))
 
 
 @app.command(rich_help_panel=PANEL)
