@@ -92,7 +92,6 @@ class Board:
     def watch(self) -> None:
         """In a child: have training and evaluation say where they are."""
         import harness.evaluate
-        import harness.train.run
         import harness.weights
         from harness.train.checkpoint import Checkpoints
         from harness.train.loop import Trainer
