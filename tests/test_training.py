@@ -22,6 +22,7 @@ from harness.errors import UserError
 from harness.identity.known import identity
 from harness.pipeline import named_run
 from harness.record import Run, RunFolder, read_run
+from harness.settings.load import load_study
 from harness.settings.schema import Settings
 from harness.train.recipe import rate
 
@@ -286,7 +287,7 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
         (tmp_path / "experiments" / name).mkdir(parents=True)
         with (tmp_path / "experiments" / name / "study.yaml").open("w") as file:
             YAML(typ="safe").dump(content, file)
-        data(Path("experiments") / name / "study.yaml", None)
+        data(load_study(Path("experiments") / name / "study.yaml"), None)
 
     def go(spec: str, seed: int = 0) -> Run:
         named_run.train(spec, seed, None, None, 1e9, None, Path("."))
