@@ -22,9 +22,8 @@ app.registered_commands.sort(key=lambda one: ORDER.index(one.name or one.callbac
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
 
-
 # Typer carries click's classes with it; this is the one that its own errors are made from.
-Mistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def main() -> None:
@@ -37,9 +36,7 @@ def main() -> None:
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
-    except Exception as error:
-        if not isinstance(error, Mistake):
-            raise
+    except Mistake as error:
         status = _explain(error)
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
