@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
-from harness.grammar import counted
+from harness.grammar import counted, verb
 from harness.pipeline.dvc_files import lock_of, path_of, places
 from harness.settings.declared import path_of as declarations
 from harness.settings.load import lineage
@@ -47,8 +47,8 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
         _restore_stages(lock_of(path_of(study)), root)
         more = f" and {counted(len(others) - 2, 'more file')}" if len(others) > 2 else ""
         lines.append(
-            f"candidate: {', '.join(others[:2])}{more} {'differs' if len(others) == 1 else 'differ'} from the last "
-            "commit as well, and the report is not touched; `dvc repro` makes it again"
+            f"candidate: {', '.join(others[:2])}{more} {verb(len(others), 'differ')} from the last commit as well, "
+            "and the report is not touched; `dvc repro` makes it again"
         )
     return lines
 

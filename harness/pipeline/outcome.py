@@ -14,7 +14,7 @@ from harness.commits import changed, held, run_of
 from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Source, read_side
 from harness.errors import UserError
-from harness.grammar import counted
+from harness.grammar import counted, verb
 from harness.pipeline.dvc_files import CANDIDATE, folders_of, places
 from harness.record import Metrics, Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
@@ -48,8 +48,8 @@ def differing(study: Study, root: Path) -> list[str]:
     weights = " weights" if study.file.weights == "dvc" else ""
     lock = " dvc.lock" if study.is_default else ""
     return [
-        f"run: {counted(len(files), 'file')} {'differs' if len(files) == 1 else 'differ'} from the committed results: "
-        + summary(why, len(runs)),
+        f"run: {counted(len(files), 'file')} {verb(len(files), 'differ')} from the committed results: "
+        f"{summary(why, len(runs))}",
         _verdicts(study, root),
         f"keep them: git add reports experiments{lock}{weights} && git commit",
         *([f"drop them: harness discard {study.name}"] if held(root, written) else []),
@@ -129,11 +129,11 @@ def summary(why: Mapping[str, str], runs: int) -> str:
         happened = text.startswith(("re-run", "evaluated"))
         if number == 1:
             (name,) = (name for name, other in why.items() if other == text)
-            subject, verb = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
+            subject, auxiliary = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
         else:
             of = f"{number} of {counted(runs, 'run')}" if happened and number < runs else counted(number, "run")
-            subject, verb = of, "were" if happened else "are"
-        parts.append(f"{subject} {verb} {text}")
+            subject, auxiliary = of, "were" if happened else "are"
+        parts.append(f"{subject} {auxiliary} {text}")
     return "; ".join(parts)
 
 
