@@ -23,7 +23,6 @@ from harness.record import (
     Provenance,
     RunFolder,
     hash_losses,
-    read_metrics,
     write_metrics,
     write_training,
 )
@@ -144,7 +143,7 @@ def diverge(folder: Path, epoch: int) -> None:
     files = RunFolder.of(folder)
     for path in (files.provenance, files.metrics):
         alter(path, lambda values: values.update(status="diverged", diverged_epoch=epoch))
-    measured = read_metrics(files.metrics)
+    measured = Metrics.read(files.metrics)
     write_metrics(files, measured.model_copy(update={"numbers": {}}))
     pq.write_table(pq.read_table(files.predictions).slice(0, 0), files.predictions, compression="zstd")
     lines = files.history.read_text().splitlines()[: epoch + 1]

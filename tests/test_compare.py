@@ -14,10 +14,10 @@ import torch
 from clones import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
 from fake_study import alter
 
-from harness.checked import write_checked
 from harness.compare.baseline import noise
 from harness.files import read_yaml
 from harness.instructions import LIMITS
+from harness.pipeline.checked import write_checked
 from harness.settings.load import load_study
 
 __all__ = ["built", "clone", "project"]  # fixtures

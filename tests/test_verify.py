@@ -47,7 +47,7 @@ EPOCHS, STEPS = 2, 4
 
 RUN_ALL = """
 from pathlib import Path
-from harness import stages
+from harness.pipeline import named_run
 from harness.data.store import pack_study
 from harness.settings.load import load_study
 study = load_study(Path("experiments/study.yaml"))
@@ -56,8 +56,8 @@ pack_study(study, root)
 for cell in study.cells:
     if cell.key != "no-lrn-1":
         spec = f"{study.name}:{cell.variant}"
-        stages.train(spec, cell.seed, None, None, 1e9, False, root)
-        stages.evaluate(spec, None, cell.seed, None, root)
+        named_run.train(spec, cell.seed, None, None, 1e9, False, root)
+        named_run.evaluate(spec, None, cell.seed, None, root)
 """
 """In one process, which starts in seconds: every run but one, which stays missing."""
 

@@ -23,7 +23,7 @@ from harness.identity.known import identity
 from harness.instructions import LIMITS
 from harness.process import HARNESS, start
 from harness.progress import clock, say
-from harness.record import Run, RunFolder, caches, fingerprint, read_provenance, read_run
+from harness.record import Provenance, Run, RunFolder, caches, fingerprint, read_run
 from harness.report.circumstances import arithmetic
 from harness.settings.schema import MACHINE, sparse
 from harness.settings.study import Cell, Study, unequal
@@ -147,7 +147,7 @@ def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> 
             values["device"] = str(machine.get("device")).partition(":")[0]
             write_json(settings, sparse(study.variants[study.baseline].model_copy(update=values)))
             call("train", settings, "--seed", cell.seed, "--out", out)
-            record = read_provenance(RunFolder(out, out).provenance)
+            record = Provenance.read(RunFolder(out, out).provenance)
             place = caches().resolve() / "runs" / name_of(record.fingerprint, record.hashes.weights)
         # Evaluated in the cache: the next comparison finds it there.
         call("eval", place, place / EVALUATION)
