@@ -16,16 +16,15 @@ NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 """A hook of the user's is not to run for what the harness does with git."""
 
 
-def git(root: Path, *words: str, given: str = "") -> str | None:
-    """Output of a git command in `root`, or None when it fails; `given` is its standard input.
+def git(root: Path, *words: str, stdin: str = "") -> str | None:
+    """Output of a git command in `root`, or None when it fails, outside a repository too, or without git.
 
     Bytes that are no UTF-8 are kept as surrogates: `_bytes` gives them back.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", *words]
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=root, env=kept, input=_bytes(given), capture_output=True, check=False
-        )
+        done = subprocess.run(command, cwd=root, env=variables, input=_bytes(stdin), capture_output=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
@@ -37,8 +36,8 @@ def _bytes(text: str) -> bytes:
 
 def commit_of(revision: str, root: Path) -> str | None:
     """The full hash of a revision's commit, or None where there is none."""
-    found = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    return found.strip() if found else None
+    commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    return commit.strip() if commit else None
 
 
 def add_worktree(root: Path, path: Path, commit: str) -> Path | None:
@@ -48,6 +47,12 @@ def add_worktree(root: Path, path: Path, commit: str) -> Path | None:
     return None if inside is None or made is None else path / inside.strip()
 
 
+def untracked(root: Path, paths: Sequence[str]) -> list[str]:
+    """New files at or below `paths`, relative to `root`, except those that git ignores."""
+    names = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths) or ""
+    return [name for name in names.split("\0") if name]
+
+
 def changed(root: Path, paths: Sequence[str]) -> list[str]:
     """Files at or below `paths` that are not what the last commit holds, relative to `root`, sorted; none outside git.
 
@@ -55,10 +60,7 @@ def changed(root: Path, paths: Sequence[str]) -> list[str]:
     """
     words = ("diff", "-z", "--name-only", "--no-ext-diff", "--no-renames", "--relative", "HEAD", "--", *paths)
     tracked = git(root, *words) if paths else None
-    if tracked is None:
-        return []
-    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths) or ""
-    return sorted({name for name in (tracked + new).split("\0") if name})
+    return [] if tracked is None else sorted({*filter(None, tracked.split("\0")), *untracked(root, paths)})
 
 
 def held(root: Path, paths: Sequence[str]) -> list[str]:
@@ -81,10 +83,10 @@ def restore(root: Path, paths: Sequence[str]) -> list[str]:
 
 def files_of(revision: str, paths: Sequence[str], root: Path) -> dict[str, bytes]:
     """The content of those `paths`, relative to `root`, that a revision has as files. Raises `UserError`."""
-    text = git(root, "cat-file", "--batch", given="".join(f"{revision}:./{path}\n" for path in paths))
+    text = git(root, "cat-file", "--batch", stdin="".join(f"{revision}:./{path}\n" for path in paths))
     if text is None:
         raise UserError(f"{revision}: git cannot read it")
-    output, found, at = _bytes(text), {}, 0
+    output, files, at = _bytes(text), {}, 0
     for path in paths:
         end = output.index(b"\n", at)
         head, at = output[at:end].split(), end + 1
@@ -92,9 +94,9 @@ def files_of(revision: str, paths: Sequence[str], root: Path) -> dict[str, bytes
             continue
         size = int(head[-1])
         if head[-2] == b"blob":
-            found[path] = output[at : at + size]
+            files[path] = output[at : at + size]
         at += size + 1
-    return found
+    return files
 
 
 @contextmanager
@@ -110,5 +112,5 @@ def run_of(revision: str, folder: Path, root: Path) -> Iterator[Run | None]:
             path = Path(temporary) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        there = RunFolder.of(Path(temporary) / folder)
-        yield read_run(there) if there.config.exists() else None
+        run = RunFolder.of(Path(temporary) / folder)
+        yield read_run(run) if run.config.exists() else None

@@ -42,19 +42,19 @@ BESIDE = 15.0
 """Seconds of a cell beside both: torch is started twice and DVC records two stages (default study, two cores)."""
 
 
-def known_images(study: Study) -> tuple[int | None, int, int | None]:
+def known_images(study: Study) -> tuple[int | None, int, int]:
     """Training images, channels and classes: of the packed images, else what is known of the source."""
     if study.manifest.exists():
         manifest = read_manifest(study.manifest)
         return manifest.counts["train"], manifest.channels, len(manifest.class_names)
     channels, _, classes, images = SOURCES[study.data.source]
-    return study.data.train_limit or images, channels, classes
+    return study.data.train_limit or images, channels, classes or 1000
 
 
 def totals(settings: Settings, channels: int, classes: int) -> dict[str, int]:
     """Parameters and multiply-accumulates of a net, and what else `describe` adds up."""
-    found: dict[str, int] = describe(layout(settings, channels, classes))["total"]
-    return found
+    total: dict[str, int] = describe(layout(settings, channels, classes))["total"]
+    return total
 
 
 def cost(study: Study, rate: float | None = None) -> list[str]:
@@ -65,7 +65,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     from harness.numerics import configure
 
     images, channels, classes = known_images(study)
-    nets = {name: totals(settings, channels, classes or 1000) for name, settings in study.variants.items()}
+    nets = {name: totals(settings, channels, classes) for name, settings in study.variants.items()}
     weights = sum(4 * net["parameters"] for net in nets.values()) * len(study.seeds)
     lines = [f"runs: {len(study.cells)}; weights on disk: {weights / 1e9:.2g} GB"]
     if images is None:
@@ -73,10 +73,10 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     seen = {name: settings.epochs * images * len(study.seeds) for name, settings in study.variants.items()}
     work = sum(count * nets[name]["macs"] for name, count in seen.items())
     lines.append(f"training: {sum(seen.values()):,} images, {PASSES * work:.2g} multiply-accumulates")
-    if rate:
-        seconds = work / nets[study.baseline]["macs"] / rate
-        return [*lines, f"time: about {clock(seconds)} at {rate:g} images/s of the baseline, evaluation not counted"]
     base, macs = study.variants[study.baseline], nets[study.baseline]["macs"]
+    if rate:
+        where = f"at {rate:g} images/s of the baseline, evaluation not counted"
+        return [*lines, f"time: about {clock(work / macs / rate)} {where}"]
     on_gpu = f"on one GPU at {GPU_RATE:.1e} MACs/s (the paper's net on an H200), evaluation not counted"
     gpu = f"time: at least {clock(PASSES * work / GPU_RATE)} {on_gpu}"
     try:
@@ -84,7 +84,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     except UserError:  # a study for a GPU, planned where there is none
         return [*lines, gpu]
     batch = max(1, min(base.batch, int(SAMPLE / macs)))
-    rate = images_per_second(base.model_copy(update={"batch": batch}), channels, classes or 1000, numerics)
+    rate = images_per_second(base.model_copy(update={"batch": batch}), channels, classes, numerics)
     here = f"on this machine ({numerics.device}, one run at a time, {rate:.0f} images/s), evaluation not counted"
     lines.append(f"time: about {clock(work / macs / rate)} {here}")
     return [*lines, gpu] if numerics.device.type == "cpu" and work / macs / rate > GPU_HINT else lines
@@ -100,25 +100,21 @@ def outlook(study: Study, jobs: int, todo: int) -> list[str]:
     base = study.variants[study.baseline]
     numerics = configure(base)
     images, channels, classes = known_images(study)
-    head = (
-        f"{study.name}: {product(len(study.variants), len(study.seeds), 'run')}"
-        f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}"
-    )
     threads = f", {base.threads} thread(s) a run" if numerics.device.type == "cpu" else ""
-    where = f"device {numerics.device}, {base.precision}{threads}, {jobs} at once"
+    lines = [
+        f"{study.name}: {product(len(study.variants), len(study.seeds), 'run')}"
+        f"{', and the candidate' if study.is_default else ''}; images: {study.data.source}",
+        f"device {numerics.device}, {base.precision}{threads}, {jobs} at once",
+    ]
     if images is None:
-        return [head, where, "time: known once the images are packed"]
+        return [*lines, "time: known once the images are packed"]
     if not todo:
-        return [head, where, "time: none, every run is done"]
-    rate = images_per_second(base, channels, classes or 1000, numerics)
+        return [*lines, "time: none, every run is done"]
+    rate = images_per_second(base, channels, classes, numerics)
     tested = read_manifest(study.manifest).counts["test"] if study.manifest.exists() else study.data.test_limit or 0
     seen = sum(s.epochs for s in study.variants.values()) * images + len(study.variants) * EVALUATION * tested
-    seconds = (seen / len(study.variants) / rate + BESIDE) * todo
-    return [
-        head,
-        where,
-        f"time: at least {clock(seconds / min(jobs, todo))} for {counted(todo, 'run')}, at {rate:.0f} images/s each",
-    ]
+    seconds = (seen / len(study.variants) / rate + BESIDE) * todo / min(jobs, todo)
+    return [*lines, f"time: at least {clock(seconds)} for {counted(todo, 'run')}, at {rate:.0f} images/s each"]
 
 
 def images_per_second(settings: Settings, channels: int, classes: int, numerics: Numerics) -> float:

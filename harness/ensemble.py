@@ -30,7 +30,7 @@ def ensembles(study: Study, root: Path, known: dict[str, Any]) -> dict[str, Any]
     validation error. Diverged runs are left out. `known`: what was computed before; an ensemble of the same runs by
     the same code is taken from there, since its nets may not be here. Raises `UserError` when a run is missing.
     """
-    found: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for name in study.file.ensembles:
         cells = [Cell(study.name, variant, seed) for variant in name.split("+") for seed in study.seeds]
         runs = {cell.key: read_run(RunFolder.of(root / cell.results)) for cell in cells}
@@ -42,12 +42,12 @@ def ensembles(study: Study, root: Path, known: dict[str, Any]) -> dict[str, Any]
             continue
         made_of = {"code": identity("eval"), "weights": {key: run.hashes.weights for key, run in nets.items()}}
         if (known.get(name) or {}).get("made_of") == made_of:
-            found[name] = known[name]
+            errors[name] = known[name]
         else:
-            found[name], made_of["weights"] = _ensemble(nets, images_of(study, root))
-            found[name]["made_of"] = made_of
-        say(f"ensemble: {name}: {len(nets)} nets, test error {found[name]['test_top1']:.2f} %")
-    return found
+            errors[name], made_of["weights"] = _ensemble(nets, images_of(study, root))
+            errors[name]["made_of"] = made_of
+        say(f"ensemble: {name}: {len(nets)} nets, test error {errors[name]['test_top1']:.2f} %")
+    return errors
 
 
 def _ensemble(nets: dict[str, Run], packed: Packed) -> tuple[dict[str, Any], dict[str, str]]:
@@ -55,49 +55,48 @@ def _ensemble(nets: dict[str, Run], packed: Packed) -> tuple[dict[str, Any], dic
     this machine cannot make the recorded ones.
     """
     hashes: dict[str, str] = {}
-    probabilities_of: list[tuple[Tensor, Tensor, Tensor]] = []
-    labels: dict[str, Tensor] = {}
+    probs: list[tuple[Tensor, Tensor, Tensor]] = []
     for key, run in nets.items():
         settings = run.config.resolved
         numerics = configure(settings)
         weights, hashes[key] = ensure(run, key, packed)
         net = trained(settings, run.images.channels, run.images.classes, weights).to(numerics.device)
         test, validation = (Images(packed, part, settings, numerics.device) for part in ("test", "validation"))
-        labels = {"test": test.labels.cpu(), "validation": validation.labels.cpu()}
         seen = see(net, test, numerics, ten=True)
         assert seen.ten is not None  # noqa: S101 - it was asked for
-        probabilities_of.append((seen.centre, seen.ten, probabilities(net, validation, numerics)))
-    centres, tens, validations = (torch.stack(part) for part in zip(*probabilities_of, strict=True))
-    weight = tuned(validations, labels["validation"])
+        probs.append((seen.centre, seen.ten, probabilities(net, validation, numerics)))
+    centre, ten, validation_probs = (torch.stack(part) for part in zip(*probs, strict=True))
+    labels = test.labels.cpu()
+    weight = tuned(validation_probs, validation.labels.cpu())
     errors = {
         "seeds": sorted({run.seed for run in nets.values()}),
         "nets": list(nets),
-        "test_top1": top_errors(centres.mean(0), labels["test"]),
-        "test_top1_10crop": top_errors(tens.mean(0), labels["test"]),
+        "test_top1": top_errors(centre.mean(0), labels),
+        "test_top1_10crop": top_errors(ten.mean(0), labels),
         "weights": [round(float(w), 2) for w in weight],
-        "test_top1_tuned": top_errors(mixed(centres, weight), labels["test"]),
+        "test_top1_tuned": top_errors(mixed(centre, weight), labels),
     }
     return errors, hashes
 
 
-def mixed(said: Tensor, weights: Tensor) -> Tensor:
+def mixed(probs: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean (count, classes) of what several nets say: (nets, count, classes)."""
-    return (weights[:, None, None] * said).sum(0) / weights.sum()
+    return (weights[:, None, None] * probs).sum(0) / weights.sum()
 
 
-def tuned(said: Tensor, labels: Tensor) -> Tensor:
+def tuned(probs: Tensor, labels: Tensor) -> Tensor:
     """Weights (nets,) by coordinate search for the least error on `labels`, from equal ones; ties keep what is there.
 
-    `said` is (nets, count, classes).
+    `probs` is (nets, count, classes).
     """
-    weights = torch.ones(len(said))
-    lowest, before = top_errors(mixed(said, weights), labels), float("inf")
+    weights = torch.ones(len(probs))
+    lowest, before = top_errors(mixed(probs, weights), labels), float("inf")
     while lowest < before:
         before = lowest
-        for net in range(len(said)):
+        for net in range(len(probs)):
             for value in torch.arange(0, 1 + STEP / 2, STEP):
                 trial = weights.clone()
                 trial[net] = value
-                if trial.sum() > 0 and (error := top_errors(mixed(said, trial), labels)) < lowest:
+                if trial.sum() > 0 and (error := top_errors(mixed(probs, trial), labels)) < lowest:
                     lowest, weights = error, trial
     return weights

@@ -13,12 +13,12 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
-from harness.features import column_chroma, count_batches, nearest, pixels, precision, see
+from harness.features import Search, Seen, column_chroma, count_batches, hides, pixels, precision, see
 from harness.files import atomic_folder, write_bytes
 from harness.identity.known import identity
-from harness.net.alexnet import trained
+from harness.net.alexnet import AlexNet, trained
 from harness.net.predict import mean_loss, top_errors
-from harness.numerics import configure
+from harness.numerics import Numerics, configure
 from harness.progress import progress, say
 from harness.record import Metrics, Run, RunFolder, write_metrics
 from harness.weights import ensure
@@ -55,19 +55,7 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
         metrics = metrics.model_copy(
             update={"numbers": numbers, "weights": None if digest == run.hashes.weights else digest}
         )
-    content = io.BytesIO()
-    pq.write_table(
-        pa.table(table),
-        content,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=[column for column in table if column != "index"],
-        column_encoding={"index": "DELTA_BINARY_PACKED"},
-    )
-    with atomic_folder(out) as temporary:
-        made = RunFolder(temporary, temporary)
-        write_metrics(made, metrics)
-        write_bytes(made.predictions, content.getvalue())
+    _write(RunFolder(out, out), metrics, table)
     errors = metrics.numbers
     say(f"{out}: " + (f"test error {errors['test_top1']:.2f} %" if "test_top1" in errors else "diverged"))
     return metrics
@@ -81,16 +69,10 @@ def _measure(
     net = trained(settings, run.images.channels, classes, weights)
     net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = {part: Images(packed, part, settings, numerics.device) for part in PARTS}
-    labels = {part: images.labels.cpu() for part, images in parts.items()}
-    searched = parts["train"].count <= SEARCHED
-    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
-        seen = {
-            "train": see(net, parts["train"], numerics, hidden=searched, advance=advance),
-            "validation": see(net, parts["validation"], numerics, advance=advance),
-            "test": see(net, parts["test"], numerics, ten=True, thinned=run.seed, hidden=searched, advance=advance),
-        }
+    seen, search = _see(net, parts, numerics, run.seed)
     metrics: dict[str, float] = {}
-    for part, one in seen.items():
+    for part, images in parts.items():
+        one, labels = seen[part], images.labels.cpu()
         endings = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
         for ending, probs in endings.items():
             if probs is None:
@@ -100,23 +82,47 @@ def _measure(
                     f"{name}: {len(probs)} images of the {part} part were seen, it has "
                     f"{packed.manifest.counts[part]}; its errors would be wrong"
                 )
-            metrics[f"{part}_top1{ending}"] = top_errors(probs, labels[part])
+            metrics[f"{part}_top1{ending}"] = top_errors(probs, labels)
             if classes >= TOP5_CLASSES:
-                metrics[f"{part}_top5{ending}"] = top_errors(probs, labels[part], 5)
-        metrics[f"{part}_loss"] = mean_loss(one.centre, labels[part])
-        metrics[f"{part}_images"] = len(labels[part])
+                metrics[f"{part}_top5{ending}"] = top_errors(probs, labels, 5)
+        metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
+        metrics[f"{part}_images"] = len(labels)
     metrics |= column_chroma(net, run.seed)
-    # How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels.
-    features = {"fc7": (seen["test"].hidden, seen["train"].hidden)}
-    if (parts["train"].count + parts["test"].count) * settings.crop**2 <= SEARCHED_PIXELS:
-        features["pixels"] = pixels(parts["test"]), pixels(parts["train"])
-    for kind, (queries, others) in features.items():
-        if queries is not None and others is not None and seen["test"].hidden is not None:
-            metrics[f"{kind}_precision6"] = precision(nearest(queries, others), labels["test"], labels["train"])
+    if search:
+        metrics |= _precisions(parts["test"], parts["train"], search)
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
         raise UserError(f"{name}: {unsound[0]} is not a finite number, though the run finished")
-    return metrics, predictions(seen["test"].centre, labels["test"])
+    return metrics, predictions(seen["test"].centre, parts["test"].labels.cpu())
+
+
+def _see(
+    net: AlexNet, parts: dict[str, Images], numerics: Numerics, seed: int
+) -> tuple[dict[str, Seen], Search | None]:
+    """What the net made of each part, and the search of the last hidden layer, where it has one and is searched."""
+    searched = hides(net) and parts["train"].count <= SEARCHED
+    hidden: list[Tensor] = []
+    keep = hidden.append if searched else None
+    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
+        # The test part comes first: its neighbours are looked for while the training part goes by.
+        seen = {"test": see(net, parts["test"], numerics, ten=True, thinned=seed, hidden=keep, advance=advance)}
+        search = Search(torch.cat(hidden)) if hidden else None
+        hidden.clear()
+        seen["train"] = see(net, parts["train"], numerics, hidden=search.add if search else None, advance=advance)
+        seen["validation"] = see(net, parts["validation"], numerics, advance=advance)
+    return seen, search
+
+
+def _precisions(test: Images, train: Images, hidden: Search) -> dict[str, float]:
+    """How often the nearest training images of a test image have its label: in the last hidden layer, and in pixels."""
+    labels = test.labels.cpu(), train.labels.cpu()
+    shares = {"fc7_precision6": precision(hidden.nearest(), *labels)}
+    if (train.count + test.count) * train.settings.crop**2 <= SEARCHED_PIXELS:
+        search = Search(torch.cat(list(pixels(test))))
+        for batch in pixels(train):
+            search.add(batch)
+        shares["pixels_precision6"] = precision(search.nearest(), *labels)
+    return shares
 
 
 def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
@@ -124,15 +130,36 @@ def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
 
     And whether the first is right. `probs` is (count, classes), `labels` (count,).
     """
-    top = probs.argsort(dim=1, descending=True, stable=True)[:, :5]
+    k = min(5, probs.shape[1])
+    top = probs.argsort(dim=1, descending=True, stable=True)[:, :k]
     columns: dict[str, np.ndarray] = {
         "index": np.arange(len(labels), dtype=np.int32),
         "label": labels.numpy().astype(np.int16),
     }
-    columns |= {f"top{place}": answers.numpy().astype(np.int16) for place, answers in enumerate(top.T, 1)}
-    for name, classes in (("p1", top[:, :1]), ("p_label", labels[:, None])):
-        # To a thousandth: the file is committed for every run, and this halves it. The weights give every digit.
-        exact = probs.gather(1, classes)[:, 0].numpy().astype(np.float64)
-        columns[name] = np.round(exact, 3).astype(np.float32)
+    for place in range(k):
+        columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
+    columns["p1"] = _rounded(probs.gather(1, top[:, :1])[:, 0])
+    columns["p_label"] = _rounded(probs.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()
     return columns
+
+
+def _rounded(values: Tensor) -> np.ndarray:
+    # To a thousandth: the file is committed for every run, and this halves it. The weights give every digit.
+    return np.round(values.numpy().astype(np.float64), 3).astype(np.float32)
+
+
+def _write(results: RunFolder, metrics: Metrics, table: dict[str, np.ndarray]) -> None:
+    with atomic_folder(results.evaluation) as temporary:
+        made = RunFolder(temporary, temporary)
+        write_metrics(made, metrics)
+        content = io.BytesIO()
+        pq.write_table(
+            pa.table(table),
+            content,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=[name for name in table if name != "index"],
+            column_encoding={"index": "DELTA_BINARY_PACKED"},
+        )
+        write_bytes(made.predictions, content.getvalue())

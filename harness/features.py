@@ -4,6 +4,7 @@ Krizhevsky et al. (2012), sections 4.2 (halved outputs stand for the mean over t
 kernels see colour, the other's do not; images that lie near each other in the last hidden layer look alike).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,24 +29,34 @@ NEIGHBOURS = 6
 QUERIES = 1024
 """Images whose neighbours are looked for at a time."""
 
+BLOCK = 128 * BATCH
+"""Images that are searched at a time: 16,384, 268 MB of 4,096 units.
+
+A part that fits is searched in one product and one top-k. In a larger one the last bit of a distance may depend on the
+shape of the products, and among images exactly as far as the last neighbour those of the earlier block stay.
+"""
+
 PERMUTATIONS = 10_000
 """Random divisions of the kernels into two columns, for a p-value to the third digit."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a net made of the images of a part, each row an image, on the CPU; None: it was not asked for, or is not.
+    """What a net made of the images of a part, each row an image, on the CPU.
 
     `centre` and `ten`: class probabilities of the centre crop, and their mean over ten crops: of the softmax outputs,
-    as section 4.1 says, not of the logits. `geometric` and `arithmetic`: means over thinned nets. `hidden`: outputs of
-    the last hidden layer on the centre crop, (images, units), scaled as at test time.
+    as section 4.1 says, not of the logits. `geometric` and `arithmetic`: means over thinned nets (None without).
     """
 
     centre: Tensor
     ten: Tensor | None
     geometric: Tensor | None
     arithmetic: Tensor | None
-    hidden: Tensor | None
+
+
+def hides(net: AlexNet) -> bool:
+    """Whether a hidden layer is fully connected, so that `see` has its outputs to give."""
+    return len(net.rows) > 1 and net.rows[-2].kind == "fc"
 
 
 @torch.no_grad()
@@ -55,19 +66,20 @@ def see(
     numerics: Numerics,
     ten: bool = False,
     thinned: int | None = None,
-    hidden: bool = False,
+    hidden: Callable[[Tensor], None] | None = None,
     advance: Advance | None = None,
 ) -> Seen:
     """Show a net all images of a part once: their centre crop, or ten crops.
 
     `thinned`: the seed of the masks of `MASKS` thinned nets, when these are wanted. The layers below the first dropout
-    and below the last layer are computed once for all that stands on them. `hidden`: keep the outputs of the last
-    hidden layer, where that is fully connected. `advance`: told of each batch.
+    and below the last layer are computed once for all that stands on them. `hidden`: given the outputs of the last
+    hidden layer on the centre crop, (batch, units) on the CPU, batch by batch and scaled as at test time, if the net
+    `hides`; they are not kept, since those of a large part need more memory than all else. `advance`: told of each
+    batch.
     """
     last = len(net.rows) - 1
-    hidden = hidden and last > 0 and net.rows[-2].kind == "fc"
     dropped = [i for i, row in enumerate(net.rows) if any(isinstance(op, Dropout) for op in row.after)]
-    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic", "hidden")}
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic")}
     net.eval()
     for step, views in enumerate(images.test_views(BATCH, ten)):
         total = torch.zeros(())
@@ -77,8 +89,8 @@ def see(
                 probs = net(units, start=last).float().softmax(1).cpu()
             if place == (CENTRE if ten else 0):
                 parts["centre"].append(probs)
-                if hidden:
-                    parts["hidden"].append(units.float().cpu())
+                if hidden is not None and hides(net):
+                    hidden(units.float().cpu())
                 if thinned is not None and dropped:
                     geometric, arithmetic = _thinned(net, view, dropped[0], numerics, thinned, step)
                     parts["geometric"].append(geometric)
@@ -110,26 +122,62 @@ def count_batches(images: Images) -> int:
     return -(-images.count // BATCH)
 
 
-def pixels(images: Images) -> Tensor:
-    """The centre crops as the net sees them: (images, channels * crop * crop) on the CPU."""
-    return torch.cat([view.flatten(1).cpu() for (view,) in images.test_views(BATCH, ten=False)])
+def pixels(images: Images) -> Iterator[Tensor]:
+    """The centre crops as the net sees them, batch by batch: (batch, channels * crop * crop) on the CPU."""
+    return (view.flatten(1).cpu() for (view,) in images.test_views(BATCH, ten=False))
 
 
-def nearest(queries: Tensor, others: Tensor) -> Tensor:
-    """Places in `others` (images, features) of the `NEIGHBOURS` nearest to each query in Euclidean distance.
+class Search:
+    """The nearest of a stream of images to each of some queries, in Euclidean distance.
 
-    (queries, NEIGHBOURS), nearest first; fewer if there are no more.
+    `queries` is (queries, features). What is held of the stream is a block of `BLOCK` images and what is nearest so
+    far, however long it is.
     """
-    squares = (others * others).sum(1)
-    count = min(NEIGHBOURS, len(others))
-    # |q - o|^2 less |q|^2, which does not change the order.
-    parts = (squares - 2 * part @ others.mT for part in torch.split(queries, QUERIES))
-    return torch.cat([distances.topk(count, largest=False).indices for distances in parts])
+
+    def __init__(self, queries: Tensor, count: int = NEIGHBOURS) -> None:
+        self.queries, self.count = queries, count
+        self._block: list[Tensor] = []
+        self._waiting = self._searched = 0
+        self._nearest = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+
+    def add(self, others: Tensor) -> None:
+        """Take the next images of the stream: (batch, features)."""
+        self._block.append(others)
+        self._waiting += len(others)
+        if self._waiting >= BLOCK:
+            self._search()
+
+    def nearest(self) -> Tensor:
+        """Places in the stream (queries, count) of the nearest so far, nearest first; fewer if there are no more."""
+        if self._waiting:
+            self._search()
+        return self._nearest[1]
+
+    def _search(self) -> None:
+        others, self._block, self._waiting = torch.cat(self._block), [], 0
+        squares = (others * others).sum(1)
+        blocks = []
+        for queries, *before in zip(*(torch.split(t, QUERIES) for t in (self.queries, *self._nearest)), strict=True):
+            # |q - o|^2 less |q|^2, which does not change the order.
+            distances = squares - 2 * queries @ others.mT
+            new = distances.topk(min(self.count, len(others)), largest=False)
+            blocks.append(_nearer(before[0], before[1], new.values, new.indices + self._searched, self.count))
+        values, places = zip(*blocks, strict=True)
+        self._nearest = torch.cat(values), torch.cat(places)
+        self._searched += len(others)
 
 
-def precision(places: Tensor, labels: Tensor, other_labels: Tensor) -> float:
-    """Mean share of an image's nearest neighbours that have its label, 0..1. `places`: as of `nearest`."""
-    return float((other_labels[places] == labels[:, None]).double().mean())
+def _nearer(values: Tensor, places: Tensor, new: Tensor, new_places: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest of each row of two sorted lists (rows, n); of equal ones those of the first list."""
+    both = torch.cat([values, new], 1)
+    # Stable, so that one block alone comes out as its top-k gave it, in whatever order that has equal ones.
+    order = both.argsort(dim=1, stable=True)[:, :count]
+    return both.gather(1, order), torch.cat([places, new_places], 1).gather(1, order)
+
+
+def precision(nearest: Tensor, labels: Tensor, other_labels: Tensor) -> float:
+    """Mean share of an image's nearest neighbours that have its label, 0..1. `nearest`: as of `Search.nearest`."""
+    return float((other_labels[nearest] == labels[:, None]).double().mean())
 
 
 def chroma(kernels: Tensor) -> np.ndarray:

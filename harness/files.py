@@ -33,7 +33,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = _temporary(path, _make_file)
+        handle, temporary = _temporary(path, folder=False)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, 0o644)  # mkstemp makes files private; these are results to share
             yield file
@@ -57,7 +57,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     temporary, handle = "", -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = _temporary(path, _make_folder)
+        handle, temporary = _temporary(path, folder=True)
         yield Path(temporary)
         Path(temporary).chmod(0o755)  # mkdtemp makes folders private; these are results to share
         if replace:
@@ -73,16 +73,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
             os.close(handle)
 
 
-def _make_file(path: Path) -> tuple[int, str]:
-    return tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-
-
-def _make_folder(path: Path) -> tuple[int, str]:
-    name = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    return os.open(name, os.O_RDONLY), name
-
-
-def _temporary(path: Path, make: Callable[[Path], tuple[int, str]]) -> tuple[int, str]:
+def _temporary(path: Path, folder: bool) -> tuple[int, str]:
     """Handle and name of a new temporary file or folder beside `path`, locked while its process lives.
 
     What writers of `path` that were killed have left there is removed: it would fill the disk, and a folder of results
@@ -92,8 +83,13 @@ def _temporary(path: Path, make: Callable[[Path], tuple[int, str]]) -> tuple[int
         # mkstemp's eight characters: not the temporary files of a neighbour with a longer name.
         if re.fullmatch(r"[a-z0-9_]{8}", left.name[len(path.name) + 2 : -4]):
             _remove_abandoned(left)
+    place: dict[str, Any] = {"prefix": f".{path.name}.", "suffix": ".tmp", "dir": path.parent}
     while True:
-        handle, name = make(path)
+        if folder:
+            name = tempfile.mkdtemp(**place)
+            handle = os.open(name, os.O_RDONLY)
+        else:
+            handle, name = tempfile.mkstemp(**place)
         with suppress(OSError):  # a file system without locks; nothing is then removed either
             fcntl.flock(handle, fcntl.LOCK_SH)
         if os.path.exists(name):

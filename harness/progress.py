@@ -18,14 +18,14 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress(total: int, what: str, unit: str, done: int = 0) -> Iterator[Advance]:
+def progress(total: int, label: str, unit: str, done: int = 0) -> Iterator[Advance]:
     """Show how far work of `total` units is, of which `done` were done before, with its rate and the time left."""
-    with (_bar if sys.stdout.isatty() else _lines)(total, what, unit, done) as advance:
+    with (_bar if sys.stdout.isatty() else _lines)(total, label, unit, done) as advance:
         yield advance
 
 
 @contextmanager
-def _lines(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
+def _lines(total: int, label: str, unit: str, done: int) -> Iterator[Advance]:
     begin = last = time.monotonic()
     count = done
 
@@ -37,13 +37,13 @@ def _lines(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
             last = now
             rate = (count - done) / max(now - begin, 1e-9)
             left = f", {clock((total - count) / rate)} left" if count < total else f" in {clock(now - begin)}"
-            say(f"{what}: {count} of {total} {unit}, {rate:.3g}/s{left}" + (f"; {note}" if note else ""))
+            say(f"{label}: {count} of {total} {unit}, {rate:.3g}/s{left}" + (f"; {note}" if note else ""))
 
     yield advance
 
 
 @contextmanager
-def _bar(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
+def _bar(total: int, label: str, unit: str, done: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -56,7 +56,7 @@ def _bar(total: int, what: str, unit: str, done: int) -> Iterator[Advance]:
     )
     begin, count = time.monotonic(), done
     with Progress(*columns) as bar:
-        task = bar.add_task(what, total=total, completed=done, note="", rate="")
+        task = bar.add_task(label, total=total, completed=done, note="", rate="")
 
         def advance(units: int, note: str = "") -> None:
             nonlocal count

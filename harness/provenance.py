@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commits import changed, commit_of, git, held, untracked
 from harness.errors import UserError
+from harness.files import hash_file
 from harness.identity.code import PROVEN, SCOPES, closure
 
 if TYPE_CHECKING:
     import torch
+
+HERE = Path(".")
 
 ALLOW_DIRTY = "HARNESS_ALLOW_DIRTY"
 """Set in the environment it says --allow-dirty to the trainers that a pipeline starts: DVC's commands are declared."""
@@ -27,46 +31,22 @@ DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color")
 """As it is for everybody, whatever a user's git is told to show."""
 
 
-def git(*arguments: str) -> str | None:
-    """Output of a git command, or None outside a repository (or without git)."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
-
-
-def git_file(path: str) -> bytes | None:
-    """A file as the last commit has it, or None."""
-    try:
-        done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
 def source() -> dict[str, str | None]:
     """Commit of the working tree, and the hash of what differs from it in the code that can change numbers."""
-    commit = git("rev-parse", "HEAD")
+    commit = commit_of("HEAD", HERE)
     if commit is None:
         return {"commit": None, "dirty": None}
     code = _code()
-    changed = (git(*DIFF, "HEAD", "--", *code) or "") + "".join(
-        f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}\n" for name in _untracked(code)
+    differences = (git(HERE, *DIFF, "HEAD", "--", *code) or "") + "".join(
+        f"{name} {hash_file(Path(name))}\n" for name in untracked(HERE, code)
     )
-    digest = hashlib.sha256(changed.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"commit": commit.strip(), "dirty": digest if changed else None}
+    digest = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"commit": commit, "dirty": digest if differences else None}
 
 
 def _code() -> list[str]:
     """The files that packing, training and evaluation can reach, as git names them from here."""
-    found = {path for scope in PROVEN for path in closure(SCOPES[scope]).all}
-    return sorted(os.path.relpath(path) for path in found)
-
-
-def _untracked(code: Sequence[str]) -> list[str]:
-    names = (git("ls-files", "-z", "--others", "--exclude-standard", "--", *code) or "").split("\0")
-    return [name for name in names if os.path.isfile(name)]
+    return sorted({os.path.relpath(path) for scope in PROVEN for path in closure(SCOPES[scope]).all})
 
 
 def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
@@ -79,11 +59,9 @@ def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
         wanted = not os.environ.get(ALLOW_DIRTY) and bool(declared) and committed(declared)
     if not wanted:
         return
-    if git("rev-parse", "HEAD") is None:
+    if commit_of("HEAD", HERE) is None:
         raise UserError(f"--require-clean: there is no git commit to hold the code; commit it, or take {ALLOWED}")
-    code = _code()
-    changed = [*(git(*DIFF, "-z", "--name-only", "--relative", "HEAD", "--", *code) or "").split("\0")]
-    if names := sorted({name for name in [*changed, *_untracked(code)] if name}):
+    if names := changed(HERE, _code()):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UserError(
             f"--require-clean: uncommitted changes in {', '.join(names[:3])}{more}; commit them, or take {ALLOWED}: "
@@ -94,9 +72,7 @@ def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
 def committed(files: Sequence[Path]) -> bool:
     """Whether the last commit holds all of these files as they are."""
     names = [os.path.relpath(file) for file in files]
-    if git("ls-files", "--error-unmatch", "--", *names) is None:
-        return False
-    return git(*DIFF, "--name-only", "HEAD", "--", *names) == ""
+    return held(HERE, names) == names and not changed(HERE, names)
 
 
 def versions() -> dict[str, str | None]:

@@ -11,18 +11,18 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import UserError
-from harness.files import atomic_folder, hash_json, read_json, write_array, write_csv, write_json
+from harness.files import hash_json, read_json, write_array, write_csv, write_json
 from harness.identity.known import founding, identity
 from harness.settings.parse import parse
 from harness.settings.schema import MACHINE, Settings, sparse
@@ -49,6 +49,20 @@ class Record(BaseModel):
     """A part of a record: every key is known, there, and of its type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read it from its file. Raises `UserError` when that is missing or is not one."""
+        try:
+            return parse(cls, read_json(path), str(path))
+        except UserError as error:
+            if not path.exists():
+                raise
+            raise UserError(f"{error}; {CHANGED}") from error
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of its file: optional keys stand there only where they are set."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class Images(Record):
@@ -165,11 +179,33 @@ class Metrics(Record):
     weights: str | None = None
     numbers: dict[str, float] = {}
 
+    @classmethod
+    def parsed(cls, values: Any, where: str) -> Self:
+        """The content of a metrics.json, checked. `where` names the file. Raises `UserError`."""
+        try:
+            if not isinstance(values, dict):
+                raise UserError(f"{where}: got {type(values).__name__}; a mapping of numbers is allowed")
+            numbers = {k: v for k, v in values.items() if k not in cls.model_fields or k == "numbers"}
+            for key, value in numbers.items():
+                # An integer may be beyond the range of floats.
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not number or not abs(value) <= sys.float_info.max:
+                    raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number")
+            named = {key: values[key] for key in values.keys() - numbers.keys()}
+            metrics = parse(cls, {**named, "numbers": {key: float(value) for key, value in numbers.items()}}, where)
+            if metrics.status == "diverged" and metrics.diverged_epoch is None:
+                raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one")
+        except UserError as error:
+            raise UserError(f"{error}; evaluate the run again") from error
+        return metrics
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        return cls.parsed(read_json(path), str(path))
+
     def as_json(self) -> dict[str, Any]:
         """The content of metrics.json: flat, as DVC shows it."""
-        values = self.model_dump(exclude={"numbers"})
-        optional = {key: values.pop(key) for key in ("code", "weights")}
-        return {**values, **{k: v for k, v in optional.items() if v is not None}, **self.numbers}
+        return self.model_dump(exclude_defaults=True, exclude={"numbers"}) | self.numbers
 
 
 @dataclass(frozen=True)
@@ -259,18 +295,8 @@ class Run:
         return _read_losses(self.folder.losses, len(self.history))
 
 
-class OnImages(Protocol):
-    """What pairing looks at."""
-
-    @property
-    def images_hash(self) -> str: ...
-
-
-AnyRun = TypeVar("AnyRun", bound=OnImages)
-
-
-def paired(one: Mapping[int, AnyRun], other: Mapping[int, AnyRun]) -> list[int]:
-    """Seeds that two sets of runs have in common, on the same images: only these are compared."""
+def paired(one: Mapping[int, Any], other: Mapping[int, Any]) -> list[int]:
+    """Seeds that two sets of runs, by seed, have in common on the same images: only these are compared."""
     return sorted(s for s in one.keys() & other.keys() if one[s].images_hash == other[s].images_hash)
 
 
@@ -281,14 +307,12 @@ def write_training(
     history: Sequence[Mapping[str, Any]],
     losses: np.ndarray,
 ) -> None:
-    """Write the records of a training as the folder `folder`, whole or not at all. Raises `UserError`."""
-    with atomic_folder(folder, replace=False) as temporary:
-        made = RunFolder(temporary, temporary)
-        write_json(made.config, config.model_dump(exclude={"start"} if config.start is None else None))
-        write_csv(made.history, history, HISTORY)
-        write_array(made.losses, losses)
-        reused = {"reused_from"} if provenance.reused_from is None else None
-        write_json(made.provenance, provenance.model_dump(exclude=reused))
+    """Write the records of a training into `folder`. Raises `UserError`."""
+    files = RunFolder(folder, folder)
+    write_json(files.config, config.as_json())
+    write_csv(files.history, history, HISTORY)
+    write_array(files.losses, losses)
+    write_json(files.provenance, provenance.as_json())
 
 
 def write_metrics(folder: RunFolder, metrics: Metrics) -> None:
@@ -296,59 +320,18 @@ def write_metrics(folder: RunFolder, metrics: Metrics) -> None:
     write_json(folder.metrics, metrics.as_json())
 
 
-def read_config(path: Path) -> Config:
-    """Read a config.json. Raises `UserError` when it is missing or is not one."""
-    return _parsed(Config, path)
-
-
-def read_provenance(path: Path) -> Provenance:
-    """Read a provenance.json. Raises `UserError` when it is missing or is not one."""
-    return _parsed(Provenance, path)
-
-
 def read_run(folder: RunFolder) -> Run:
     """Read a run, evaluated or not. Raises `UserError` for a file that is missing or is not what it should be."""
-    config, provenance = read_config(folder.config), read_provenance(folder.provenance)
+    config, provenance = Config.read(folder.config), Provenance.read(folder.provenance)
     if provenance.fingerprint != config.fingerprint:
         raise UserError(
             f"{folder.provenance}: fingerprint: got {provenance.fingerprint[:12]}, but config.json beside it has "
             f"{config.fingerprint[:12]}; {CHANGED}"
         )
-    measured = read_metrics(folder.metrics) if folder.metrics.exists() else None
+    measured = Metrics.read(folder.metrics) if folder.metrics.exists() else None
     if measured and (measured.status, measured.diverged_epoch) != (provenance.status, provenance.diverged_epoch):
         raise UserError(f"{folder.metrics}: status: not that of {folder.provenance}; evaluate the run again")
     return Run(folder, config, provenance, read_history(folder.history), measured)
-
-
-def read_metrics(path: Path) -> Metrics:
-    """Read a metrics.json. Raises `UserError` for what is missing or not a finite number."""
-    return parse_metrics(read_json(path), str(path))
-
-
-def parse_metrics(values: Any, where: str) -> Metrics:
-    """The content of a metrics.json, checked. `where` names the file. Raises `UserError`."""
-    if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise UserError(f"{where}: got {kind}; a mapping of numbers is allowed; evaluate the run again")
-    own = {key: value for key, value in values.items() if key in Metrics.model_fields and key != "numbers"}
-    numbers = {key: value for key, value in values.items() if key not in own}
-    for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
-            raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number; evaluate the run again")
-    try:
-        metrics = parse(Metrics, {**own, "numbers": {k: float(v) for k, v in numbers.items()}}, where)
-    except UserError as error:
-        raise UserError(f"{error}; evaluate the run again") from error
-    if metrics.status == "diverged" and metrics.diverged_epoch is None:
-        raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one; evaluate the run again")
-    return metrics
-
-
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond the range of floats
-        return False
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -358,19 +341,15 @@ def read_history(path: Path) -> list[dict[str, float]]:
         rows = list(reader)
         if unknown := {*(reader.fieldnames or ()), *(key for row in rows for key in row)} - {*HISTORY}:
             raise ValueError(f"{unknown.pop() or 'a value'} belongs to no column")
-        found = [
-            {"epoch": int(row["epoch"])}
-            | {key: float(row[key]) for key in (*CURVE, *TIMES)}
-            | {key: float(row[key]) for key in CLEAN if key in row}
-            for row in rows
-        ]
+        columns = [key for key in HISTORY[1:] if key not in CLEAN or key in (reader.fieldnames or ())]
+        epochs = [{"epoch": int(row["epoch"])} | {key: float(row[key]) for key in columns} for row in rows]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a run's history: {error!r}; {CHANGED}") from error
-    if not found or [row["epoch"] for row in found] != list(range(1, len(found) + 1)):
+    if not epochs or [row["epoch"] for row in epochs] != list(range(1, len(epochs) + 1)):
         raise UserError(f"{path}: not a run's history: a row an epoch, from 1, is needed; {CHANGED}")
-    return found
+    return epochs
 
 
 def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
@@ -381,25 +360,13 @@ def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # numpy raises several kinds, those of Python's own parser among them
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not the losses of a run: {said}; {CHANGED}") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not the losses of a run: {reason}; {CHANGED}") from error
     if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
         raise UserError(f"{path}: not the losses of a run: an array (steps,) of float32 is needed; {CHANGED}")
     if not len(losses) or len(losses) % epochs:
         raise UserError(f"{path}: got {len(losses)} losses for {epochs} epochs of history.csv; {CHANGED}")
     return losses
-
-
-RecordKind = TypeVar("RecordKind", bound=Record)
-
-
-def _parsed(kind: type[RecordKind], path: Path) -> RecordKind:
-    try:
-        return parse(kind, read_json(path), str(path))
-    except UserError as error:
-        if not path.exists():
-            raise
-        raise UserError(f"{error}; {CHANGED}") from error
 
 
 def chain(link: str, content: bytes) -> str:

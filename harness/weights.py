@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
 from harness.instructions import limits
 from harness.progress import clock, say
-from harness.record import Config, Provenance, Run, RunFolder, caches, chain, read_provenance, write_training
+from harness.record import Config, Provenance, Run, RunFolder, caches, chain, write_training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,12 @@ def name_of(fingerprint: str, weights: str) -> str:
     return f"{fingerprint[:SHORT]}-{weights[:SHORT]}"
 
 
+def entry_of(fingerprint: str, weights: str) -> RunFolder:
+    """A run's entry, by both hashes."""
+    place = caches() / "runs" / name_of(fingerprint, weights)
+    return RunFolder(place, place)
+
+
 def save(
     config: Config,
     provenance: Provenance,
@@ -58,15 +64,12 @@ def save(
     """Keep a run with its weights; returns its entry. Raises `UserError` when the disk is full."""
     from safetensors.torch import save as serialise
 
-    place = caches() / "runs" / name_of(config.fingerprint, provenance.hashes.weights)
-    with atomic_folder(place) as temporary:
-        write_training(temporary / "records", config, provenance, history, losses)
-        for file in sorted((temporary / "records").iterdir()):
-            file.rename(temporary / file.name)
-        (temporary / "records").rmdir()
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        write_bytes(temporary / FILE, serialise(kept, {"fingerprint": config.fingerprint}))
-    return RunFolder(place, place)
+    entry = entry_of(config.fingerprint, provenance.hashes.weights)
+    with atomic_folder(entry.training) as temporary:
+        write_training(temporary, config, provenance, history, losses)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        write_bytes(temporary / FILE, serialise(tensors, {"fingerprint": config.fingerprint}))
+    return entry
 
 
 def find(config: Config, machine: dict[str, Any], torch: str | None) -> RunFolder | None:
@@ -74,7 +77,7 @@ def find(config: Config, machine: dict[str, Any], torch: str | None) -> RunFolde
     for place in sorted((caches() / "runs").glob(f"{config.fingerprint[:SHORT]}-*")):
         entry = RunFolder(place, place)
         try:
-            record = read_provenance(entry.provenance)
+            record = Provenance.read(entry.provenance)
         except UserError:
             continue  # damaged: as if it were not there
         made = record.fingerprint, record.machine, record.versions.get("torch"), record.status
@@ -83,19 +86,13 @@ def find(config: Config, machine: dict[str, Any], torch: str | None) -> RunFolde
     return None
 
 
-def copy_records(source: RunFolder, out: Path, reused_from: str | None) -> None:
+def copy_records(source: RunFolder, out: Path, reused_from: str | None = None) -> None:
     """Copy a run's records to `out`; `reused_from` says whose they are. Raises `UserError`."""
+    record = Provenance.read(source.provenance).model_copy(update={"reused_from": reused_from})
     with atomic_folder(out, replace=False) as temporary:
-        made = RunFolder(temporary, temporary)
-        for one, copy in (
-            (source.config, made.config),
-            (source.history, made.history),
-            (source.losses, made.losses),
-        ):
-            shutil.copyfile(one, copy)
-        record = read_provenance(source.provenance)
-        values = record.model_dump(exclude={"reused_from"})
-        write_json(made.provenance, values | ({"reused_from": reused_from} if reused_from else {}))
+        for file in (source.config, source.history, source.losses):
+            shutil.copyfile(file, temporary / file.name)
+        write_json(RunFolder(temporary, temporary).provenance, record.as_json())
 
 
 def load(run: Run) -> dict[str, Tensor] | None:
@@ -130,18 +127,17 @@ def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]
         return weights, run.hashes.weights
     say(f"{name}: its weights are not here: training it again, {clock(run.provenance.wall_seconds)} as recorded")
     entry = _again(run, name, packed)
-    record = read_provenance(entry.provenance)
-    found = record.hashes.weights
-    loaded = _load(entry.training / FILE, found)
+    record = Provenance.read(entry.provenance)
+    digest = record.hashes.weights
+    loaded = _load(entry.training / FILE, digest)
     if loaded is None:
         raise UserError(f"{name}: its weights were trained again and cannot be read: {entry.training / FILE}")
-    if found != run.hashes.weights:
-        there = {**record.machine, "torch": record.versions.get("torch")}
-        here = {**run.provenance.machine, "torch": run.provenance.versions.get("torch")}
-        keys = [key for key in ("device_name", "cpu", "instructions", "threads", "torch") if there[key] != here[key]]
-        why = ", ".join(f"{key} {here[key]} -> {there[key]}" for key in keys) or "nothing that is recorded explains it"
+    if digest != run.hashes.weights:
+        old, new = ({**one.machine, "torch": one.versions.get("torch")} for one in (run.provenance, record))
+        keys = [key for key in ("device_name", "cpu", "instructions", "threads", "torch") if old[key] != new[key]]
+        why = ", ".join(f"{key} {old[key]} -> {new[key]}" for key in keys) or "nothing that is recorded explains it"
         say(f"{name}: trained again, its weights are not those of its record ({why}); what is made of them is marked")
-    return loaded, found
+    return loaded, digest
 
 
 def _again(run: Run, name: str, packed: Packed) -> RunFolder:
@@ -149,17 +145,14 @@ def _again(run: Run, name: str, packed: Packed) -> RunFolder:
     with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
         settings, out = Path(folder) / "settings.json", Path(folder) / "run"
         write_json(settings, run.settings)
-        command = [
-            sys.executable, "-m", "harness", "train", str(settings), "--seed", str(run.seed), "--out", str(out),
-            "--data", str(packed.folder),
-        ]  # fmt: skip
-        kept = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+        words = ["train", str(settings), "--seed", str(run.seed), "--out", str(out), "--data", str(packed.folder)]
+        variables = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
         narrow = limits(run.provenance.machine.get("instructions"))
-        done = subprocess.run(command, env={**narrow, **kept}, stdin=subprocess.DEVNULL, check=False)
+        command = [sys.executable, "-m", "harness", *words]
+        done = subprocess.run(command, env={**narrow, **variables}, stdin=subprocess.DEVNULL, check=False)
         if done.returncode == 130:
             raise KeyboardInterrupt
         if done.returncode:
             raise UserError(f"{name}: its weights are not here, and it could not be trained again: see above")
-        record = read_provenance(RunFolder(out, out).provenance)
-        place = caches() / "runs" / name_of(record.fingerprint, record.hashes.weights)
-        return RunFolder(place, place)
+        record = Provenance.read(RunFolder(out, out).provenance)
+        return entry_of(record.fingerprint, record.hashes.weights)

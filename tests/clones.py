@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from conftest import TINY
+from conftest import write_yaml as write
 from filelock import FileLock
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 FILES = (
@@ -34,11 +34,6 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write(path: Path, content: Any) -> None:
-    with path.open("w") as file:
-        YAML(typ="safe").dump(content, file)
-
-
 def environment(folder: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "PYTHON"))}
     who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -48,16 +43,16 @@ def environment(folder: Path) -> dict[str, str]:
 
 def call(folder: Path, *words: str, status: int | None = 0) -> str:
     done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        words, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False,
-    )
+    )  # fmt: skip
     assert status is None or done.returncode == status, done.stdout
     return done.stdout
+
+
+def record(run: Path) -> Any:
+    """The provenance in a run's folder."""
+    return json.loads((run / "train/provenance.json").read_text())
 
 
 def ran(output: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+from ruamel.yaml import YAML
 
 from harness.data.pack import pack
 from harness.data.packed import Packed
@@ -51,8 +53,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study_file(folder: Path, **keys: Any) -> Path:
     """Write a tiny study in a folder, with some of its keys changed; its file."""
     study = {"name": "tiny", "title": "T", "purpose": "P.", "data": {"source": "synthetic"}, "seeds": [0]}
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in (study | {"variants": {"base": TINY}} | keys).items()]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.yaml").write_text(json.dumps(study | {"variants": {"base": TINY}} | keys))
+    (folder / "study.yaml").write_text("".join(lines))
     return folder / "study.yaml"
 
 
@@ -73,6 +76,23 @@ def recorded(out: Path) -> Run:
 def evaluated(run: Run, packed: Path, out: Path | None = None) -> dict[str, Any]:
     """Evaluate a run, by default beside its training, and return the content of metrics.json."""
     return evaluate(run, "test", Packed.open(packed), out or run.folder.evaluation).as_json()
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+
+
+def git(*words: str) -> str:
+    """Output of a git command in the working folder."""
+    name = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
+    return subprocess.run(["git", *name, *words], check=True, capture_output=True, text=True).stdout
+
+
+def commit() -> None:
+    git("add", "-A")
+    git("commit", "-qm", "state")
 
 
 def weights_file(run: Run) -> Path:

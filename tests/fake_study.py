@@ -23,7 +23,6 @@ from harness.record import (
     Provenance,
     RunFolder,
     hash_losses,
-    read_metrics,
     write_metrics,
     write_training,
 )
@@ -101,8 +100,8 @@ def make_run(folder: Path, settings: Settings, seed: int, effect: float = 0.0, *
     `changes`: dotted keys of config.json, provenance.json or metrics.json, as `provenance__hashes__code`.
     """
     # Of what is not the paper's: a setting that the schema gains moves no number.
-    own = hash_json(settings.model_dump(exclude_defaults=True))
-    rng = np.random.default_rng([seed, int(own[:8], 16)])
+    identity_hash = hash_json(settings.model_dump(exclude_defaults=True))
+    rng = np.random.default_rng([seed, int(identity_hash[:8], 16)])
     common = np.random.default_rng(seed).normal(0, 0.35)  # what a seed does to every variant alike
     error = round((21.4 + effect + common + rng.normal(0, 0.3)) / 0.025) * 0.025
     training = max(error - 2.0 + (2.5 * effect if effect < -1 else 0), 0.1)
@@ -144,7 +143,7 @@ def diverge(folder: Path, epoch: int) -> None:
     files = RunFolder.of(folder)
     for path in (files.provenance, files.metrics):
         alter(path, lambda values: values.update(status="diverged", diverged_epoch=epoch))
-    measured = read_metrics(files.metrics)
+    measured = Metrics.read(files.metrics)
     write_metrics(files, measured.model_copy(update={"numbers": {}}))
     pq.write_table(pq.read_table(files.predictions).slice(0, 0), files.predictions, compression="zstd")
     lines = files.history.read_text().splitlines()[: epoch + 1]
@@ -212,9 +211,9 @@ def _history(settings: Settings, error: float, training: float, rng: np.random.G
     for epoch in range(1, settings.epochs + 1):
         left = np.exp(-3.5 * epoch / settings.epochs)
         noise = rng.normal(0, 0.6)
-        now, own = error + 45 * left + noise, training + 6 + 50 * left
-        clean = (own / 40, own - 6) if settings.curve_images else (math.nan, math.nan)
-        values = (epoch, 0.01, own / 28, own, now / 33, now, *clean, 2.0, 1.7e9 + 2 * epoch)
+        now, train_error = error + 45 * left + noise, training + 6 + 50 * left
+        clean = (train_error / 40, train_error - 6) if settings.curve_images else (math.nan, math.nan)
+        values = (epoch, 0.01, train_error / 28, train_error, now / 33, now, *clean, 2.0, 1.7e9 + 2 * epoch)
         rows.append(dict(zip(HISTORY, values, strict=True)))
     return rows
 

@@ -28,16 +28,16 @@ def run(tree: str, table: str, probes: list[str], out: str) -> None:
     assert str(importlib.import_module("harness").__file__).startswith(tree)
     module = importlib.import_module("tests.probes.run")
     values = json.loads(Path(table).read_text())
-    found = {}
+    outcomes = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ["DVC_ROOT"] = scratch
         runner = module.Runner(values["images"], Path(table).parent, Path(scratch))
         for probe in values["probes"]:
             if probe["name"] in probes:
-                found[probe["name"]] = runner.run(probe)
+                outcomes[probe["name"]] = runner.run(probe)
         os.chdir("/")
-    Path(out).write_text(json.dumps(found))
+    Path(out).write_text(json.dumps(outcomes))
 
 
 def preload() -> None:

@@ -25,13 +25,13 @@ def rows_of(path: Path) -> Table:
 
 def tables_of(text: str) -> list[Table]:
     """The tables of a Markdown text: of each its rows, column -> cell. Every row has as many cells as the head."""
-    found = []
+    tables = []
     for block in re.findall(r"(?m)(?:^\|.*\n)+", text.replace("\N{NO-BREAK SPACE}", " ") + "\n"):
         head, _, *rows = [
             [cell.strip() for cell in re.split(r" *\| +", line.strip("| "))] for line in block.split("\n")[:-1]
         ]
-        found.append([dict(zip(head, row, strict=True)) for row in rows])
-    return found
+        tables.append([dict(zip(head, row, strict=True)) for row in rows])
+    return tables
 
 
 def by_first(table: Table) -> dict[str, list[str]]:

@@ -3,16 +3,15 @@
 import contextlib
 import io
 import json
-import os
 import resource
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import TINY
-from ruamel.yaml import YAML
+from conftest import write_yaml as write
 
 from harness.cli import main
 from harness.files import write_json
@@ -36,13 +35,15 @@ def harness(*words: object, cwd: Path) -> Done:
     return Done(words, int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def process(*words: object, cwd: Path, limit: int = resource.RLIM_INFINITY) -> Done:
-    """The same in a process of its own; `limit`: no file may grow beyond so many bytes, as on a full disk."""
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+@contextlib.contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def refused(done: Done, *parts: str) -> None:
@@ -50,12 +51,6 @@ def refused(done: Done, *parts: str) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
     for part in parts:
         assert part in done.stderr, done.stderr
-
-
-def write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        YAML(typ="safe").dump(content, file)
 
 
 STUDY: dict[str, Any] = {
@@ -147,6 +142,11 @@ def test_a_candidate_that_cannot_run_is_refused_by_check(
         (["run", "-j", "0"], ["'--jobs'", "greater than or equal to 1"]),
         (["rum"], ["No such command 'rum'"]),
         (["doctor", "nothing"], ["nothing: no study of that name"]),
+        (["run", "-j", "8", "--gpus", "0,1"], ["run: -j: got 8"]),
+        (["run", "--gpus", "0,,1"], ["run: --gpus: got '0,,1'"]),
+        (["describe", "experiments/study.yaml"], ["got a study", "study.yaml:VARIANT"]),
+        (["describe", "--geometry", "large"], ["geometry: got 'large'", "imagenet, medium, small"]),
+        (["describe", "--depth", "conv3"], ["depth: got 'conv3'", "-conv3"]),
     ],
 )
 def test_a_mistake_in_a_command_is_one_line(tmp_path: Path, command: list[str], parts: list[str]) -> None:
@@ -154,7 +154,7 @@ def test_a_mistake_in_a_command_is_one_line(tmp_path: Path, command: list[str], 
 
 
 def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
-    refused(process("check", cwd=tmp_path), "experiments/study.yaml: no such file")
+    refused(harness("check", cwd=tmp_path), "experiments/study.yaml: no such file")
     project(tmp_path)
     (tmp_path / "params.yaml").write_text("lrn: [true")
     refused(harness("check", cwd=tmp_path), "params.yaml: not valid YAML")
@@ -166,37 +166,32 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     refused(harness("check", cwd=tmp_path), "experiments/study.yaml: got [1]; a mapping of settings is allowed")
 
 
-def test_a_variant_that_equals_the_baseline_is_warned_of(tmp_path: Path) -> None:
-    done = harness("check", cwd=project(tmp_path, {"variants": {"base": TINY, "same": TINY | {"lrn": True}}}))
-    assert done.returncode == 0
-    assert "variants.same: nothing differs from base" in done.stdout
+SAME_TWICE: dict[str, Any] = {
+    "variants": {}, "settings": TINY, "plan": [{"kind": "factorial"}],
+    "factors": {"no-lrn": {"lrn": False}, "slow": {"lrn": True, "lr": 0.003}},
+}  # fmt: skip
 
 
-def test_variants_of_the_same_settings_are_warned_of(tmp_path: Path) -> None:
-    change = {
-        "factors": {"no-lrn": {"lrn": False}, "slow": {"lrn": True, "lr": 0.003}},
-        "plan": [{"kind": "factorial"}],
-    }
-    study = {"variants": {}, "settings": TINY, **change}
-    done = harness("plan", "experiments/study.yaml", cwd=project(tmp_path, study))
+@pytest.mark.parametrize(
+    ("study", "warning"),
+    [
+        ({"variants": {"base": TINY, "same": TINY | {"lrn": True}}}, "variants.same: nothing differs from base"),
+        (SAME_TWICE, "variants.no-lrn_slow: the same settings as slow"),
+        ({"data": {"source": "folder", "root": "images"}}, "data.size: "),  # crops see little of an image
+        ({"data": {"source": "folder", "root": "images", "size": 28}}, ""),
+    ],
+)
+def test_what_is_probably_a_mistake_is_warned_of(tmp_path: Path, study: dict[str, Any], warning: str) -> None:
+    words = ("plan", "--rate", 1000) if "plan" in study else ("check",)
+    done = harness(*words, cwd=project(tmp_path, study))
     assert done.returncode == 0, done.stderr
-    assert "variants.no-lrn_slow: the same settings as slow" in done.stdout
-
-
-def test_crops_that_see_little_of_an_image_are_warned_of(tmp_path: Path) -> None:
-    folder = project(tmp_path, {"data": {"source": "folder", "root": "images"}})
-    told = harness("check", cwd=folder).stdout
-    assert "data.size: " in told
-    folder = project(tmp_path / "other", {"data": {"source": "folder", "root": "images", "size": 28}})
-    assert "data.size" not in harness("check", cwd=folder).stdout
+    assert f"warning: experiments/study.yaml: {warning}" in done.stdout if warning else not done.stdout
 
 
 def test_a_name_is_taken_once(tmp_path: Path) -> None:
     folder = project(tmp_path)
     (folder / "experiments/other").mkdir()
-    named = "name: 'tiny'\n" if "tiny" in (folder / "experiments/study.yaml").read_text() else ""
-    assert named
-    (folder / "experiments/other/study.yaml").write_text(named + "title: [broken\n")
+    (folder / "experiments/other/study.yaml").write_text("name: 'tiny'\ntitle: [broken\n")
     refused(harness("check", cwd=folder), "study.yaml: name: got 'tiny', which experiments/other/study.yaml has")
 
 
@@ -229,7 +224,8 @@ def test_a_device_that_is_not_there_is_refused_and_nothing_else_is_taken(tmp_pat
 
 def test_a_full_disk_is_said_and_leaves_no_half_written_run(tmp_path: Path, packed: Path) -> None:
     project(tmp_path, variant(epochs=1))
-    refused(process(*TRAIN, packed, cwd=tmp_path, limit=20_000), "cannot be written: File too large")
+    with full_disk(20_000):
+        refused(train(tmp_path, packed), "cannot be written: File too large")
     assert [path for name in ("made", "runs") for path in (tmp_path / name).rglob("*")] == []
     assert train(tmp_path, packed).returncode == 0
     assert len(list((tmp_path / "runs").glob("*/model.safetensors"))) == 1
@@ -241,7 +237,8 @@ def test_a_full_disk_while_packing_leaves_the_old_images(tmp_path: Path) -> None
     assert harness("data", cwd=tmp_path).returncode == 0
     (folder,) = (path for path in (tmp_path / "data").iterdir() if path.is_dir())
     before = {p.name: p.read_bytes() for p in (*folder.iterdir(), tmp_path / "reports/tiny/data.json")}
-    refused(process("data", cwd=tmp_path, limit=100_000), "cannot be written: File too large")
+    with full_disk(100_000):
+        refused(harness("data", cwd=tmp_path), "cannot be written: File too large")
     assert before == {p.name: p.read_bytes() for p in (*folder.iterdir(), tmp_path / "reports/tiny/data.json")}
     assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == [folder]
 
@@ -266,16 +263,15 @@ def test_a_run_without_data_sees_the_images_of_its_own_study(tmp_path: Path) -> 
     settings = load_study(folder / "experiments/other/study.yaml").variants["base"].model_dump()
     write_json(folder / "elsewhere/base.json", settings)
 
-    def said(spec: str) -> str:
-        done = harness("train", spec, "--seed", 0, "--out", "x", cwd=folder)
-        refused(done)
-        return done.stderr
-
-    for spec in ("experiments/other/study.yaml:base", "other:base", "other:base-0"):
-        assert "reports/other/data.json: no such file; run: harness data other" in said(spec)
-    for spec in ("params.yaml", "experiments/study.yaml:base", "base-0"):
-        assert "reports/tiny/data.json: no such file; run: harness data tiny" in said(spec)
-    assert "elsewhere/base.json: --data: missing, and it belongs to no study" in said("elsewhere/base.json")
+    for name, specs in (
+        ("other", ("experiments/other/study.yaml:base", "other:base", "other:base-0")),
+        ("tiny", ("params.yaml", "experiments/study.yaml:base", "base-0")),
+    ):
+        for spec in specs:
+            done = harness("train", spec, "--seed", 0, "--out", "x", cwd=folder)
+            refused(done, f"reports/{name}/data.json: no such file; run: harness data {name}")
+    done = harness("train", "elsewhere/base.json", "--seed", 0, "--out", "x", cwd=folder)
+    refused(done, "elsewhere/base.json: --data: missing, and it belongs to no study")
     assert not (folder / "x").exists()
 
     def parameters(*words: object) -> int:
@@ -297,31 +293,3 @@ def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
     refused(harness("variants", "reports/tidy.md", cwd=folder), "reports/tidy.md: no study of that name")
     refused(harness("plan", "draft", cwd=folder), "experiments/draft/study.yaml: not valid YAML")
     assert harness("variants", "tiny", "--names", cwd=folder).stdout == "base\nno-lrn\n"
-
-
-def test_gpus_that_cannot_be_shared_out_are_refused(tmp_path: Path) -> None:
-    folder = project(tmp_path)
-    refused(harness("run", "-j", 8, "--gpus", "0,1", cwd=folder), "run: -j: got 8")
-    refused(harness("run", "--gpus", "0,,1", cwd=folder), "run: --gpus: got '0,,1'")
-    assert not (folder / "experiments/checked.json").exists()
-
-
-def test_describe_counts_the_net_of_the_study_s_images(tmp_path: Path) -> None:
-    folder = project(tmp_path, {"data": {"source": "fashion-mnist-8k"}} | variant(colour=0))
-    own, given, paper = (
-        json.loads(harness("describe", *words, "--json", cwd=folder).stdout)["total"]["parameters"]
-        for words in (
-            ("experiments/study.yaml:base",),
-            ("experiments/study.yaml:base", "--channels", 1, "--classes", 10),
-            ("experiments/study.yaml:base", "--channels", 3, "--classes", 1000),
-        )
-    )
-    assert own == given < paper
-    refused(harness("describe", "experiments/study.yaml", cwd=folder), "got a study", "study.yaml:VARIANT")
-
-
-def test_describe_refuses_what_is_not_a_net(tmp_path: Path) -> None:
-    refused(
-        harness("describe", "--geometry", "large", cwd=tmp_path), "geometry: got 'large'", "imagenet, medium, small"
-    )
-    refused(harness("describe", "--depth", "conv3", cwd=tmp_path), "depth: got 'conv3'", "-conv3")

@@ -580,7 +580,7 @@ def test_the_command_prints_claims_and_a_study_s_verdicts(
 
     rows = {row["claim"]: row for row in reported[1].csv("ledger")}
     monkeypatch.chdir(reported[1].path.parent.parent)
-    lines = claims("C26", "C12", "--study", "experiments/study.yaml").splitlines()
+    lines = claims("C26", "C12", "experiments/study.yaml").splitlines()
     assert [line.partition(":")[0] for line in lines] == [f"{name}  {rows[name]['verdict']}" for name in ("C26", "C12")]
     assert claims("c26", "C12", "components").splitlines() == lines
     monkeypatch.chdir(ROOT)

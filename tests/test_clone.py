@@ -23,9 +23,11 @@ from clones import (
     environment,
     project,
     ran,
+    record,
     write,
 )  # fmt: skip
-from ruamel.yaml import YAML
+
+from harness.files import read_yaml
 
 __all__ = ["built", "clone", "project"]  # fixtures
 pytestmark = pytest.mark.slow
@@ -49,9 +51,7 @@ def test_a_clone_is_complete(clone: Path) -> None:
     page = (clone / "reports/tiny.md").read_text()
     assert re.search(r"^Candidate \(`lrn: true", page, re.MULTILINE)
     # The flipped candidate is the declared run no-lrn-0, trained apart: bitwise identical.
-    record = json.loads((clone / "reports/tiny/candidate/train/provenance.json").read_text())
-    twin = json.loads((clone / "reports/tiny/runs/no-lrn-0/train/provenance.json").read_text())
-    assert record["hashes"] == twin["hashes"]
+    assert record(clone / "reports/tiny/candidate")["hashes"] == record(clone / "reports/tiny/runs/no-lrn-0")["hashes"]
     assert call(clone, "python", "-m", "harness", "candidate", "--reset").strip()
     assert call(clone, "git", "status", "--short") == ""
 
@@ -99,23 +99,19 @@ def test_cells_in_parallel_go_on_when_stopped_give_the_same_results_and_leave_no
     assert "3 variants x 1 seed = 3 runs" in out
     assert list((folder / ".checkpoints").glob("long-0-*/*.json")), "the trainer saved its state"
 
-    said = call(folder, *words)
+    out = call(folder, *words)
     assert "resuming in epoch" in log.read_text()
-    assert json.loads((folder / "reports/tiny/runs/long-0/train/provenance.json").read_text())["resumed"], said
+    assert record(folder / "reports/tiny/runs/long-0")["resumed"], out
     assert ran(call(folder, "dvc", "repro")) == set()
     for cell in sorted((built / "reports/tiny/runs").iterdir()):
         other = folder / "reports/tiny/runs" / cell.name
         for name in ("eval/metrics.json", "eval/predictions.parquet", "train/config.json", "train/losses.npy"):
             assert (cell / name).read_bytes() == (other / name).read_bytes(), (cell.name, name)
-        one, two = (json.loads((path / "train/provenance.json").read_text())["hashes"] for path in (cell, other))
-        assert one == two
-    with (built / "dvc.lock").open() as one, (folder / "dvc.lock").open() as two:
-        alone, parallel = (YAML(typ="safe").load(file)["stages"] for file in (one, two))
+        assert record(cell)["hashes"] == record(other)["hashes"]
+    alone, parallel = (read_yaml(project / "dvc.lock")["stages"] for project in (built, folder))
     assert parallel.keys() - alone.keys() == {"train@long-0", "eval@long-0"}
     for stage in CELLS | CANDIDATE:
-        assert [alone[stage].get(part) for part in ("cmd", "params")] == [
-            parallel[stage].get(part) for part in ("cmd", "params")
-        ]
+        assert all(alone[stage].get(part) == parallel[stage].get(part) for part in ("cmd", "params"))
 
 
 def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> None:
@@ -127,12 +123,12 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
             "new": TINY | {"epochs": 1, "dropout": 0.2},
         },
     )
-    said = call(project, "python", "-m", "harness", "run", "-j", "2", status=2)
-    assert "1 run failed" in said
+    output = call(project, "python", "-m", "harness", "run", "-j", "2", status=2)
+    assert "1 run failed" in output
     log = project / ".dvc/tmp/logs/too-big-0.log"
-    assert str(log.relative_to(project)) in said
+    assert str(log.relative_to(project)) in output
     assert "batch: got 115" in log.read_text()
-    assert "FAILED too-big-0: batch: got 115, but there are 108 training images" in said
+    assert "FAILED too-big-0: batch: got 115, but there are 108 training images" in output
     assert (project / "reports/tiny/runs/new-0/train/config.json").exists()
     report = (project / "reports/tiny.md").read_text()
     assert re.search(r"Warning.*`too-big` 0", report)
@@ -155,15 +151,14 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     )  # fmt: skip
     call(project, "python", "-m", "harness", "check", "extra")
     assert not (folder / "dvc.yaml").exists()
-    said = call(project, "python", "-m", "harness", "run", "extra", "--gpus", "0,1")
-    assert "3 runs to do, 2 at once" in said
+    output = call(project, "python", "-m", "harness", "run", "extra", "--gpus", "0,1")
+    assert "3 runs to do, 2 at once" in output
     # Runs that are those of the other study were not trained again.
     logs = {path.name: path.read_text() for path in (project / ".dvc/tmp/logs/extra").glob("*.log")}
     # (The candidate is the same run as base-0, and may have left the records that were taken.)
     shared = {name for name, text in logs.items() if re.search(r"is a run that was made before \(train[@-]", text)}
     assert shared == {f"{variant}-0.log" for variant in VARIANTS}
-    records = [json.loads((project / f"reports/{study}/runs/no-lrn-0/train/provenance.json").read_text())
-               for study in ("tiny", "extra")]  # fmt: skip
+    records = [record(project / f"reports/{study}/runs/no-lrn-0") for study in ("tiny", "extra")]
     assert records[0]["hashes"] == records[1]["hashes"]
     assert records[1]["reused_from"] == "train@no-lrn-0"
     report = (project / "reports/extra.md").read_text()
@@ -172,13 +167,13 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     assert set(json.loads((project / "reports/extra/ensembles.json").read_text())) == {"base"}
     assert ran(call(project, "dvc", "repro", "experiments/extra/dvc.yaml")) == set()
     # One variant alone, though it is on record; a name that is none is refused.
-    said = call(project, "python", "-m", "harness", "run", "extra", "--force", "--only", "no-dropout")
-    assert "1 run to do again" in said
+    output = call(project, "python", "-m", "harness", "run", "extra", "--force", "--only", "no-dropout")
+    assert "1 run to do again" in output
     assert ran((project / ".dvc/tmp/logs/extra/no-dropout-0.log").read_text()) == {
         "experiments/extra/dvc.yaml:train@no-dropout-0",
         "experiments/extra/dvc.yaml:eval@no-dropout-0",
     }
-    said = call(project, "python", "-m", "harness", "run", "extra", "--only", "dropout", status=2)
-    assert "run: --only: got 'dropout'; allowed: " in said
+    output = call(project, "python", "-m", "harness", "run", "extra", "--only", "dropout", status=2)
+    assert "run: --only: got 'dropout'; allowed: " in output
     # The default study does not notice.
     assert ran(call(project, "dvc", "repro")) == set()

@@ -8,13 +8,17 @@ import math
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from clones import STUDY, TINY, built, call, clone, commit, edit, project, ran, write
-from ruamel.yaml import YAML
+from fake_study import alter
 
 from harness.compare.baseline import noise
+from harness.files import read_yaml
 from harness.instructions import LIMITS
+from harness.pipeline.checked import write_checked
+from harness.settings.load import load_study
 
 __all__ = ["built", "clone", "project"]  # fixtures
 
@@ -23,50 +27,35 @@ FLIP = ("dvc", "exp", "run", "--temp", "-S", "lrn=false", "-S", "epochs=12", "-n
 
 
 def test_noise_is_pooled_over_the_variants_paired_differences() -> None:
-    base = {0: 20.0, 1: 22.0, 2: 21.0}
-    found = noise(
-        {"base": base, "a": {0: 21.0, 1: 23.0, 2: 25.0}, "b": {0: 20.0, 1: 24.0}, "c": {0: 1.0}}, "base", 0.95
-    )
-    assert found
+    base, none = [20.0, 22.0, 21.0], math.nan
+    errors = pd.DataFrame({"base": base, "a": [21.0, 23.0, 25.0], "b": [20.0, 24.0, none], "c": [1.0, none, none]})
+    scatter = noise(errors, "base", 0.95)
+    assert scatter
     # Differences 1, 1, 4 (variance 3, two degrees of freedom) and 0, 2 (variance 2, one).
-    assert found.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
-    assert (found.variants, found.pairs, found.df) == (2, 5, 2)
-    assert found.half == pytest.approx(4.302653 * found.sd)
-
-
-def test_noise_without_variants_is_that_of_two_independent_runs_and_unknown_with_one_seed() -> None:
-    found = noise({"base": {0: 20.0, 1: 22.0, 2: 21.0}}, "base", 0.95)
-    assert found
-    assert (found.sd, found.variants, found.pairs) == (pytest.approx(math.sqrt(2)), 0, 3)
-    assert noise({"base": {0: 20.0}, "a": {0: 21.0}}, "base", 0.95) is None
-    assert noise({}, "base", 0.95) is None
+    assert scatter.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
+    assert (scatter.variants, scatter.pairs, scatter.df) == (2, 5, 2)
+    assert scatter.half == pytest.approx(4.302653 * scatter.sd)
+    for unknown in (errors[["base"]], errors[:1], errors[:0]):
+        assert noise(unknown, "base", 0.95) is None
 
 
 def difference(output: str) -> str:
-    (found,) = re.findall(r"^difference: ([+-]?[0-9.]+) points$", output, re.MULTILINE)
-    return str(found)
+    (points,) = re.findall(r"(?m)^difference: ([+-]?[0-9.]+) points$", output)
+    return str(points)
 
 
-def of_metrics(folder: Path, experiment: str, name: str = "flip") -> str:
-    """The difference of two metrics files: of the experiment's candidate, and the baseline's run at `experiment`."""
-    candidate = json.loads(
-        call(folder, "git", "show", f"{commit_of(folder, name)}:reports/tiny/candidate/eval/metrics.json")
-    )
-    base = json.loads((folder / experiment).read_text())
-    return f"{candidate['test_top1'] - base['test_top1']:+.2f}"
-
-
-def commit_of(folder: Path, name: str) -> str:
+def of_metrics(folder: Path, base: Path, name: str = "flip") -> str:
+    """The difference of two metrics files: of the candidate of the experiment `name`, and the baseline's at `base`."""
     refs = call(folder, "git", "for-each-ref", "refs/exps", "--format=%(refname) %(objectname)")
-    (found,) = re.findall(rf"/{name} ([0-9a-f]+)$", refs, re.MULTILINE)
-    return str(found)
+    (experiment,) = re.findall(rf"(?m)/{name} ([0-9a-f]+)$", refs)
+    candidate = json.loads(call(folder, "git", "show", f"{experiment}:reports/tiny/candidate/eval/metrics.json"))
+    return f"{candidate['test_top1'] - json.loads(base.read_text())['test_top1']:+.2f}"
 
 
 @pytest.mark.slow
 def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone: Path) -> None:
     call(clone, *FLIP, "flip")
-    base = "reports/tiny/runs/base-0/eval/metrics.json"
-    expected = of_metrics(clone, base)
+    expected = of_metrics(clone, clone / "reports/tiny/runs/base-0/eval/metrics.json")
     output = call(clone, *HARNESS, "compare", "flip")
     assert re.search(r"^flip: .*lrn: true -> false", output, re.MULTILINE)
     assert expected not in ("+0.00", "-0.00"), "it would be a weak test"
@@ -79,19 +68,16 @@ def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone
     output = call(clone, *HARNESS, "compare")
     assert "nothing differs from base" in output
     assert difference(output) == "0.00"
-    assert difference(call(clone, *HARNESS, "compare", "HEAD")) == "0.00"
     assert "an experiment of DVC: flip" in call(clone, *HARNESS, "compare", "nothing", status=2)
 
     # The committed baseline was computed elsewhere: one is made here, and is found the next time.
     record = clone / "reports/tiny/runs/base-0/train/provenance.json"
-    values = json.loads(record.read_text())
-    values["machine"]["instructions"] = "OTHER"
-    record.write_text(json.dumps(values))
+    alter(record, lambda values: values["machine"].update(instructions="OTHER"))
     commit(clone)
     output = call(clone, *HARNESS, "compare", "flip")
     assert re.search(r"base-0: no run of it with cpu, \w+, torch \S+ is here: training it, \d+ s as recorded", output)
-    (made,) = (clone / "runs").glob(f"*/{base.split('runs/base-0/')[1]}")
-    assert difference(output) == of_metrics(clone, str(made.relative_to(clone))) == expected
+    (made,) = (clone / "runs").glob("*/eval/metrics.json")
+    assert difference(output) == of_metrics(clone, made) == expected
     output = call(clone, *HARNESS, "compare", "flip")
     assert "train" not in output
     assert "(made here)" in output
@@ -120,7 +106,7 @@ def test_the_baseline_is_made_with_the_experiments_instructions(clone: Path, mon
     (made,) = (clone / "runs").glob("*/eval/metrics.json")
     record = json.loads((made.parents[1] / "provenance.json").read_text())
     assert record["machine"]["instructions"] == "AVX2"
-    assert difference(output) == of_metrics(clone, str(made.relative_to(clone)), "narrow")
+    assert difference(output) == of_metrics(clone, made, "narrow")
 
 
 @pytest.mark.slow
@@ -134,8 +120,8 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     assert "narrow-0 is new; the candidate is of other settings (lrn)" in output
     assert output.rstrip().endswith("drop them: harness discard tiny")
     assert "candidate: lrn: true -> false; seed 0" in call(clone, *HARNESS, "candidate")
-    said = call(clone, *HARNESS, "candidate", "--reset")
-    assert "differ from the last commit as well, and the report is not touched" in said
+    output = call(clone, *HARNESS, "candidate", "--reset")
+    assert "differ from the last commit as well, and the report is not touched" in output
     # The candidate's records are those of the commit, and are not made again.
     assert ran(call(clone, "dvc", "repro")) <= {"check", "report", "publish"}
     assert (clone / "reports/tiny/runs/narrow-0").exists()
@@ -156,46 +142,29 @@ def test_weights_that_dvc_carries_are_pulled_and_nothing_is_trained(project: Pat
     output = call(project, *HARNESS, "run")
     assert "run: every run is up to date" in output
     assert "weights/tiny.dvc: weights of 2 runs" in output
-    assert ran(call(project, "dvc", "repro")) == set()
     assert (project / "weights/.gitignore").read_text().strip() == "/tiny"
     commit(project)
-    output = call(project, *HARNESS, "run")
-    assert "weights/" not in output
-    assert "differ" not in output
     call(project, "dvc", "push")
-
     call(tmp_path, "git", "clone", "-q", str(project), "fresh")
-    fresh = tmp_path / "fresh"
-    call(fresh, "dvc", "pull", "weights/tiny.dvc")
+    fresh, record = tmp_path / "fresh", Path("weights/tiny.dvc")
+    # A new run's weights are not recorded over those that are not here.
+    edit(fresh, weights="dvc", variants=STUDY["variants"] | {"narrow": TINY | {"epochs": 1, "fc_width": 8}})
+    assert f"{record}: weights of 2 runs are not here" in call(fresh, *HARNESS, "run", "--allow-dirty")
+    assert (fresh / record).read_text() == (project / record).read_text()
+    call(fresh, "dvc", "pull", str(record))
     assert "training it again" not in call(fresh, *HARNESS, "gallery")
-    assert call(fresh, "git", "status", "--short") == ""
-
-    # Without them a new run's are not recorded over those that are not here.
-    call(tmp_path, "git", "clone", "-q", str(project), "bare")
-    bare = tmp_path / "bare"
-    assert ran(call(bare, "dvc", "repro")) == set()
-    before = (bare / "weights/tiny.dvc").read_text()
-    edit(bare, weights="dvc", variants=STUDY["variants"] | {"narrow": TINY | {"epochs": 1, "fc_width": 8}})
-    output = call(bare, *HARNESS, "run", "--allow-dirty")
-    assert "weights/tiny.dvc: weights of 2 runs are not here" in output
-    assert (bare / "weights/tiny.dvc").read_text() == before
-    call(bare, "dvc", "pull", "weights/tiny.dvc")
-    assert "weights/tiny.dvc: weights of 3 runs" in call(bare, *HARNESS, "run", "--allow-dirty")
-    with (bare / "weights/tiny.dvc").open() as file:
-        (out,) = YAML(typ="safe").load(file)["outs"]
+    assert f"{record}: weights of 3 runs" in call(fresh, *HARNESS, "run", "--allow-dirty")
+    (out,) = read_yaml(fresh / record)["outs"]
     assert out["nfiles"] == 3
 
 
 def test_where_weights_lie_is_not_declared(tmp_path: Path) -> None:
-    from harness.checked import write_checked
-    from harness.settings.load import load_study
-
-    (tmp_path / "experiments").mkdir()
     path = tmp_path / "experiments/study.yaml"
-    found = []
+    path.parent.mkdir()
+    declared = []
     for change in ({}, {"weights": "cache"}, {"weights": "dvc"}):
         write(path, STUDY | change)
         study = load_study(path)
         write_checked(study, None, tmp_path)
-        found.append((study.declaration, study.checked.read_bytes()))
-    assert found[0] == found[1] == found[2]
+        declared.append((study.declaration, study.checked.read_bytes()))
+    assert declared[0] == declared[1] == declared[2]

@@ -1,6 +1,5 @@
 """What README and documentation name is there: commands with their options, files, studies, numbers."""
 
-import csv
 import re
 import runpy
 import shlex
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 from dvc.cli.parser import get_main_parser
+from reading import rows_of
 
 from harness.cli import app
 from harness.errors import UserError
@@ -141,22 +141,21 @@ def test_the_studies_are_those_that_are_declared() -> None:
 
 
 def test_the_effects_are_those_of_the_report() -> None:
-    with (ROOT / "reports/components/variants.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["difference"] and row["variant"] != "candidate"]
-    found = re.findall(r"\| (\S+) \((\S+) to (\S+)\) \| ([\w ]+) \| ([\w.]+)", README.replace("−", "-"))
-    assert len(found) == len(rows)
-    said = {"helps": "helps", "hurts": "hurts here", "inconclusive": "undecided"}
+    rows = rows_of(ROOT / "reports/components/variants.csv")
+    rows = [row for row in rows if row["difference"] and row["variant"] != "candidate"]
+    effects = re.findall(r"\| (\S+) \((\S+) to (\S+)\) \| ([\w ]+) \| ([\w.]+)", README.replace("−", "-"))
+    assert len(effects) == len(rows)
+    verdicts = {"helps": "helps", "hurts": "hurts here", "inconclusive": "undecided"}
     for row in rows:
         numbers = [float(row[key]) for key in ("difference", "low", "high")]
-        (same,) = (one for one in found if all(abs(float(a) - b) < 0.006 for a, b in zip(one, numbers, strict=False)))
-        assert same[3] == (said[row["verdict"]] if ";" not in row["changes"] else "no verdict on ReLU alone")
+        (same,) = (one for one in effects if all(abs(float(a) - b) < 0.006 for a, b in zip(one, numbers, strict=False)))
+        assert same[3] == (verdicts[row["verdict"]] if ";" not in row["changes"] else "no verdict on ReLU alone")
         assert same[4] == (row["paper_difference"] or "no")
 
 
 @pytest.mark.parametrize("table", ["reliability", "reliability-cuda"])
 def test_the_trials_that_are_counted_are_those_of_the_reports(table: str) -> None:
-    with (ROOT / f"reports/{table}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(ROOT / f"reports/{table}.csv")
     assert all(row["lost"] == "0" for row in rows)
     for page in ("README.md", "docs/reproducibility.md"):
         assert f"{sum(int(row['tried']) for row in rows):,} trials" in TEXTS[page].replace("\n", " ")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from browser import browser_page
 
-from harness.stages import HEADLINE
+from harness.pipeline.named_run import HEADLINE
 
 ROOT = Path(__file__).parent.parent
 

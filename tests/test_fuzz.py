@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args, get_origin
+from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import TINY, evaluated, tiny, trained, weights_file
+from conftest import TINY, evaluated, tiny, trained, weights_file, write_yaml
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pictures import settings as picture_settings
@@ -34,10 +35,10 @@ from harness.files import read_json, write_json
 from harness.identity.known import read_known
 from harness.net.layout import layout
 from harness.numerics import configure
-from harness.record import Config, Images, RunFolder, fingerprint, read_config, read_run
+from harness.record import Config, Images, RunFolder, fingerprint, read_run
+from harness.report.candidate import candidate_row
 from harness.report.isolation import read_verified
 from harness.report.runs import read_results
-from harness.report.variants import candidate_row
 from harness.settings.check import check_candidate, check_run, check_study
 from harness.settings.load import load_candidate, load_run, load_study, resolve
 from harness.settings.schema import DataSettings, Settings
@@ -148,9 +149,9 @@ def test_valid_settings_resolve_lay_out_and_come_back_from_their_file(
         config = Config.of(resolved, seed, DATA)
         path = tmp_path_factory.mktemp("config") / "config.json"
         write_json(path, config.model_dump())
-        assert read_config(path) == config
-        assert read_config(path).resolved == resolved
-        assert fingerprint(read_config(path).resolved, seed, DATA.hash) == config.fingerprint
+        assert Config.read(path) == config
+        assert Config.read(path).resolved == resolved
+        assert fingerprint(Config.read(path).resolved, seed, DATA.hash) == config.fingerprint
 
     if one_line("settings: valid", go):
         reject()  # a combination that is refused, in one line
@@ -203,7 +204,7 @@ def test_settings_of_any_shape_are_one_line(values: Any) -> None:
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader and a sound file of its, below the project. `form`: json, yaml, csv or binary."""
+    """A reader and a sound file of its, below the project. `form`: json, yaml or binary."""
 
     file: str
     form: str
@@ -244,12 +245,12 @@ def parts(root: Path) -> None:
 
 
 def losses(root: Path) -> None:
-    found = read_run(RunFolder.of(root / CELL)).losses
-    assert found is not None or not (root / CELL / "train/losses.npy").exists()
+    stream = read_run(RunFolder.of(root / CELL)).losses
+    assert stream is not None or not (root / CELL / "train/losses.npy").exists()
 
 
 def settings_of(root: Path) -> None:
-    resolved = read_config(root / CELL / "train/config.json").resolved
+    resolved = Config.read(root / CELL / "train/config.json").resolved
     assert isinstance(resolved, Settings)
 
 
@@ -261,20 +262,16 @@ def weights(root: Path) -> None:
         place = weights_file(run)
         place.parent.mkdir(parents=True)
         place.symlink_to(root / "model.safetensors")
-        found = load(run)
-        assert found is None or hash_tensors(found) == run.hashes.weights
+        tensors = load(run)
+        assert tensors is None or hash_tensors(tensors) == run.hashes.weights
 
 
 def evaluation(root: Path) -> None:
     """Of a run whose record may be damaged, so that its weights are not found; it is not trained again here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root / "cache"))
-        patch.setattr("harness.weights._again", lambda run, name, packed: read_failure(name))
+        patch.setattr("harness.weights._again", mock.Mock(side_effect=UserError("its weights are not here")))
         evaluated(read_run(RunFolder.of(root / CELL)), root / "packed", root / "evaluated")
-
-
-def read_failure(name: str) -> RunFolder:
-    raise UserError(f"{name}: its weights are not here")
 
 
 READERS = {
@@ -289,7 +286,7 @@ READERS = {
     "config.json": Reader(f"{CELL}/train/config.json", "json", results),
     "provenance.json": Reader(f"{CELL}/train/provenance.json", "json", results),
     "metrics.json": Reader(f"{CELL}/eval/metrics.json", "json", results),
-    "history.csv": Reader(f"{CELL}/train/history.csv", "csv", results),
+    "history.csv": Reader(f"{CELL}/train/history.csv", "binary", results),
     "predictions.parquet": Reader(f"{CELL}/eval/predictions.parquet", "binary", results),
     "losses.npy": Reader(f"{CELL}/train/losses.npy", "binary", losses),
     "settings of a run": Reader(f"{CELL}/train/config.json", "json", settings_of),
@@ -318,8 +315,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("params.yaml", candidate),
         ("sound-params.yaml", candidate),
     ):
-        with (root / name).open("w") as file:
-            YAML(typ="safe").dump(content, file)
+        write_yaml(root / name, content)
     shutil.copy(ROOT / "experiments/claims.yaml", root)
     write_json(root / "resolved.json", tiny().model_dump())
     write_json(root / "ensembles.json", {"base": {"seeds": [0], "test_top1": 20.0, "test_top1_10crop": 19.0}})
@@ -348,28 +344,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @st.composite
 def damaged_bytes(draw: st.DrawFn, content: bytes) -> bytes:
-    """Truncated, emptied, bit-flipped, overwritten, lengthened, or something else altogether."""
-    how = draw(st.sampled_from(["cut", "empty", "flip", "flip", "flip", "overwrite", "add", "other", "twice"]))
-    if how == "empty":
-        return b""
-    if how == "cut":
-        return content[: draw(st.integers(0, max(0, len(content) - 1)))]
-    if how == "twice":
-        return content + content
+    """Bits flipped, a part replaced, taken away or put in, the end cut off, or something else altogether."""
+    how = draw(st.sampled_from(["flip", "flip", "splice", "splice", "splice", "other"]))
     if how == "other":
-        return draw(st.binary(max_size=200) | st.sampled_from(NASTY))
-    rubbish = draw(st.binary(min_size=1, max_size=40))
-    # The beginning matters most: headers stand there.
-    place = draw(st.integers(0, len(content) - 1) | st.integers(0, min(64, len(content) - 1)))
-    if how == "add":
-        return content[:place] + rubbish + content[place:]
-    changed = bytearray(content)
-    if how == "overwrite":
-        changed[place : place + len(rubbish)] = rubbish
+        return draw(st.binary(max_size=200) | st.sampled_from([b"", content + content, *NASTY]))
+    if how == "flip":
+        changed = bytearray(content)
+        for _ in range(draw(st.integers(1, 4))):
+            changed[draw(st.integers(0, len(content) - 1))] ^= 1 << draw(st.integers(0, 7))
         return bytes(changed)
-    for _ in range(draw(st.integers(1, 4))):
-        changed[draw(st.integers(0, len(content) - 1))] ^= 1 << draw(st.integers(0, 7))
-    return bytes(changed)
+    # The beginning matters most: headers stand there.
+    first = draw(st.integers(0, len(content)) | st.integers(0, min(64, len(content))))
+    last = draw(st.sampled_from([first, len(content)]) | st.integers(first, min(first + 40, len(content))))
+    return content[:first] + draw(st.binary(max_size=40)) + content[last:]
 
 
 NASTY = [
@@ -415,33 +402,10 @@ json_junk = st.one_of(
 )  # fmt: skip
 
 
-@st.composite
-def wrong_table(draw: st.DrawFn, content: bytes) -> bytes:
-    """A CSV with a cell, a row or a column of another kind."""
-    rows = list(csv.reader(content.decode().splitlines()))
-    row = draw(st.integers(0, len(rows) - 1))
-    column = draw(st.integers(0, len(rows[0]) - 1))
-    how = draw(st.sampled_from(["cell", "cell", "short", "column", "row", "again"]))
-    if how == "cell":
-        words = st.sampled_from(["", "nan", "inf", "-1", "x", "1e400", "1_0", "\x00", '"', "9" * 5000, "1.5", "é", " "])
-        rows[row][column] = draw(words | st.text(max_size=8))
-    elif how == "short":
-        rows[row] = rows[row][:column]
-    elif how == "column":
-        rows = [[cell for i, cell in enumerate(r) if i != column] for r in rows]
-    elif how == "row":
-        del rows[row]
-    else:
-        rows.append(rows[row])
-    return "\n".join(",".join(r) for r in rows).encode("utf-8", "surrogatepass")
-
-
 def damaged(reader: Reader, content: bytes, data: st.DataObject) -> bytes:
     """Bad content for a reader's file."""
     if reader.form == "binary" or data.draw(st.sampled_from([True, False])):
         return data.draw(damaged_bytes(content))
-    if reader.form == "csv":
-        return data.draw(wrong_table(content))
     sound = json.loads(content) if reader.form == "json" else YAML(typ="safe").load(content.decode())
     # JSON is YAML; NaN and infinity are not JSON, but Python writes and reads them.
     return json.dumps(data.draw(wrong_shape(sound))).encode("utf-8", "surrogatepass")
@@ -477,6 +441,7 @@ def test_a_damaged_file_is_read_or_told_in_one_line_and_nothing_is_overwritten(
             before, after = ({k: v for k, v in s.items() if k.split("/")[0] not in out} for s in (before, after))
         assert after == before
         assert path.read_bytes() == bad
+        assert error is None or name != "study.yaml" or str(error).startswith(str(path))
     finally:
         path.write_bytes(sound)
 
@@ -541,43 +506,17 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     newest = max(checkpoints.glob(f"*.{ending}"))
     sound = newest.read_bytes()
     tensors, state = Checkpoints(checkpoints).load() or ({}, {})
-    bad = data.draw(damaged_bytes(sound))
+    bad = data.draw(damaged_bytes(sound) | st.just(b"[" * 100_000))  # nested too deep for Python
     if bad == sound:
         reject()
     try:
         newest.write_bytes(bad)
-        found: list[Any] = []
-        one_line(f"checkpoint .{ending}", lambda: found.append(Checkpoints(checkpoints).load()))
-        assert found[0] is not None, "the one before is sound"
-        if found[0][1]["step"] == state["step"]:
-            assert found[0][1] == state, "what is taken is what was saved"
-            assert all(np.array_equal(found[0][0][name].numpy(), tensor.numpy()) for name, tensor in tensors.items())
+        loaded: list[Any] = []
+        one_line(f"checkpoint .{ending}", lambda: loaded.append(Checkpoints(checkpoints).load()))
+        assert loaded[0] is not None, "the one before is sound"
+        if loaded[0][1]["step"] == state["step"]:
+            assert loaded[0][1] == state, "what is taken is what was saved"
+            assert all(np.array_equal(loaded[0][0][name].numpy(), tensor.numpy()) for name, tensor in tensors.items())
         assert newest.read_bytes() == bad
     finally:
         newest.write_bytes(sound)
-
-
-def test_a_checkpoint_that_is_nested_too_deep_is_passed_over(checkpoints: Path) -> None:
-    newest = max(checkpoints.glob("*.json"))
-    sound = newest.read_bytes()
-    try:
-        newest.write_bytes(b"[" * 100_000)
-        kept = Checkpoints(checkpoints)
-        assert kept.load() is not None
-        assert kept.damaged == [f"{newest}: damaged checkpoint passed over: nested too deep"]
-    finally:
-        newest.write_bytes(sound)
-
-
-@fuzz(20)
-@given(data=st.data())
-def test_a_study_of_wrong_shape_names_its_file(project: Path, data: st.DataObject) -> None:
-    path = project / "study.yaml"
-    sound = path.read_bytes()
-    bad = data.draw(wrong_shape(STUDY))
-    try:
-        path.write_text(json.dumps(bad), encoding="utf-8", errors="surrogatepass")
-        error = one_line("study.yaml: wrong shape", lambda: check_study(load_study(path)))
-        assert error is None or str(error).startswith(str(path))
-    finally:
-        path.write_bytes(sound)

@@ -31,8 +31,8 @@ from harness.net.layout import Norm
 from harness.net.lrn import response_norm
 from harness.numerics import configure
 from harness.record import Run, RunFolder, read_run
+from harness.report.build import gallery as pictures
 from harness.report.build import render as render_report
-from harness.report.pictures import gallery as pictures
 from harness.report.runs import read_results
 from harness.settings.load import load_study, resolve
 from harness.settings.study import Cell, Study

@@ -11,7 +11,7 @@ import pytest
 from fake_study import STUDY, diverge, make_results, make_study
 
 from harness.report.build import render
-from harness.report.format import number
+from harness.report.format import number, points
 from harness.settings.study import Study
 
 HOSTILE = '<img src=x onerror="alert(1)"> </script><script>alert(2)</script> [a](//b.org) {{ 7*7 }} & `'
@@ -80,7 +80,7 @@ def test_hover_values_are_those_of_the_csv_files(report: tuple[Study, Path]) -> 
         row = next(row for row in csv.DictReader(one) if row["variant"] == "one-gpu")
         ends = [r["validation_top1"] for r in csv.DictReader(other) if (r["variant"], r["epoch"]) == ("base", "6")]
     keys = ("difference", "low", "high", "paper_difference")
-    mean, low, high, paper = (number(float(row[key]), sign=True) for key in keys)
+    mean, low, high, paper = (points(float(row[key])) for key in keys)
     assert f"<title>two columns: {mean} points ({low} to {high})\nundecided\nthe paper: {paper}\n" in text
     assert f"\nbase {number(sum(map(float, ends)) / 5)} (sd " in text.partition("<title>epoch 6\n")[2]
     assert "seed 1, diverged" in text
@@ -115,5 +115,5 @@ def test_the_page_is_accessible_and_fits(browser: Any, report: Any, scheme: str,
     page = opened(browser, report, width, scheme)
     page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    violations = axe.Axe().run(page)
+    assert violations.violations_count == 0, violations.generate_report()

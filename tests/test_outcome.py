@@ -1,41 +1,27 @@
 """What a run left is explained, and taken back: files of a study against the last commit, in small git repositories."""
 
-import csv
 import json
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
+from conftest import commit, git
+from fake_study import IMAGES, make_run, make_study
 
 from harness.commits import restore
 from harness.diff.changes import compare
-from harness.diff.sides import Source, read_side
-from harness.discard import discard, reset_candidate
+from harness.diff.sides import Snapshot, read_side
 from harness.errors import UserError
-from harness.files import hash_json, write_json, write_text
-from harness.outcome import IDENTICAL, Records, cause, differing, summary, verdict_line
-from harness.record import (
-    Config,
-    Hashes,
-    Images,
-    Metrics,
-    Provenance,
-    RunFolder,
-    write_metrics,
-    write_training,
-)
-from harness.settings.load import load_study
+from harness.files import write_csv, write_json, write_text
+from harness.pipeline.discard import discard, reset_candidate
+from harness.pipeline.outcome import IDENTICAL, cause, differing, summary, verdict_line
+from harness.record import Config, Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import Study
-
-IMAGES = Images(
-    name="synthetic", hash=hash_json("images"), size=32, classes=10, channels=3, class_names=["a", "b"],
-    counts={"train": 100}, left_out=0,
-)  # fmt: skip
 
 STUDY = """
 name: tiny
@@ -67,48 +53,11 @@ stages:
 """
 
 
-def records(settings: Settings, seed: int = 0, **changes: Any) -> Records:
-    """A run's records; `changes`: dotted keys of config, provenance or measured, as `provenance__hashes__code`."""
-    config = Config.of(settings, seed, IMAGES)
-    values: dict[str, Any] = {
-        "config": config.model_dump(),
-        "provenance": {
-            "fingerprint": config.fingerprint, "status": "finished", "diverged_epoch": None, "resumed": [],
-            "command": "harness train", "commit": None, "dirty": None, "dvc_stage": None,
-            "machine": {"device": "cpu", "device_name": "EPYC", "threads": 1, "cpu": "EPYC", "instructions": "AVX2",
-                        "os": "Linux"},
-            "versions": {"torch": "2.9.0", "numpy": "2.0.0"}, "packages": hash_json("packages"),
-            "hashes": {"data": IMAGES.hash, "code": hash_json("code"), "initial": {}, "batch_order": "b",
-                       "augmentation": "a", "losses": hash_json(["losses", seed]), "weights": hash_json(["w", seed])},
-            "started": 1.7e9, "wall_seconds": 60.0, "images_per_second": 100.0, "peak_memory_mb": 100.0,
-            "parameters": 1000, "steps": 3,
-        },
-        "measured": {"status": "finished", "diverged_epoch": None, "code": "e" * 64, "numbers": {"test_top1": 20.0}},
-    }  # fmt: skip
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        place = values
-        for part in path:
-            place = place[part]
-        place[last] = value
-    assert Hashes.model_validate(values["provenance"]["hashes"])
-    return Records(
-        Config.model_validate(values["config"]),
-        Provenance.model_validate(values["provenance"]),
-        Metrics.model_validate(values["measured"]),
-    )
-
-
-def write(place: Path, run: Records) -> None:
-    folder = RunFolder.of(place)
-    history = [
-        {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "train_top1": 50.0, "validation_loss": 1.0, "validation_top1": 50.0,
-         "clean_loss": "nan", "clean_top1": "nan", "seconds": 1.0, "time": run.provenance.started},
-    ]  # fmt: skip
-    subprocess.run(["rm", "-rf", str(place)], check=True)
-    write_training(folder.training, run.config, run.provenance, history, np.ones(3, np.float32))
-    assert run.measured
-    write_metrics(folder, run.measured)
+def run(settings: Settings, seed: int = 0, **changes: Any) -> Run:
+    """A run; `changes`: see `make_run`."""
+    with TemporaryDirectory() as folder:
+        make_run(Path(folder), settings, seed, **changes)
+        return read_run(RunFolder.of(Path(folder)))
 
 
 def write_report(study: Study, root: Path, verdict: str) -> None:
@@ -124,34 +73,18 @@ def write_report(study: Study, root: Path, verdict: str) -> None:
         for cell in study.cells
     ]  # fmt: skip
     for name, table in (("variants", rows), ("cells", cells)):
-        with (root / study.folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[-1]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_csv(root / study.folder / f"{name}.csv", table, list(table[-1]))
     write_text(root / study.report, f"# {verdict}\n")
-
-
-def git(*words: str) -> str:
-    name = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
-    return subprocess.run(["git", *name, *words], check=True, capture_output=True, text=True).stdout
-
-
-def commit() -> None:
-    git("add", "-A")
-    git("commit", "-qm", "state")
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A committed study of four runs and a candidate, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    path = Path("experiments/study.yaml")
-    path.parent.mkdir()
-    path.write_text(STUDY)
-    study = load_study(path)
+    study = make_study(Path("."), STUDY)
     for cell in study.cells:
-        write(cell.results, records(study.variants[cell.variant], cell.seed))
-    write(study.candidate_results, records(study.variants["base"]))
+        make_run(cell.results, study.variants[cell.variant], cell.seed)
+    make_run(study.candidate_results, study.variants["base"], 0)
     write_report(study, tmp_path, "hurts")
     Path("dvc.lock").write_text(LOCK.format("old", "true"))
     Path("params.yaml").write_text("preset: [paper, small]\nepochs: 1\nseed: 0\nlrn: true\n")
@@ -169,28 +102,29 @@ AVX512: dict[str, Any] = {
 
 
 def test_the_cause_of_a_difference_is_the_first_that_explains_it() -> None:
-    base, other = Settings(), Settings(lrn=False)
-    old = records(base)
+    base, other = Settings(epochs=1), Settings(epochs=1, lrn=False)
+    old = run(base)
     assert cause(None, old) == "new"
     assert cause(old, None) == "missing"
-    assert cause(old, records(base, provenance__started=1.8e9, provenance__machine__cpu="Xeon")) == IDENTICAL
-    assert cause(old, records(other, **AVX512)) == "of other settings (lrn)"
+    assert cause(old, run(base, provenance__started=1.8e9, provenance__machine__cpu="Xeon")) == IDENTICAL
+    assert cause(old, run(other, **AVX512)) == "of other settings (lrn)"
     # The processor's name says no more than its instructions do.
-    assert cause(old, records(base, **AVX512)) == "re-run with other instructions (AVX2 -> AVX512)"
+    assert cause(old, run(base, **AVX512)) == "re-run with other instructions (AVX2 -> AVX512)"
     changed = {"provenance__hashes__weights": "other"}
     for key, value, text in (
-        ("provenance__machine__device_name", "Xeon", "another processor (EPYC -> Xeon)"),
+        ("provenance__machine__device_name", "Xeon", "another processor (AMD EPYC -> Xeon)"),
         ("provenance__machine__threads", 4, "another number of threads (1 -> 4)"),
         ("provenance__machine__device", "cuda:0", "another device (cpu -> cuda:0)"),
         ("provenance__versions__torch", "2.10.0", "another version of torch (2.9.0 -> 2.10.0)"),
         ("provenance__versions__numpy", None, "another version of numpy (2.0.0 -> none)"),
-        ("provenance__hashes__code", "abc", f"another numerics identity ({hash_json('code')[:12]} -> abc)"),
+        ("provenance__hashes__code", "abc", f"another numerics identity ({old.hashes.code[:12]} -> abc)"),
         ("config__data__hash", "abc", f"other images ({IMAGES.hash[:12]} -> abc)"),
     ):
-        assert cause(old, records(base, **changed, **{key: value})) == f"re-run with {text}", key
-    assert cause(old, records(base, **changed)) == "re-run with other results, which no record explains"
-    again = records(base, measured__code="f" * 64, measured__numbers={"test_top1": 21.0})
-    assert cause(old, again) == f"evaluated by other code ({'e' * 12} -> {'f' * 12})"
+        assert cause(old, run(base, **changed, **{key: value})) == f"re-run with {text}", key
+    assert cause(old, run(base, **changed)) == "re-run with other results, which no record explains"
+    assert old.measured
+    code = f"{str(old.measured.code)[:12]} -> {'f' * 12}"
+    assert cause(old, run(base, metrics__code="f" * 64, metrics__test_top1=21.0)) == f"evaluated by other code ({code})"
 
 
 def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
@@ -203,7 +137,7 @@ def test_causes_are_counted_most_runs_first_and_one_run_is_named() -> None:
 
 def test_verdicts_are_compared_with_the_committed_report(study: Study, tmp_path: Path) -> None:
     def side() -> Any:
-        return read_side(Source("it", study.folder))
+        return read_side(Snapshot("it", study.folder))
 
     old = side()
     assert verdict_line(compare(old, side())) == "verdicts agree in the only row"
@@ -223,11 +157,11 @@ def test_nothing_is_said_where_nothing_of_the_study_differs(study: Study, tmp_pa
 
 def test_a_run_on_another_processor_is_explained_with_what_to_do(study: Study, tmp_path: Path) -> None:
     for cell in study.cells:
-        write(cell.results, records(study.variants[cell.variant], cell.seed, **AVX512))
-    write(study.candidate_results, records(study.variants["base"], provenance__started=1.8e9))
+        make_run(cell.results, study.variants[cell.variant], cell.seed, **AVX512)
+    make_run(study.candidate_results, study.variants["base"], 0, provenance__started=1.8e9)
     write_report(study, tmp_path, "inconclusive")
     assert differing(study, tmp_path) == [
-        "run: 8 files differ from the committed results: 4 of 5 runs were re-run with other instructions (AVX2 -> "
+        "run: 7 files differ from the committed results: 4 of 5 runs were re-run with other instructions (AVX2 -> "
         f"AVX512); the candidate is {IDENTICAL}",
         "verdicts changed: no-lrn: hurts -> inconclusive",
         "keep them: git add reports experiments dvc.lock && git commit",
@@ -264,8 +198,8 @@ def status() -> str:
 
 def test_discard_brings_back_the_studys_results_and_nothing_else(study: Study, tmp_path: Path) -> None:
     def change() -> None:
-        write(study.cells[0].results, records(study.variants["base"], 0, **AVX512))
-        write(study.folder / "runs/new-0", records(study.variants["base"], 7))
+        make_run(study.cells[0].results, study.variants["base"], 0, **AVX512)
+        make_run(study.folder / "runs/new-0", study.variants["base"], 7)
         Path("dvc.lock").write_text(LOCK.format("new", "true"))
         Path("reports/tiny/forest.svg").write_text("new\n")
         (study.folder / "variants.csv").unlink()
@@ -281,7 +215,7 @@ def test_discard_brings_back_the_studys_results_and_nothing_else(study: Study, t
     assert {name: Path(name).read_text() for name in mine} == mine
     assert not (study.folder / "runs/new-0").exists()
     assert lines == [
-        "discard: reports/tiny: 2 files as the last commit has them, 6 new files removed",
+        "discard: reports/tiny: 2 files as the last commit has them, 7 new files removed",
         "discard: dvc.lock is as the last commit has it",
     ]
     assert discard(study, tmp_path) == ["discard: tiny: nothing differs from the last commit"]
@@ -290,7 +224,7 @@ def test_discard_brings_back_the_studys_results_and_nothing_else(study: Study, t
 
 def flip(study: Study, tmp_path: Path) -> None:
     """What `dvc exp apply` leaves of a flipped candidate."""
-    write(study.candidate_results, records(study.variants["no-lrn"], provenance__hashes__weights="other"))
+    make_run(study.candidate_results, study.variants["no-lrn"], 0, provenance__hashes__weights="other")
     Path("params.yaml").write_text("preset: [paper, small]\nepochs: 1\nseed: 0\nlrn: false\n")
     Path("dvc.lock").write_text(LOCK.format("new", "false"))
     write_json(study.checked, {"settings": {"candidate": "other"}})
@@ -304,7 +238,7 @@ def test_the_candidates_flip_alone_is_taken_back(study: Study, tmp_path: Path) -
     assert status() == "?? notes.txt\n"
     assert lines == [
         "candidate: params.yaml is as the last commit has it",
-        "candidate: reports/tiny/candidate: 2 files as the last commit has them",
+        "candidate: reports/tiny/candidate: 5 files as the last commit has them",
         "candidate: report, dvc.lock and checked.json: 4 files likewise",
     ]
     assert reset_candidate(study, tmp_path) == ["candidate: nothing differs from the last commit"]
@@ -312,7 +246,7 @@ def test_the_candidates_flip_alone_is_taken_back(study: Study, tmp_path: Path) -
 
 def test_with_other_changes_of_the_study_its_report_and_lock_stay(study: Study, tmp_path: Path) -> None:
     flip(study, tmp_path)
-    write(study.cells[0].results, records(study.variants["base"], 0, **AVX512))
+    make_run(study.cells[0].results, study.variants["base"], 0, **AVX512)
     lines = reset_candidate(study, tmp_path)
     assert "reports/tiny/runs/base-0/train/provenance.json differ" in lines[-1]
     assert "`dvc repro` makes it again" in lines[-1]

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from clones import (
@@ -22,12 +21,13 @@ from clones import (
     edit,
     project,
     ran,
+    record,
     status,
     trained,
 )  # fmt: skip
-from ruamel.yaml import YAML
 
-from harness.pipeline import STAGES
+from harness.files import read_yaml
+from harness.pipeline.dvc_files import STAGES
 
 __all__ = ["built", "project"]  # fixtures
 pytestmark = pytest.mark.slow
@@ -36,10 +36,10 @@ pytestmark = pytest.mark.slow
 def test_nothing_runs_again_without_a_change_unless_it_is_asked_for(project: Path) -> None:
     assert ran(call(project, "dvc", "repro")) == set()
     assert call(project, "git", "status", "--short") == ""
-    record = project / "reports/tiny/runs/base-0/train/provenance.json"
-    before = json.loads(record.read_text())
+    run = project / "reports/tiny/runs/base-0"
+    before = record(run)
     assert trained(call(project, "dvc", "repro", "-f", "-s", "train@base-0")) == {"train@base-0"}
-    again = json.loads(record.read_text())
+    again = record(run)
     assert (again["hashes"], again["started"] > before["started"]) == (before["hashes"], True)
 
 
@@ -93,26 +93,26 @@ def test_evaluation_code_that_changed_evaluates_again_and_trains_nothing(project
 
 
 def test_a_bad_flip_or_study_is_refused_before_any_training(project: Path) -> None:
-    for change, told in (
+    for change, message in (
         ("lnr=false", "lnr"),
         ("+lnr=false", "params.yaml: unknown setting 'lnr'"),
         ("lrn=off", "params.yaml: lrn: got 'off'"),
     ):
-        said = call(project, "dvc", "exp", "run", "-S", change, status=None)
-        assert told in said
-        assert "ERROR" in said
-        assert ran(said) <= {"check"}
+        output = call(project, "dvc", "exp", "run", "-S", change, status=None)
+        assert message in output
+        assert "ERROR" in output
+        assert ran(output) <= {"check"}
         call(project, "git", "checkout", "-q", ".")
     edit(project, variants={"base": TINY | {"lnr": False}})
-    said = call(project, "dvc", "repro", status=None)
-    assert "study.yaml: variants.base: unknown setting 'lnr'" in said
-    assert ran(said) <= {"check"}
+    output = call(project, "dvc", "repro", status=None)
+    assert "study.yaml: variants.base: unknown setting 'lnr'" in output
+    assert ran(output) <= {"check"}
 
 
 def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(project: Path) -> None:
     def reports() -> dict[str, bytes]:
-        found = sorted((project / "reports").rglob("*"))
-        return {path.relative_to(project).as_posix(): path.read_bytes() for path in found if path.is_file()}
+        files = (path for path in (project / "reports").rglob("*") if path.is_file())
+        return {path.relative_to(project).as_posix(): path.read_bytes() for path in files}
 
     before = reports()
     call(project, "python", "-m", "harness", "verify", "reports/tiny.md", "base", "--quick", "1")
@@ -139,30 +139,20 @@ def test_the_committed_reports_are_those_of_the_committed_code(tmp_path: Path) -
     assert ran(call(tmp_path / "clone", "dvc", "repro", "--dry", "dvc.yaml", *map(str, done))) == set()
 
 
-def stages_of(path: Path) -> dict[str, Any]:
-    with path.open() as file:
-        return YAML(typ="safe").load(file)["stages"]
-
-
 def test_the_stages_are_the_same_everywhere() -> None:
-    folders, root = stages_of(ROOT / STAGES), stages_of(ROOT / "dvc.yaml")
+    folders, root = (read_yaml(ROOT / path)["stages"] for path in (STAGES, "dvc.yaml"))
     assert root.keys() - folders.keys() == {"train-candidate", "eval-candidate"}
     for name, stage in folders.items():
         assert stage.pop("wdir") == "../.."
-        own = (
-            json.dumps(root[name])
-            .replace("${baseline}-${seeds[0]}", "${first}")
-            .replace('"experiments/checked', '"${folder}/checked')
-        )
-        candidate = {dep for dep in root[name].get("deps", []) if "candidate" in dep}
-        found = json.loads(own)
+        text = json.dumps(root[name]).replace("${baseline}-${seeds[0]}", "${first}")
+        expected = json.loads(text.replace('"experiments/checked', '"${folder}/checked'))
         if name == "check":  # what is watched besides: the plan's list, and the study that it extends
-            assert {*found.pop("deps")} - {"params.yaml"} <= {*stage.pop("deps")}
-        elif candidate:
-            found["deps"] = [dep for dep in found["deps"] if dep not in candidate]
-        found["cmd"] = re.sub(r" (?=\$\{key\})", " ${name}:", found["cmd"])
-        found["cmd"] += "" if "key" in found["cmd"] else " ${folder}"
-        assert found == stage, name
+            assert {*expected.pop("deps")} - {"params.yaml"} <= {*stage.pop("deps")}
+        elif "deps" in expected:
+            expected["deps"] = [dep for dep in expected["deps"] if "candidate" not in dep]
+        expected["cmd"] = re.sub(r" (?=\$\{key\})", " ${name}:", expected["cmd"])
+        expected["cmd"] += "" if "key" in expected["cmd"] else " ${folder}"
+        assert expected == stage, name
 
 
 def test_what_dvc_recorded_of_the_default_study_is_small() -> None:

@@ -9,19 +9,19 @@ import pytest
 from conftest import TINY, tiny, trained, weights_file
 from own_studies import OWN
 
-from harness.checked import write_checked
 from harness.cost import cost, totals
 from harness.errors import UserError
 from harness.files import read_json, read_yaml, write_bytes
 from harness.identity.code import SCOPES
-from harness.pipeline import STAGES, cells_text, check_pipeline, path_of, write_pipeline
-from harness.pool import seed_by_seed, workers
+from harness.pipeline.checked import write_checked
+from harness.pipeline.dvc_files import STAGES, cells_text, check_pipeline, path_of, write_pipeline
+from harness.pipeline.named_run import _reuse
+from harness.pipeline.pool import seed_by_seed, workers
 from harness.record import Run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study, resolve
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
 from harness.settings.study import DEFAULT
-from harness.stages import _reuse
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [Path("experiments") / name / "study.yaml" for name in OWN]

@@ -38,9 +38,9 @@ def lines_of(planned: tuple[Study, Path], effect: float, power: float = 0.8) -> 
 
 
 def seeds_of(line: str) -> tuple[int, int]:
-    found = re.search(r": ([\d,]+) seeds, at most ([\d,]+) seeds", line)
-    assert found, line
-    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+    match = re.search(r": ([\d,]+) seeds, at most ([\d,]+) seeds", line)
+    assert match, line
+    return int(match[1].replace(",", "")), int(match[2].replace(",", ""))
 
 
 def test_the_seeds_of_a_plan_have_the_power_that_was_asked_for(planned: tuple[Study, Path]) -> None:
@@ -63,7 +63,7 @@ def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_
     for cell in study.cells:  # one arm that scatters more leaves the pool
         error = 20 + cell.seed / 3 + rng.normal(0, 3 if cell.variant == "no-dropout" else 0.4)
         path = tmp_path / cell.results / "eval/metrics.json"
-        alter(path, lambda values, own=error: values.update(test_top1=float(own)))
+        alter(path, lambda values, error=error: values.update(test_top1=float(error)))
     rows = {row.variant: row for row in variant_rows(study, read_results(study, None, tmp_path))}
     lines = {line.split(":")[0].strip(): line for line in seeds_lines(study, list(rows.values()), 0.5, 0.8)}
     assert {row.comparison.pooled for row in rows.values() if row.comparison} == {True, False}
@@ -105,14 +105,14 @@ def test_doctor_says_how_many_cells_are_done(tmp_path: Path, monkeypatch: pytest
 def test_a_budget_says_what_it_finds(planned: tuple[Study, Path]) -> None:
     study, root = planned
     rows = variant_rows(study, read_results(study, None, root))
-    found = []
+    sizes = []
     for hours in (1.0, 4.0):
         (line,) = detectable_lines(study, rows, hours)
         size = re.search(r"(\d+) seeds of 8 variants.* ([\d.]+) points", line)
         assert size, line
-        found.append((int(size[1]), float(size[2])))
-    assert found[0][0] < found[1][0]
-    assert found[0][1] > found[1][1]
+        sizes.append((int(size[1]), float(size[2])))
+    assert sizes[0][0] < sizes[1][0]
+    assert sizes[0][1] > sizes[1][1]
     assert not re.search(r"[\d.]+ points", detectable_lines(study, rows, 0.001)[0])
 
 

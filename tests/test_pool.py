@@ -3,19 +3,16 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 from fake_study import make_study
 
-from harness import pool
 from harness.errors import UserError
-from harness.pipeline import keep_lock
+from harness.pipeline import pool
+from harness.pipeline.dvc_files import keep_lock
 from harness.record import RunFolder
 
 LOCK = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m harness data\n"
@@ -33,12 +30,6 @@ sys.exit(done.returncode != 0)
 """Starts a trainer, waits for it, and then writes its record bit by bit; a signal of its own would end it."""
 
 
-def log_file(cell: str, pipeline: Path) -> TextIO:
-    place = pool.log_of(cell, pipeline)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place.open("w")
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -47,32 +38,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_to_stop_the_trainer_leaves_and_dvc_writes_its_record(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
-        log = log_file(cell, pipeline)
-        process = subprocess.Popen([sys.executable, "-c", LIKE_DVC], stdout=log, start_new_session=True)
-        return pool._Running(cell, gpu, process, log, time.monotonic())
-
-    monkeypatch.setattr(pool, "_start", start)
+    monkeypatch.setattr(pool, "DVC", (sys.executable, "-c", LIKE_DVC))
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         pool.run_cells(["base-0", "base-1"], 1, [])
     assert Path("record").read_text().split() == [str(part) for part in range(10)]
-    said = capsys.readouterr().out
-    assert "stopped base-0" in said
-    assert "FAILED" not in said
+    output = capsys.readouterr().out
+    assert "stopped base-0" in output
+    assert "FAILED" not in output
     assert not pool.log_of("base-1").exists()
 
 
 def test_what_is_wrong_with_a_cell_is_said_beside_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> pool._Running:
-        log = log_file(cell, pipeline)
-        words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
-        process = subprocess.Popen([sys.executable, "-c", words], stdout=log, start_new_session=True)
-        return pool._Running(cell, gpu, process, log, time.monotonic())
-
-    monkeypatch.setattr(pool, "_start", start)
+    words = "print('harness: batch: got 5000; allowed: at most 86'); print('ERROR: failed'); raise SystemExit(1)"
+    monkeypatch.setattr(pool, "DVC", (sys.executable, "-c", words))
     assert pool.run_cells(["base-0"], 1, []) == ["base-0"]
     assert "FAILED base-0: batch: got 5000; allowed: at most 86; see " in capsys.readouterr().out
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.cli.app import STUDY
 from harness.cost import outlook
 from harness.progress import clock, progress
 from harness.settings.load import load_study
+from harness.settings.study import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,7 +88,7 @@ def test_a_long_command_says_first_what_it_will_do(tmp_path: Path, monkeypatch: 
     assert "for 3 runs, at " in lines[2]
     assert lines[-1] == "done: 0 of 3 runs"
     # Without a run to do nothing is measured.
-    assert outlook(load_study(STUDY), 2, 0)[2] == "time: none, every run is done"
+    assert outlook(load_study(DEFAULT), 2, 0)[2] == "time: none, every run is done"
 
 
 def test_a_folders_time_is_estimated_once_its_images_are_packed(

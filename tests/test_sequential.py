@@ -1,6 +1,5 @@
 """Looking early: boundaries against published ones, what a report says at each look, and what was declared before."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -16,9 +15,9 @@ from typer.testing import CliRunner
 from benchmarks.calibration.simulate import LookCell, simulate_looks
 from harness.cli import app
 from harness.errors import UserError
-from harness.report import declarations as report_declared
-from harness.report.runs import Results, read_results
-from harness.report.variants import check_early, comparisons, standing
+from harness.report.circumstances import late_declaration
+from harness.report.findings import Findings
+from harness.report.runs import Results, check_early, read_results, standing
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.schema import Settings
@@ -62,13 +61,6 @@ def test_all_of_alpha_is_spent_and_no_more(looks: tuple[int, ...], alpha: float)
     chances = crossing(boundaries(looks, alpha), [n / looks[-1] for n in looks])
     assert np.cumsum(chances) == pytest.approx(spent([n / looks[-1] for n in looks], alpha), abs=1e-9)
     assert chances.sum() == pytest.approx(alpha, abs=1e-9)
-
-
-def test_two_looks_by_the_bivariate_normal_distribution() -> None:
-    first, last = boundaries((3, 8), 0.05)
-    joint = stats.multivariate_normal([0, 0], [[1, (3 / 8) ** 0.5], [(3 / 8) ** 0.5, 1]])
-    stays = joint.cdf([first, last], lower_limit=[-first, -last])
-    assert 1 - stays == pytest.approx(0.05, abs=1e-6)
 
 
 @pytest.mark.parametrize("comparisons", [1, 7, 50])
@@ -148,25 +140,25 @@ def results(root: Path, text: str, complete: int, early: bool = False) -> tuple[
 def test_a_look_is_made_on_the_seeds_that_it_declares(
     complete: int, look: int, compared: int, interim: bool, tmp_path: Path
 ) -> None:
-    study, found = results(tmp_path, TEXT, complete)
-    now = standing(study, found)
+    study, stored = results(tmp_path, TEXT, complete)
+    now = standing(study, stored)
     assert (now.look, now.interim, now.judged) == (look, interim, look > 0)
     assert now.seeds == tuple(range(compared))
     assert now.alpha == (nominal((3, 5, 8), 0.05, 3)[look - 1] if look else 0.05)
-    for comparison in comparisons(study, found).values():
+    for comparison in Findings(study, stored, None, tmp_path).comparisons.values():
         assert comparison.in_family == (look > 0)
         assert comparison.difference.n == (compared if look else complete)
         assert comparison.alpha == now.alpha
 
 
 def test_the_verdicts_of_a_look_are_those_of_its_alpha(tmp_path: Path) -> None:
-    study, found = results(tmp_path, TEXT, 5)
+    study, stored = results(tmp_path, TEXT, 5)
     values = {
-        variant: {s: run.metrics["test_top1"] for s, run in found.finished(variant).items() if s < 5}
+        variant: {s: run.metrics["test_top1"] for s, run in stored.finished(variant).items() if s < 5}
         for variant in study.variants
     }
     alone = compare_all(values, "base", Rules(alpha=nominal((3, 5, 8), 0.05, 3)[1], margin=0.5))
-    assert comparisons(study, found) == alone
+    assert Findings(study, stored, None, tmp_path).comparisons == alone
     once = compare_all(values, "base", Rules(margin=0.5))
     assert alone["no-lrn"].p == once["no-lrn"].p
     assert alone["no-lrn"].difference.low < once["no-lrn"].difference.low  # type: ignore[operator]
@@ -180,7 +172,7 @@ def test_the_verdicts_of_a_look_are_those_of_its_alpha(tmp_path: Path) -> None:
 def test_a_report_says_at_which_look_it_is_and_gives_verdicts_by_its_rule_alone(
     text: str, complete: int, look: str, shown: bool, judged: bool, tmp_path: Path
 ) -> None:
-    study, found = results(tmp_path, text, complete, early=text == NO_LOOKS)
+    study, stored = results(tmp_path, text, complete, early=text == NO_LOOKS)
     report = told(study, tmp_path, early=text == NO_LOOKS)
     if complete == 5:
         golden("interim.md" if judged else "interim-no-verdicts.md", report.page)
@@ -193,15 +185,15 @@ def test_a_report_says_at_which_look_it_is_and_gives_verdicts_by_its_rule_alone(
     verdicts = re.compile(r"\b(helps|hurts|equivalent|undecided|inconclusive)\b")
     told_of = report.page.partition("Effect:")[0] + section(report.details, "Variants").partition("Error:")[0]
     assert judged or not verdicts.search(told_of)
-    alpha = standing(study, found).alpha
+    alpha = standing(study, stored).alpha
     assert {float(row["alpha"]) for row in rows[1:]} == {alpha}
     assert (alpha < 0.05) == (judged and text == TEXT)
 
 
 def test_a_study_that_is_done_has_no_interim_report(tmp_path: Path) -> None:
-    study, found = results(tmp_path, TEXT, 8, early=True)
+    study, stored = results(tmp_path, TEXT, 8, early=True)
     with pytest.raises(UserError, match="--interim"):
-        check_early(study, found)
+        check_early(study, stored)
 
 
 def test_the_command_looks_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,18 +206,13 @@ def test_the_command_looks_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("[3, 5, 8]", "[8]", "looks: got [8]"),
-        ("[3, 5, 8]", "[5, 3, 8]", "looks: got [5, 3, 8]"),
-        ("[3, 5, 8]", "[3, 5, 9]", "8 seeds"),
-        ("[3, 5, 8]", "early", "looks"),
-    ],
+    ("looks", "says"),
+    [("[8]", "looks: got [8]"), ("[5, 3, 8]", "looks: got [5, 3, 8]"), ("[3, 5, 9]", "8 seeds"), ("early", "looks")],
 )
-def test_a_bad_plan_of_looks_is_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
+def test_a_bad_plan_of_looks_is_one_line(looks: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        make_study(tmp_path, TEXT.replace(old, new))
-    assert said in str(error.value)
+        make_study(tmp_path, TEXT.replace("[3, 5, 8]", looks))
+    assert says in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -238,11 +225,11 @@ def declare(root: Path, text: str) -> Study:
     return study
 
 
-def state(study: Study, root: Path) -> tuple[dict[str, int], list[str], str]:
-    """How many runs came before the declaration, own ones and of earlier designs; the warnings; the text."""
-    found, seen = read_results(study, None, root), declared.read(study, root)
-    late, warned = report_declared.late_declaration(found, seen), report_declared.declaration_warnings(found, seen)
-    return late, warned, report_declared.declaration_text(study, found, seen)
+def state(study: Study, root: Path) -> tuple[tuple[int, int], str]:
+    """How many runs came before the declaration, own ones and of earlier designs; what the report says of it."""
+    findings = Findings(study, read_results(study, None, root), None, root)
+    late = late_declaration(findings.results, findings.declarations)
+    return (late["own"], late["earlier"]), findings.declaration
 
 
 def test_a_declaration_is_written_down_once(tmp_path: Path) -> None:
@@ -251,31 +238,27 @@ def test_a_declaration_is_written_down_once(tmp_path: Path) -> None:
     assert not declared.record(study, tmp_path)
     make_results(study, tmp_path)
     assert not declared.record(study, tmp_path)
-    assert state(study, tmp_path)[:2] == ({"own": 0, "earlier": 0}, [])
-    path = tmp_path / "experiments" / "study.declared.json"
-    assert json.loads(path.read_text())["declarations"][0]["declaration"] == study.declaration
+    assert state(study, tmp_path)[0] == (0, 0)
+    assert declared.read(study, tmp_path)[0].declaration == study.declaration
 
 
 def test_a_declaration_that_came_after_runs_says_so(tmp_path: Path) -> None:
     study = make_study(tmp_path, TEXT)
     make_results(study, tmp_path)
     declared.record(study, tmp_path)
-    late, warned, text = state(study, tmp_path)
-    assert late == {"own": 32, "earlier": 0}
-    assert len(warned) == 1
+    late, text = state(study, tmp_path)
+    assert late == (32, 0)
     assert "32 runs" in text
 
 
 def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Path) -> None:
-    other = make_study(tmp_path, TEXT.replace("name: components", "name: other"))
-    make_results(other, tmp_path)
+    make_results(make_study(tmp_path, TEXT.replace("name: components", "name: other")), tmp_path)
     study = declare(tmp_path, TEXT.replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[6, 7, 8]").replace("[3, 5, 8]", "[2, 3]"))
     make_results(study, tmp_path)
     record = tmp_path / study.folder / "runs" / "base-6" / "train/provenance.json"
     alter(record, lambda values: values.update(reused_from="runs/other/base-6"))
-    late, warned, text = state(study, tmp_path)
-    assert late == {"own": 8, "earlier": 0}
-    assert len(warned) == 1
+    late, text = state(study, tmp_path)
+    assert late == (8, 0)
     assert "1 of `other`" in text
 
 
@@ -291,13 +274,12 @@ def test_runs_of_another_study_that_this_one_takes_over_are_counted(tmp_path: Pa
 def test_a_change_after_runs_is_said(new: str, names: set[str], tmp_path: Path) -> None:
     make_results(declare(tmp_path, TEXT), tmp_path)
     study = declare(tmp_path, TEXT.replace("margin: 0.5", new))
-    late, (warned,), text = state(study, tmp_path)
-    assert late == {"own": 32, "earlier": 0}
-    assert names <= set(re.findall("`([^`]+)`", warned))
-    assert warned in text
+    late, text = state(study, tmp_path)
+    assert late == (32, 0)
+    assert names <= set(re.findall("`([^`]+)`", text))
     if new == "margin: 1.5":
         report = told(study, tmp_path)
-        assert any(warned in line for line in warnings_of(report.details))
+        assert text in report.details
         assert any("32 runs" in line for line in warnings_of(report.page))
         assert f"`{study.declaration}`" in report.details
 
@@ -306,11 +288,8 @@ def test_designs_before_this_one_whose_runs_were_seen_are_said(tmp_path: Path) -
     make_results(declare(tmp_path, TEXT), tmp_path)
     study = declare(tmp_path, TEXT.replace("epochs: 2", "epochs: 3"))
     make_results(study, tmp_path)
-    late, (warned,), _ = state(study, tmp_path)
-    assert late == {"own": 0, "earlier": 32}
-    report = told(study, tmp_path)
-    assert any(warned in line for line in warnings_of(report.details))
-    assert any("32 runs" in line for line in warnings_of(report.page))
+    assert state(study, tmp_path)[0] == (0, 32)
+    assert any("32 runs" in line for line in warnings_of(told(study, tmp_path).page))
 
 
 def test_a_draft_takes_the_place_of_the_draft_before_it(tmp_path: Path) -> None:
@@ -330,8 +309,7 @@ def test_seeds_are_added_by_the_declared_looks_or_the_report_says_so(text: str, 
     make_results(declare(tmp_path, three), tmp_path)
     study = declare(tmp_path, five)
     make_results(study, tmp_path)
-    late, warned, _ = state(study, tmp_path)
-    assert (late["own"], len(warned)) == ((0, 0) if text == TEXT else (12, 1))
+    assert state(study, tmp_path)[0] == ((0, 0) if text == TEXT else (12, 0))
     assert standing(study, read_results(study, None, tmp_path)).look == (2 if text == TEXT else None)
 
 
@@ -340,8 +318,8 @@ def test_other_seeds_are_not_added_ones(change: str, tmp_path: Path) -> None:
     three = TEXT.replace("seeds: [0, 1, 2, 3, 4, 5, 6, 7]", "seeds: [0, 1, 2]")
     make_results(declare(tmp_path, three), tmp_path)
     study = declare(tmp_path, TEXT.replace("seeds: [0, 1, 2, 3, 4, 5, 6, 7]", change))
-    found = declared.changes(declared.read(study, tmp_path))
-    assert [c.by_rule for c in found] == ["2, 9" in change]
+    changes = declared.changes(declared.read(study, tmp_path))
+    assert [c.by_rule for c in changes] == ["2, 9" in change]
 
 
 def test_a_setting_that_the_schema_gains_declares_nothing_new(tmp_path: Path) -> None:

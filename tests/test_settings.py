@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from harness import evaluate
 from harness.cli import app
+from harness.commits import git
 from harness.data.crops import positions
 from harness.errors import UserError
 from harness.files import read_json
 from harness.identity.code import digest
 from harness.identity.known import founding, identity, read_known
-from harness.provenance import git
 from harness.record import fingerprint
 from harness.report.format import METRICS
 from harness.settings.check import SOURCES, check_candidate, check_study
@@ -176,7 +176,7 @@ def test_the_fingerprint_of_a_run_depends_on_its_seed_images_start_and_code(monk
 def test_the_fingerprints_of_the_committed_runs_are_what_their_settings_come_to_now() -> None:
     assert len(committed()) > 150
     known = read_known().identity("train", digest("train")) is not None and identity("data") == founding("data")
-    clean = git("status", "--porcelain", "--", str(ROOT / "harness")) == ""
+    clean = git(ROOT, "status", "--porcelain", "--", "harness") == ""
     others = []
     for place, config, provenance in committed():
         if identity("train") != provenance["hashes"]["code"] or identity("data") != founding("data"):

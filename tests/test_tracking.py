@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import UserError
 from harness.files import write_json
-from harness.record import RunFolder, read_provenance
+from harness.record import Provenance, RunFolder
 from harness.report.build import render
 from harness.report.runs import read_results
 from harness.report.variants import variant_rows
@@ -152,7 +152,7 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(published
     assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
     files = RunFolder.of(made[2] / "reports/pair/runs/no-lrn-1")
     assert run.data.metrics["test_top1"] == json.loads(files.metrics.read_text())["test_top1"]
-    assert run.data.tags["hash.weights"] == read_provenance(files.provenance).hashes.weights
+    assert run.data.tags["hash.weights"] == Provenance.read(files.provenance).hashes.weights
     assert run.data.tags["mlflow.source.git.commit"].startswith("0123456789abcdef")
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_006_000)
     points = client.get_metric_history(run.info.run_id, "validation/top1")

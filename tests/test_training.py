@@ -16,12 +16,12 @@ import pytest
 from conftest import TINY, evaluated, recorded, study_file, tiny, trained, weights_file
 from safetensors.torch import load_file
 
-from harness import stages
 from harness.cli.stages import data
 from harness.data.packed import Packed
 from harness.errors import UserError
 from harness.files import write_text
 from harness.identity.known import identity
+from harness.pipeline import named_run
 from harness.record import Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.train.recipe import rate
@@ -234,7 +234,7 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
         data(study_file(folder, name=name, seeds=[0, 1], baseline=baseline, data=few, variants=variants), None)
 
     def go(spec: str, seed: int = 0) -> Run:
-        stages.train(spec, seed, None, None, 1e9, None, Path("."))
+        named_run.train(spec, seed, None, None, 1e9, None, Path("."))
         study, _, variant = spec.partition(":")
         return read_run(RunFolder.of(Path("reports") / study / "runs" / f"{variant}-{seed}"))
 

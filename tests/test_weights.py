@@ -1,29 +1,28 @@
 """Weights are a cache: found by what they are, trained again where they are missing, held against the run's record."""
 
-import json
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import TINY, evaluated, weights_file
-from ruamel.yaml import YAML
+from conftest import TINY, commit, evaluated, git, weights_file, write_yaml
+from fake_study import alter
 from safetensors.torch import load_file, save_file
 
-from harness import provenance, stages, weights
-from harness.checked import write_checked
+from harness import weights
 from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.pipeline import is_recorded
+from harness.instructions import LIMITS
+from harness.pipeline import named_run
+from harness.pipeline.checked import write_checked
+from harness.pipeline.dvc_files import is_recorded
 from harness.progress import clock
-from harness.record import Config, Run, RunFolder, read_provenance, read_run
+from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import load_study
 from harness.settings.study import Study
 
@@ -40,22 +39,10 @@ def declare(**settings: Any) -> Study:
         "data": {"source": "synthetic", "train_limit": 100, "test_limit": 40},
         "variants": {"base": TINY | {"epochs": 1} | settings},
     }  # fmt: skip
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    with FILE.open("w") as file:
-        YAML(typ="safe").dump(content, file)
+    write_yaml(FILE, content)
     study = load_study(FILE)
     write_checked(study, None, Path("."))
     return study
-
-
-def git(*words: str) -> None:
-    who = {f"GIT_{role}_{what}": "tests@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    subprocess.run(["git", *words], env=os.environ | who, check=True)
-
-
-def commit() -> None:
-    git("add", "-A")
-    git("commit", "-qm", "state")
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +67,7 @@ def train(seed: int = 0) -> Run:
     """Train the run in the place that a stage finds empty, since DVC removes what it made before."""
     folder = RunFolder.of(Path(f"reports/tiny/runs/base-{seed}"))
     shutil.rmtree(folder.training, ignore_errors=True)
-    stages.train("tiny:base", seed, None, None, 1e9, False, Path("."))
+    named_run.train("tiny:base", seed, None, None, 1e9, False, Path("."))
     return read_run(folder)
 
 
@@ -92,11 +79,8 @@ def tampered(**changes: Any) -> Run:
     """The run with keys of its provenance changed, as `hashes__weights`."""
     values = read_json(PLACE.provenance)
     for key, value in changes.items():
-        *above, last = key.split("__")
-        place = values
-        for name in above:
-            place = place[name]
-        place[last] = value
+        above, _, last = key.rpartition("__")
+        (values[above] if above else values)[last] = value
     write_json(PLACE.provenance, values)
     return read_run(PLACE)
 
@@ -111,35 +95,26 @@ def test_a_run_leaves_its_weights_in_the_cache_by_what_it_is() -> None:
     assert not list(PLACE.training.glob("*.safetensors")), "none in the folder that is committed"
 
 
-def test_missing_weights_are_trained_again_and_held_against_the_record(
-    images: Packed, capfd: pytest.CaptureFixture[str]
-) -> None:
-    run = train()
-    content = weights_file(run).read_bytes()
-    shutil.rmtree("runs")
-    assert weights.load(run) is None
-    capfd.readouterr()
-    found, digest = weights.ensure(run, "base-0", images)
-    assert weights.hash_tensors(found) == digest == run.hashes.weights
-    said = capfd.readouterr().out
-    took = clock(run.provenance.wall_seconds)
-    assert f"base-0: its weights are not here: training it again, {took} as recorded" in said
-    assert "those of its record" not in said
-    assert weights_file(run).read_bytes() == content
-    assert list(Path("runs").iterdir()) == [weights_file(run).parent]
-    # From now on they are here.
-    weights.ensure(run, "base-0", images)
-    assert capfd.readouterr().out == ""
-
-
-def test_evaluation_of_weights_that_were_trained_again_is_the_same_to_the_byte(
+def test_missing_weights_are_trained_again_held_against_the_record_and_evaluate_to_the_same_bytes(
     images: Packed, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = train()
     evaluated(run, images.folder, Path("one"))
+    content = weights_file(run).read_bytes()
     shutil.rmtree("runs")
+    assert weights.load(run) is None
+    capfd.readouterr()
+    tensors, digest = weights.ensure(run, "base-0", images)
+    assert weights.hash_tensors(tensors) == digest == run.hashes.weights
+    output = capfd.readouterr().out
+    took = clock(run.provenance.wall_seconds)
+    assert f"base-0: its weights are not here: training it again, {took} as recorded" in output
+    assert "those of its record" not in output
+    assert weights_file(run).read_bytes() == content
+    assert list(Path("runs").iterdir()) == [weights_file(run).parent]
+    # From now on they are here.
     evaluated(run, images.folder, Path("two"))
-    assert "training it again" in capfd.readouterr().out
+    assert "training it again" not in capfd.readouterr().out
     assert records(Path("one")) == records(Path("two"))
     assert "weights" not in read_json(Path("two/metrics.json"))
 
@@ -174,37 +149,34 @@ def test_damaged_weights_count_as_missing() -> None:
 
 
 def test_a_record_that_cannot_be_had_again_is_said_and_marks_what_is_made_of_it(
-    images: Packed, capfd: pytest.CaptureFixture[str]
+    images: Packed, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = train().hashes.weights
+    train()
     shutil.rmtree("runs")
-    run = tampered(hashes__weights="0" * 64, versions__torch="1.0", machine__cpu="Other")
+    run = tampered(
+        hashes__weights="0" * 64, versions__torch="1.0", machine__cpu="Other", machine__instructions="DEFAULT"
+    )
+    for name in LIMITS["DEFAULT"]:  # what the user has set stays
+        monkeypatch.delenv(name, raising=False)
     capfd.readouterr()
     metrics = evaluated(run, images.folder)
-    said = capfd.readouterr().out
-    (line,) = [line for line in said.splitlines() if "not those of its record" in line]
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "not those of its record" in line]
     assert line.startswith("test: trained again, its weights are not those of its record (")
     assert re.search("cpu Other -> .*, torch 1.0 -> 2", line)
-    assert metrics["weights"] == real
-    assert read_json(PLACE.metrics)["weights"] == real
+    again = Provenance.read(weights.entry_of(run.fingerprint, metrics["weights"]).provenance)
+    assert again.hashes.weights == metrics["weights"] == read_json(PLACE.metrics)["weights"]
+    # It is trained with the instructions that its record names.
+    assert again.machine["instructions"] == "DEFAULT"
     assert read_run(PLACE).measured is not None
 
 
-def test_a_run_is_trained_again_with_the_instructions_that_its_record_names(images: Packed) -> None:
-    train()
-    shutil.rmtree("runs")
-    run = tampered(machine__instructions="DEFAULT")
-    _, digest = weights.ensure(run, "base-0", images)
-    again = read_provenance(Path("runs") / weights.name_of(run.fingerprint, digest) / "provenance.json")
-    assert again.machine["instructions"] == "DEFAULT"
-
-
-def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed) -> None:
+def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train()
     shutil.rmtree("runs")
-    broken = replace(run, config=run.config.model_copy(update={"settings": run.settings | {"batch": 10_000}}))
-    with pytest.raises(UserError, match="base-0: its weights are not here, and it could not be trained again"):
-        weights.ensure(broken, "base-0", images)
+    for status, error in ((2, UserError), (130, KeyboardInterrupt)):
+        monkeypatch.setattr("subprocess.run", lambda *_, status=status, **__: SimpleNamespace(returncode=status))
+        with pytest.raises(error, match="its weights are not here, and it could not be" if status == 2 else None):
+            weights.ensure(run, "base-0", images)
 
 
 def test_weights_that_dvc_keeps_are_found(images: Packed) -> None:
@@ -279,36 +251,28 @@ def test_what_was_never_committed_is_taken_from_the_cache(
         assert records() == expected
 
 
-def test_records_of_the_last_commit_are_restored_whole_and_only_where_they_are_this_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_records_of_another_run_or_version_are_not_restored() -> None:
     run = train()
-    out = PLACE.training
     config, before = run.config, records()
-    shutil.rmtree(out)
-    assert not stages._restored(config, out), "they are not committed"
-    assert not out.exists()
-    stages._reuse(config, run.provenance.machine, out)
+
+    def restored(config: Config) -> bool:
+        shutil.rmtree(PLACE.training, ignore_errors=True)
+        return named_run._restored(config, PLACE.training)
+
+    assert not restored(config), "they are not committed"
+    named_run._reuse(config, run.provenance.machine, PLACE.training)
     commit()
-    shutil.rmtree(out)
-    other = Config.of(config.resolved, 1, run.images)
-    assert not stages._restored(other, out)
-    assert not stages._restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}), out)
-    assert not out.exists()
-    assert stages._restored(config, out)
+    assert not restored(Config.of(config.resolved, 1, run.images))
+    assert not restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}))
+    assert restored(config)
     assert records() == before
-    # What the last commit has is no record, as of another version.
-    PLACE.config.write_text(json.dumps(read_json(PLACE.config) | {"more": 1}))
+    alter(PLACE.config, lambda values: values.update(more=1))
     commit()
-    shutil.rmtree(out)
-    assert not stages._restored(config, out)
-    # A file is missing there.
-    stages._reuse(config, run.provenance.machine, out)
+    assert not restored(config), "a record of another version"
+    named_run._reuse(config, run.provenance.machine, PLACE.training)
     PLACE.losses.unlink()
     commit()
-    shutil.rmtree(out)
-    assert not stages._restored(config, out)
-    assert provenance.git_file(f"{out}/config.json") is not None
+    assert not restored(config), "a file is missing"
 
 
 def recorded(study: Study, **changes: Any) -> None:
@@ -321,8 +285,8 @@ def recorded(study: Study, **changes: Any) -> None:
         study.manifest.as_posix(): {"id": manifest["id"]},
     }  # fmt: skip
     params[study.checked.as_posix()] |= changes
-    with FILE.with_name("dvc.lock").open("w") as file:
-        YAML(typ="safe").dump({"schema": "2.0", "stages": {"train@base-0": {"cmd": "x", "params": params}}}, file)
+    stages = {"train@base-0": {"cmd": "x", "params": params}}
+    write_yaml(FILE.with_name("dvc.lock"), {"schema": "2.0", "stages": stages})
 
 
 def test_a_stage_that_dvc_has_on_record_and_runs_again_trains(
@@ -343,14 +307,11 @@ def test_a_stage_that_dvc_has_on_record_and_runs_again_trains(
     recorded(study)
     assert is_recorded()
     again = train()
-    said = capsys.readouterr().out
-    assert "finished, validation error" in said
-    assert "restored" not in said
-    assert "made before" not in said
+    output = capsys.readouterr().out
+    assert "finished, validation error" in output
+    assert not re.search("restored|made before", output)
     assert again.provenance.dvc_stage == STAGE
-    assert {name: records()[name] for name in ("config.json", "losses.npy")} == {
-        name: before[name] for name in ("config.json", "losses.npy")
-    }
+    assert all(records()[name] == before[name] for name in ("config.json", "losses.npy"))
 
 
 def test_a_folder_of_one_s_own_is_trained_and_takes_no_records(
@@ -358,8 +319,7 @@ def test_a_folder_of_one_s_own_is_trained_and_takes_no_records(
 ) -> None:
     first = train()
     capsys.readouterr()
-    stages.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
-    said = capsys.readouterr().out
-    assert "mine: finished" in said
+    named_run.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
+    assert "mine: finished" in capsys.readouterr().out
     mine = read_run(RunFolder(Path("mine"), Path("mine-eval")))
     assert (mine.hashes, mine.provenance.reused_from) == (first.hashes, None)

@@ -92,7 +92,6 @@ class Board:
     def watch(self) -> None:
         """In a child: have training and evaluation say where they are."""
         import harness.evaluate
-        import harness.train.run
         import harness.weights
         from harness.train.checkpoint import Checkpoints
         from harness.train.loop import Trainer
@@ -102,7 +101,7 @@ class Board:
             (Trainer, "_validate", VALIDATION),
             (Checkpoints, "save", CHECKPOINT),
             (harness.weights, "save", OUTPUT),
-            (harness.train.run, "write_training", OUTPUT),
+            (harness.weights, "copy_records", OUTPUT),
             (harness.evaluate, "evaluate", EVALUATION),
         ):
             setattr(owner, name, self.inside(place, getattr(owner, name)))

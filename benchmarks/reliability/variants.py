@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.data.pack import pack
 from harness.files import hash_file, write_json
-from harness.record import RunFolder, read_provenance
+from harness.record import Provenance, RunFolder
 from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings, Settings
@@ -68,7 +68,7 @@ def run_proof(run: Path) -> dict[str, str]:
     The weights lie in the cache of the working folder, which is above that of the records.
     """
     folder = RunFolder(run, run)
-    record = read_provenance(folder.provenance)
+    record = Provenance.read(folder.provenance)
     hashes = record.hashes.model_dump()
     found = {name: hashlib.sha256(json.dumps(hashes[name]).encode()).hexdigest() for name in STREAMS}
     entry = Path("runs") / name_of(record.fingerprint, record.hashes.weights)

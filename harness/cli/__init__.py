@@ -22,9 +22,8 @@ app.registered_commands.sort(key=lambda one: ORDER.index(one.name or one.callbac
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
 
-
 # Typer carries click's classes with it; this is the one that its own errors are made from.
-Mistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def main() -> None:
@@ -37,16 +36,14 @@ def main() -> None:
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
-    except Exception as error:
-        if not isinstance(error, Mistake):
-            raise
-        status = _told(error)
+    except Mistake as error:
+        status = _explain(error)
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(mistake: Any) -> int:
+def _explain(mistake: Any) -> int:
     """One line on a mistake in the command's words; without any words, its help."""
     if type(mistake).__name__ == "NoArgsIsHelpError":
         mistake.show()

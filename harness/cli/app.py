@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from harness.settings.schema import Settings
-    from harness.settings.study import Study
+from harness.settings.load import find_study, load_candidate, load_study
+from harness.settings.schema import Settings
+from harness.settings.study import CANDIDATE, DEFAULT, Study
 
-STUDY = Path("experiments/study.yaml")
-CANDIDATE = Path("params.yaml")
+HERE = Path(".")
+"""The repository: commands are run in its root."""
+
+STUDY: Any = DEFAULT.as_posix()
+"""The default of a command's study, which typer parses as it does a word of the user's."""
 
 app = typer.Typer(
     help="Ablations of AlexNet: declared variants, paired seeds, bitwise reproducible runs.",
@@ -23,15 +26,14 @@ app = typer.Typer(
 )
 
 
-def find_study(given: Path | None) -> Path | None:
-    """The file of the study that was named on the command line; nothing where none was."""
-    from harness.settings.load import find_study as find
-
-    return find(given) if given else None
+def named_study(name: str) -> Study:
+    """The study that was named on the command line."""
+    return load_study(find_study(Path(name)))
 
 
 STUDY_HELP = "The study: its name, folder, file or report."
-StudyFile = Annotated[Path, typer.Argument(help=STUDY_HELP, metavar="STUDY", callback=find_study)]
+StudyArgument = Annotated[Study, typer.Argument(help=STUDY_HELP, metavar="STUDY", parser=named_study)]
+StudyOption = Annotated[Study, typer.Option("--study", help=STUDY_HELP, metavar="STUDY", parser=named_study)]
 RequireClean = Annotated[
     bool | None,
     typer.Option(
@@ -43,6 +45,4 @@ RequireClean = Annotated[
 
 def candidate(study: Study) -> tuple[Settings, int] | None:
     """The run of params.yaml, which stands beside the default study alone."""
-    from harness.settings.load import load_candidate
-
     return load_candidate(CANDIDATE) if study.is_default else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.app import STUDY, StudyFile, app, find_study
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app
 from harness.errors import UserError
 from harness.identity.code import ROOT
 
@@ -17,7 +16,7 @@ PANEL = "Verification"
 
 @app.command(rich_help_panel=PANEL)
 def verify(
-    study: StudyFile,
+    study: StudyArgument,
     row: Annotated[str | None, typer.Argument(help="A variant, or candidate.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its run with this seed; without it, every seed.")] = None,
     quick: Annotated[int | None, typer.Option(min=1, help="Its first steps alone, so many.")] = None,
@@ -27,13 +26,11 @@ def verify(
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
 ) -> None:
     """Re-run runs of a report and compare them bit by bit with their records; exit status 1 where they differ."""
-    from harness.settings.load import load_study
     from harness.verify.verify import targets
     from harness.verify.verify import verify as verify_runs
 
-    checked = load_study(study)
-    chosen = targets(checked, row, seed, everything)
-    if not verify_runs(checked, chosen, Path("."), jobs=jobs, steps=quick, here=here, threads=threads):
+    chosen = targets(study, row, seed, everything)
+    if not verify_runs(study, chosen, HERE, jobs=jobs, steps=quick, here=here, threads=threads):
         raise typer.Exit(1)
 
 
@@ -41,20 +38,15 @@ def verify(
 def diff(
     old: Annotated[str, typer.Argument(metavar="A", help="A report's folder, or a git revision with its report.")],
     new: Annotated[str, typer.Argument(metavar="B", help="The same, newer.")],
-    study: Annotated[
-        Path,
-        typer.Option(help="The study whose report of a revision is read.", metavar="STUDY", callback=find_study),
-    ] = STUDY,
+    study: StudyOption = STUDY,
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 where a verdict changed.")] = False,
 ) -> None:
     """Compare two reports: each row's estimates, whether they agree, and which verdicts changed, and why."""
     from harness.diff.changes import compare
-    from harness.diff.sides import open_source, read_side
+    from harness.diff.sides import open_report, read_side
     from harness.diff.table import table
-    from harness.settings.load import load_study
 
-    folder = load_study(study).folder
-    one, other = (read_side(open_source(given, folder)) for given in (old, new))
+    one, other = (read_side(open_report(side, study.folder)) for side in (old, new))
     changes = compare(one, other)
     print(table(one, other, changes))
     if check and any(change.verdict_changed for change in changes):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.app import CANDIDATE, STUDY, STUDY_HELP, StudyFile, app, find_study
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study
+from harness.settings.load import load_candidate
+from harness.settings.study import CANDIDATE
 
 PANEL = "Experiments"
-
-Chosen = Annotated[Path, typer.Option(help=STUDY_HELP, metavar="STUDY", callback=find_study)]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -19,13 +18,12 @@ def compare(
     exp: Annotated[
         str, typer.Argument(metavar="EXP", help="A DVC experiment or a git revision; by default the workspace.")
     ] = "",
-    study: Chosen = STUDY,
+    study: StudyOption = STUDY,
 ) -> None:
     """Compare an experiment's candidate with the baseline's run of the same seed, computed on the same instructions."""
     from harness.compare.candidate import compare as compared
-    from harness.settings.load import load_study
 
-    print("\n".join(compared(exp, load_study(study), Path("."))))
+    print("\n".join(compared(exp, study, HERE)))
 
 
 @app.command("candidate", rich_help_panel=PANEL)
@@ -34,20 +32,16 @@ def show_candidate(
 ) -> None:
     """Print what the candidate changes and where its results are; or reset it."""
     from harness.compare.candidate import standing
-    from harness.discard import reset_candidate
-    from harness.settings.load import load_candidate, load_study
+    from harness.pipeline.discard import reset_candidate
 
-    checked = load_study(STUDY)
-    if reset:
-        print("\n".join(reset_candidate(checked, Path("."))))
-    else:
-        print("\n".join(standing(checked, load_candidate(CANDIDATE), Path("."))))
+    study = named_study(STUDY)
+    lines = reset_candidate(study, HERE) if reset else standing(study, load_candidate(CANDIDATE), HERE)
+    print("\n".join(lines))
 
 
 @app.command(rich_help_panel=PANEL)
-def discard(study: StudyFile) -> None:
+def discard(study: StudyArgument) -> None:
     """Bring back a study's results, and what DVC recorded of them, as the last commit has them."""
-    from harness.discard import discard as discarded
-    from harness.settings.load import load_study
+    from harness.pipeline.discard import discard as discarded
 
-    print("\n".join(discarded(load_study(study), Path("."))))
+    print("\n".join(discarded(study, HERE)))

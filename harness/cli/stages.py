@@ -8,47 +8,44 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CANDIDATE, STUDY, RequireClean, StudyFile, app, candidate
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate
+from harness.settings.study import CANDIDATE
 
 PANEL = "Stages of the pipeline"
 
 
 @app.command(rich_help_panel=PANEL)
-def check(study: StudyFile = STUDY) -> None:
+def check(study: StudyArgument = STUDY) -> None:
     """Check a study's file and params.yaml, and write what its stages depend on, before anything runs."""
-    from harness.checked import write_checked
     from harness.claims.claim import claims_of
-    from harness.pipeline import check_pipeline
+    from harness.pipeline.checked import write_checked
+    from harness.pipeline.dvc_files import check_pipeline
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
-    if checked.is_default:
-        check_default(checked)
-    for line in check_study(checked):
+    if study.is_default:
+        check_default(study)
+    for line in check_study(study):
         print(f"warning: {line}")
-    claims_of(checked, Path("."))
-    check_pipeline(checked)
-    write_checked(checked, check_candidate(CANDIDATE, checked) if checked.is_default else None, Path("."))
-    record(checked, Path("."))
+    claims_of(study, HERE)
+    check_pipeline(study)
+    write_checked(study, check_candidate(CANDIDATE, study) if study.is_default else None, HERE)
+    record(study, HERE)
 
 
 @app.command(rich_help_panel=PANEL)
 def data(
-    study: StudyFile = STUDY,
+    study: StudyArgument = STUDY,
     out: Annotated[Path | None, typer.Option(help="Pack into this folder instead, and write no manifest.")] = None,
 ) -> None:
     """Decode and pack a study's images, and write their manifest."""
     from harness.data.pack import pack
     from harness.data.store import pack_study
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
     if out:
-        pack(checked.data, out)
+        pack(study.data, out)
     else:
-        pack_study(checked, Path("."))
+        pack_study(study, HERE)
 
 
 RUN_HELP = "The run: [STUDY:]VARIANT-SEED, params.yaml (the candidate), or a file of settings."
@@ -64,11 +61,11 @@ def train(
     require_clean: RequireClean = None,
 ) -> None:
     """Train one run, or resume it where it was interrupted."""
-    from harness import stages
+    from harness.pipeline import named_run
     from harness.train.loop import Interrupted
 
     try:
-        stages.train(run, seed, out, data, checkpoint_seconds, require_clean, Path("."))
+        named_run.train(run, seed, out, data, checkpoint_seconds, require_clean, HERE)
     except Interrupted:
         print("harness: stopped; its state is saved, run it again to resume", file=sys.stderr)
         sys.exit(130)
@@ -82,45 +79,41 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
-    from harness import stages
+    from harness.pipeline import named_run
 
-    stages.evaluate(run, out, seed, data, Path("."))
+    named_run.evaluate(run, out, seed, data, HERE)
 
 
 @app.command(rich_help_panel=PANEL)
-def ensemble(study: StudyFile = STUDY) -> None:
+def ensemble(study: StudyArgument = STUDY) -> None:
     """Average the nets of all seeds of the variants that a study names under `ensembles`, and write their errors."""
     from harness.files import read_json, write_json
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
-    path = checked.folder / "ensembles.json"
-    found = {}
-    if checked.file.ensembles:  # without any, nothing heavy is imported
+    path = study.folder / "ensembles.json"
+    errors = {}
+    if study.file.ensembles:  # without any, nothing heavy is imported
         from harness.ensemble import ensembles
 
-        found = ensembles(checked, Path("."), read_json(path) if path.exists() else {})
-    write_json(path, found)
+        errors = ensembles(study, HERE, read_json(path) if path.exists() else {})
+    write_json(path, errors)
 
 
 @app.command(rich_help_panel=PANEL)
 def gallery(
-    study: StudyFile = STUDY,
+    study: StudyArgument = STUDY,
     variant: Annotated[str | None, typer.Option(help="The variant; by default the baseline.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its seed; by default the study's first.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; by default reports/STUDY/gallery.")] = None,
 ) -> None:
     """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
     from harness.gallery.render import find_cell, render
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
-    render(find_cell(checked, variant, seed), checked, Path("."), out or checked.folder / "gallery")
+    render(find_cell(study, variant, seed), study, HERE, out or study.folder / "gallery")
 
 
 @app.command(rich_help_panel=PANEL)
 def report(
-    study: StudyFile = STUDY,
+    study: StudyArgument = STUDY,
     interim: Annotated[
         bool, typer.Option("--interim", help="Look before all runs are there: verdicts by the declared looks alone.")
     ] = False,
@@ -130,28 +123,24 @@ def report(
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
     from harness.report.build import render
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
-    print(render(checked, candidate(checked), Path("."), interim))
+    settings = candidate(study)
+    print(render(study, settings, HERE, interim))
     if strict:
         from harness.report.build import faults
         from harness.report.findings import Findings
         from harness.report.runs import read_results
 
-        given = candidate(checked)
-        results = read_results(checked, given, Path("."), interim)
-        found = faults(Findings(checked, results, given, Path(".")))
-        print("\n".join(f"strict: {line}" for line in found), end="\n" if found else "")
-        if found:
+        lines = faults(Findings(study, read_results(study, settings, HERE, interim), settings, HERE))
+        for line in lines:
+            print(f"strict: {line}")
+        if lines:
             raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PANEL)
-def publish(study: StudyFile = STUDY) -> None:
+def publish(study: StudyArgument = STUDY) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
-    from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
 
-    checked = load_study(study)
-    print(publish_study(checked, candidate(checked), Path(".")))
+    print(publish_study(study, candidate(study), HERE))

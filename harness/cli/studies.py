@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import STUDY, RequireClean, StudyFile, app, candidate, find_study
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate
 from harness.cli.stages import check, publish, report
 from harness.errors import UserError
 from harness.grammar import counted
+from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
 
 PANEL = "Studies"
 
 
 @app.command(rich_help_panel=PANEL)
 def run(
-    study: StudyFile = STUDY,
+    study: StudyArgument = STUDY,
     jobs: Annotated[
         int | None, typer.Option("-j", "--jobs", min=1, help="Runs at once; by default one, or one a GPU named.")
     ] = None,
@@ -34,22 +35,21 @@ def run(
     import os
     import sys
 
-    from harness import outcome, pipeline, pool, provenance, remote
+    from harness import provenance
+    from harness.pipeline import dvc_files, outcome, pool, remote
     from harness.progress import say
-    from harness.settings.load import lineage, load_study
     from harness.tracking.publish import pending
 
     count, named = pool.workers(jobs, gpus)
-    checked = load_study(study)
-    wanted = pool.chosen(checked, [name.strip() for name in only.split(",")] if only else [])
-    pipeline.write_pipeline(checked)
+    wanted = pool.chosen(study, [name.strip() for name in only.split(",")] if only else [])
+    dvc_files.write_pipeline(study)
     check(study)
-    provenance.check_clean(require_clean, lineage(study))
+    provenance.check_clean(require_clean, lineage(study.path))
     if require_clean is False:
         os.environ[provenance.ALLOW_DIRTY] = "1"
     doctor(study, count)
-    file = pipeline.path_of(checked)
-    pipeline.keep_lock(file)
+    file = dvc_files.path_of(study)
+    dvc_files.keep_lock(file)
     pool.repro(file, ["check", "data"])
     done: list[str] = []
     failed: list[str] = []
@@ -58,7 +58,7 @@ def run(
             done = wanted
             say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
             failed = pool.run_cells(done, count, named, file, force=True)
-        while not failed and (cells := [one for one in pool.waiting(checked, file) if one in {*wanted} - {*done}]):
+        while not failed and (cells := [one for one in pool.waiting(study) if one in {*wanted} - {*done}]):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
             failed = pool.run_cells(cells, count, named, file)
             done += cells
@@ -72,40 +72,38 @@ def run(
             f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
-    if others := [cell for cell in pool.waiting(checked, file) if only and cell not in wanted]:
+    if others := [cell for cell in pool.waiting(study) if only and cell not in wanted]:
         # As DVC would run these too, the report is made without it.
         report(study)
-        say(f"run: {counted(len(others), 'other run')} to do; run: harness run {checked.name}")
+        say(f"run: {counted(len(others), 'other run')} to do; run: harness run {study.name}")
         return
     say("run: every run is up to date")
-    pipeline.keep_lock(file)  # with the runs that have just been recorded
+    dvc_files.keep_lock(file)  # with the runs that have just been recorded
     pool.repro(file)
-    if pending(checked):
+    if pending(study):
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
         publish(study)
-    pipeline.keep_lock(file)
-    remote.share(checked, Path("."))
-    for line in outcome.differing(checked, Path(".")):
+    dvc_files.keep_lock(file)
+    remote.share(study, HERE)
+    for line in outcome.differing(study, HERE):
         print(line)
 
 
 @app.command(rich_help_panel=PANEL)
 def doctor(
-    study: StudyFile = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1
+    study: StudyArgument = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1
 ) -> None:
     """Say what a study would run, on which device, and about how long it takes."""
     from collections import Counter
 
     from harness.cost import outlook
     from harness.report.runs import read_results
-    from harness.settings.load import load_study
-    from harness.verify.environment import other_instructions
+    from harness.verify.rerun import other_instructions
 
-    checked = load_study(study)
-    results = read_results(checked, candidate(checked), Path("."))
+    results = read_results(study, candidate(study), HERE)
     todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
     machines = (cell.run.provenance.machine for cell in results.cells if cell.run)
-    print("\n".join([*outlook(checked, jobs, len(todo)), *other_instructions(machines)]))
+    print("\n".join([*outlook(study, jobs, len(todo)), *other_instructions(machines)]))
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
     for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
         print(f"stale: {counted(number, 'run')}: {why}")
@@ -115,7 +113,7 @@ def doctor(
 
 @app.command(rich_help_panel=PANEL)
 def plan(
-    study: StudyFile = STUDY,
+    study: StudyArgument = STUDY,
     rate: Annotated[float | None, typer.Option(min=0, help="Training images/s of the baseline, if known.")] = None,
     effect: Annotated[
         float | None, typer.Option(min=0.01, help="Show how many seeds would detect a difference of so many points.")
@@ -129,67 +127,60 @@ def plan(
     from harness.cost import cost
     from harness.settings.check import check_study
     from harness.settings.listing import list_variants
-    from harness.settings.load import load_study
 
-    checked = load_study(study)
-    warnings = check_study(checked)
-    print(list_variants(checked))
-    print("\n".join([*(f"warning: {line}" for line in warnings), *cost(checked, rate)]))
-    if effect or hours or checked.folder.exists():
+    warnings = [f"warning: {line}" for line in check_study(study)]
+    lines = [list_variants(study), *warnings, *cost(study, rate)]
+    if effect or hours or study.folder.exists():
         from harness.planning import detectable_lines, recorded_lines, seeds_lines
         from harness.report.runs import read_results
         from harness.report.variants import variant_rows
 
-        rows = variant_rows(checked, read_results(checked, None, Path(".")))
-        print("\n".join(recorded_lines(rows)))
-        if effect:
-            print("\n".join(seeds_lines(checked, rows, effect, power)))
-        if hours:
-            print("\n".join(detectable_lines(checked, rows, hours)))
+        rows = variant_rows(study, read_results(study, None, HERE))
+        lines += recorded_lines(rows)
+        lines += seeds_lines(study, rows, effect, power) if effect else []
+        lines += detectable_lines(study, rows, hours) if hours else []
+    print("\n".join(lines))
 
 
 @app.command(rich_help_panel=PANEL)
 def ui(
-    study: StudyFile = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
+    study: StudyArgument = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
 ) -> None:
     """Start MLflow's interface and print links to a study's variants, runs and report."""
-    from harness.settings.load import load_study
     from harness.tracking.publish import publish as publish_study
     from harness.tracking.server import serve
 
-    checked = load_study(study)
-    published = publish_study(checked, candidate(checked), Path("."))
+    published = publish_study(study, candidate(study), HERE)
     print(published)
     if published.down:
         raise UserError(
             f"ui: {published.uri} does not answer; start it, or unset MLFLOW_TRACKING_URI for the local one"
         )
-    serve(checked, published, Path("."), port)
+    serve(study, published, HERE, port)
 
 
 @app.command(rich_help_panel=PANEL)
 def variants(
     study: Annotated[
-        Path | None, typer.Argument(help="A study, or a word to search the settings for.", metavar="[STUDY|WORD]")
-    ] = None,
+        str, typer.Argument(help="A study, or a word to search the settings for.", metavar="[STUDY|WORD]")
+    ] = "",
     names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
 ) -> None:
     """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
     from harness.settings.listing import list_settings, list_variants
-    from harness.settings.load import load_study
 
     try:
-        file = find_study(study)
+        file = find_study(Path(study)) if study else None
     except UserError:
-        if not (study and (found := list_settings(str(study)))):
+        text = list_settings(study)
+        if not text:
             raise
-        print(found)
-        return
-    if file is None:
-        print(list_settings())
     else:
-        checked = load_study(file)
-        print("\n".join(checked.variants) if names else list_variants(checked))
+        declared = load_study(file) if file else None
+        text = (
+            list_settings() if declared is None else "\n".join(declared.variants) if names else list_variants(declared)
+        )
+    print(text)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -213,59 +204,46 @@ def describe(
     from harness.net.describe import describe as described
     from harness.net.layout import layout
     from harness.settings.check import SOURCES
-    from harness.settings.load import Named, load_run, resolve
     from harness.settings.schema import CROPS
 
-    given = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
-    own = {key: value for key, value in given.items() if value is not None}
+    options = {"preset": preset, "geometry": geometry, "gpus": gpus, "depth": depth}
+    values = {key: value for key, value in options.items() if value is not None}
     if geometry and not preset:
-        own["crop"] = CROPS.get(geometry, (224,))[0]
-    if settings and own:
+        values["crop"] = CROPS.get(geometry, (224,))[0]
+    if settings and values:
         raise UserError(f"describe: got {settings} and options; allowed: one of them")
-    named = load_run(settings) if settings else Named(resolve(own, "describe"))
-    resolved, study = named.settings, named.study
-    own_channels, _, own_classes, _ = SOURCES[study.data.source] if study else (3, 0, None, None)
-    channels, classes = channels or own_channels, classes or resolved.classes or own_classes
-    rows = layout(resolved, channels, classes)
+    run = load_run(settings) if settings else Named(resolve(values, "describe"))
+    source_channels, _, source_classes, _ = SOURCES[run.study.data.source] if run.study else (3, 0, None, None)
+    rows = layout(run.settings, channels or source_channels, classes or run.settings.classes or source_classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 
 @app.command(rich_help_panel=PANEL)
 def claims(
     ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
-    study: Annotated[
-        Path | None,
-        typer.Option(
-            help="A study: its verdicts from the results that are there.", metavar="STUDY", callback=find_study
-        ),
-    ] = None,
     file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
     from harness.claims.claim import load_claims
     from harness.claims.ledger import list_claims
-    from harness.report.claims import verdicts
-    from harness.report.runs import read_results
-    from harness.settings.load import declared_names, load_study
 
     known = load_claims(file)
     upper = {name.upper(): name for name in known}
-    wanted = []
-    for given in ids or []:
-        if given.upper() in upper:
-            wanted.append(upper[given.upper()])
-            continue
-        try:
-            study = find_study(Path(given))
-        except UserError as error:
-            studies = ", ".join(sorted(declared_names().values()))
-            raise UserError(f"claims: got {given!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
-    chosen = {name: known[name] for name in wanted or known}
-    if study is None and not wanted:
-        for name, claim in known.items():
-            print(f"{name:<5} {claim.claim} [section {claim.section}]")
-    elif study is None:
+    chosen = {upper[word.upper()]: known[upper[word.upper()]] for word in ids or [] if word.upper() in upper}
+    rest = [word for word in ids or [] if word.upper() not in upper]
+    try:
+        files = [find_study(Path(word)) for word in rest]
+    except UserError as error:
+        studies = ", ".join(sorted(declared_names().values()))
+        raise UserError(f"claims: got {rest[0]!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
+    if files:
+        from harness.report.claims import verdicts
+        from harness.report.runs import read_results
+
+        study = load_study(files[-1])
+        print(verdicts(chosen or known, study, read_results(study, None, HERE), HERE))
+    elif chosen:
         print(list_claims(chosen))
     else:
-        checked = load_study(study)
-        print(verdicts(chosen, checked, read_results(checked, None, Path(".")), Path(".")))
+        for name, claim in known.items():
+            print(f"{name:<5} {claim.claim} [section {claim.section}]")

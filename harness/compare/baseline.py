@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from scipy import stats
 
 from harness.commits import run_of
@@ -22,12 +21,12 @@ from harness.errors import UserError
 from harness.files import write_json
 from harness.identity.known import identity
 from harness.instructions import LIMITS
+from harness.process import HARNESS, start
 from harness.progress import clock, say
-from harness.record import Run, RunFolder, caches, fingerprint, read_provenance, read_run
+from harness.record import Provenance, Run, RunFolder, caches, fingerprint, read_run
 from harness.report.circumstances import arithmetic
 from harness.settings.schema import MACHINE, sparse
 from harness.settings.study import Cell, Study, unequal
-from harness.verify.rerun import HARNESS, start
 from harness.weights import SHORT, name_of
 
 EVALUATION = "eval"
@@ -45,12 +44,7 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
         if _comparable(record, run) and arithmetic(record.provenance) == wanted:
             return record, "as recorded"
     _check_present(run, study, root)
-    begun = None
-    if study.variants[study.baseline].pretrained:
-        if not records:
-            raise UserError(f"compare: {cell.key} has no run to take its pretrained weights from; run the study first")
-        begun = records[0].config.start
-    kept = _kept(fingerprint(study.variants[study.baseline], run.seed, run.images.hash, begun), wanted)
+    kept = _kept(fingerprint(study.variants[study.baseline], run.seed, run.images.hash), wanted)
     if kept and _comparable(kept, run):
         return kept, "made here"
     _check_machine(run, wanted)
@@ -58,9 +52,11 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
     doing = "evaluating it" if kept else f"training it, {clock(seconds)} as recorded"
     say(f"{cell.key}: no run of it with {wanted} is here: {doing}")
     made = _make(cell, run, study, root, kept)
-    found = arithmetic(made.provenance)
-    if found != wanted:
-        raise UserError(f"compare: {cell.key}: this machine computes with {found}, the candidate was with {wanted}")
+    if arithmetic(made.provenance) != wanted:
+        raise UserError(
+            f"compare: {cell.key}: this machine computes with {arithmetic(made.provenance)}, the candidate was with "
+            f"{wanted}"
+        )
     if made.diverged_epoch is not None:
         raise UserError(f"compare: {cell.key} diverged in epoch {made.diverged_epoch}: it has no error")
     return made, "made here"
@@ -69,11 +65,11 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 def _records(cell: Cell, study: Study, root: Path) -> list[Run]:
     """The baseline's run with declared settings, as the workspace has it and as the last commit does."""
     folder = RunFolder.of(root / cell.results)
-    found = [read_run(folder)] if folder.config.exists() else []
+    runs = [read_run(folder)] if folder.config.exists() else []
     # Outside git there is no commit, and its run may be of another version.
     with suppress(UserError), run_of("HEAD", cell.results, root) as committed:
-        found += [committed] if committed else []
-    return [run for run in found if not unequal(study.variants[study.baseline], run.settings)]
+        runs += [committed] if committed else []
+    return [run for run in runs if not unequal(study.variants[study.baseline], run.settings)]
 
 
 def _inputs(run: Run) -> dict[str, str]:
@@ -95,11 +91,11 @@ def _check_present(run: Run, study: Study, root: Path) -> None:
     manifest = root / study.manifest
     images = read_manifest(manifest).hash if manifest.exists() else "none"
     present = (images, identity("train"), identity("eval"))
-    for (said, own), here in zip(_inputs(run).items(), present, strict=True):
-        if own != here:
+    for (difference, recorded), here in zip(_inputs(run).items(), present, strict=True):
+        if recorded != here:
             raise UserError(
-                f"compare: the candidate {said} ({own[:SHORT]}) than the study's baseline would be ({here[:SHORT]}): "
-                "no comparison; run the candidate again"
+                f"compare: the candidate {difference} ({recorded[:SHORT]}) than the study's baseline would be "
+                f"({here[:SHORT]}): no comparison; run the candidate again"
             )
 
 
@@ -107,37 +103,35 @@ def _check_machine(run: Run, wanted: str) -> None:
     """Refuse before anything is trained what this machine cannot compute with. Raises `UserError`."""
     import torch
 
-    own, machine = torch.backends.cpu.get_cpu_capability(), run.provenance.machine
-    device, instructions = str(machine.get("device")), machine.get("instructions")
-    if device == "cpu":
-        able = instructions == own or (instructions in LIMITS and own != "DEFAULT")
-    else:
+    mine, instructions = torch.backends.cpu.get_cpu_capability(), run.provenance.machine.get("instructions")
+    able = instructions == mine or (instructions in LIMITS and mine != "DEFAULT")
+    if run.provenance.machine.get("device") != "cpu":
         able = torch.cuda.is_available()
     if not able or torch.__version__ != run.provenance.versions.get("torch"):
         raise UserError(
-            f"compare: no run of the baseline with {wanted} is here, and none can be made: this machine has {own}, "
+            f"compare: no run of the baseline with {wanted} is here, and none can be made: this machine has {mine}, "
             f"torch {torch.__version__} and {'a' if torch.cuda.is_available() else 'no'} CUDA device"
         )
 
 
 def _kept(mark: str, wanted: str) -> Run | None:
     """A run in the cache of that fingerprint and computed like that, the evaluated one first."""
-    found = []
+    runs = []
     for place in sorted((caches() / "runs").glob(f"{mark[:SHORT]}-*")):
         with suppress(UserError):  # damaged: as if it were not there
             run = read_run(RunFolder(place, place / EVALUATION))
             if run.fingerprint == mark and arithmetic(run.provenance) == wanted and run.diverged_epoch is None:
-                found.append(run)
-    return next((run for run in found if run.measured), found[0] if found else None)
+                runs.append(run)
+    return max(runs, key=lambda run: run.measured is not None, default=None)
 
 
 def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> Run:
     """Train the baseline as `like` was, unless `kept` is its run, and evaluate it; both stay in the cache."""
-    data = images_of(study, root).folder.resolve()
+    data, machine = images_of(study, root).folder.resolve(), like.provenance.machine
 
     def call(command: str, *words: object) -> None:
         full = (*HARNESS, command, *words, "--data", data)
-        with start(like, full, root.resolve(), caches().resolve(), quiet=False) as process:
+        with start(machine.get("instructions"), *full, code=root, caches=caches()) as process:
             status = process.wait()
         if status == 130:
             raise KeyboardInterrupt
@@ -149,11 +143,11 @@ def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> 
             place = kept.folder.training.resolve()
         else:
             settings, out = Path(folder) / "settings.json", Path(folder) / "run"
-            machine = {name: getattr(like.config.resolved, name) for name in MACHINE}
-            machine["device"] = str(like.provenance.machine.get("device")).partition(":")[0]
-            write_json(settings, sparse(study.variants[study.baseline].model_copy(update=machine)))
+            values = {name: getattr(like.config.resolved, name) for name in MACHINE}
+            values["device"] = str(machine.get("device")).partition(":")[0]
+            write_json(settings, sparse(study.variants[study.baseline].model_copy(update=values)))
             call("train", settings, "--seed", cell.seed, "--out", out)
-            record = read_provenance(RunFolder(out, out).provenance)
+            record = Provenance.read(RunFolder(out, out).provenance)
             place = caches().resolve() / "runs" / name_of(record.fingerprint, record.hashes.weights)
         # Evaluated in the cache: the next comparison finds it there.
         call("eval", place, place / EVALUATION)
@@ -164,9 +158,8 @@ def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> 
 class Noise:
     """Scatter of one seed's difference, in points.
 
-    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs; without a variant it is that of two
-    independent runs of the baseline, of which there are `pairs`. `half`: a difference of equal nets is within -half
-    and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
+    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs. `half`: a difference of equal nets is
+    within -half and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
     """
 
     sd: float
@@ -177,22 +170,17 @@ class Noise:
     confidence: float
 
 
-def noise(errors: Mapping[str, Mapping[int, float]], baseline: str, confidence: float) -> Noise | None:
-    """From finite errors, variant -> seed -> percent; None where fewer than two seeds are finished.
+def noise(errors: pd.DataFrame, baseline: str, confidence: float) -> Noise | None:
+    """From errors in percent, a column a variant and a row a seed; None where no variant has two finished pairs.
 
     The variances of the variants' paired differences to the baseline, about each one's mean, are pooled by their
     degrees of freedom. All differences share the baseline's runs, so t has only those of the largest set of seeds.
     """
-    base = errors.get(baseline, {})
-    pairs = {name: [own[seed] - base[seed] for seed in own if seed in base] for name, own in errors.items()}
-    tables = [np.array(values) for name, values in pairs.items() if name != baseline and len(values) > 1]
-    if tables:
-        freedom = [len(values) - 1 for values in tables]
-        variance = sum(d * float(values.var(ddof=1)) for d, values in zip(freedom, tables, strict=True)) / sum(freedom)
-        sd, variants, count, df = math.sqrt(variance), len(tables), sum(map(len, tables)), max(freedom)
-    elif len(base) > 1:
-        # Two independent runs: twice the variance of one. What a seed does to both alike would cancel in a pair.
-        sd, variants, count, df = math.sqrt(2) * float(np.std(list(base.values()), ddof=1)), 0, len(base), len(base) - 1
-    else:
+    pairs = errors.drop(columns=baseline).sub(errors[baseline], axis=0)
+    freedom = pairs.count()[pairs.count() > 1] - 1
+    if freedom.empty:
         return None
-    return Noise(sd, variants, count, df, float(stats.t.ppf((1 + confidence) / 2, df)) * sd, confidence)
+    sd = math.sqrt((pairs[freedom.index].var() * freedom).sum() / freedom.sum())
+    df = int(freedom.max())
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * sd
+    return Noise(sd, len(freedom), int((freedom + 1).sum()), df, half, confidence)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from harness.commits import commit_of, git, run_of
 from harness.compare.baseline import baseline_for, noise
@@ -24,22 +25,22 @@ EXPERIMENTS = "refs/exps/*/*/*"
 """Where DVC keeps its experiments: refs/exps/AB/CDEF.../NAME, by the commit that they began from."""
 
 
-def compare(given: str, study: Study, root: Path) -> list[str]:
-    """Lines on the candidate of the experiment or revision `given` (the workspace's where empty) and the baseline.
+def compare(experiment: str, study: Study, root: Path) -> list[str]:
+    """Lines on the candidate of the `experiment` or revision (the workspace's where empty) and the baseline.
 
     Trains the baseline where no run of it was computed as the candidate. Raises `UserError`.
     """
-    with candidate_of(given, study, root) as run:
+    with candidate_of(experiment, study, root) as run:
         base, whose = baseline_for(run, study, root)
         metric = study.file.metric
         one, other = run.metrics[metric], base.metrics[metric]
-        found = noise(_errors(study, run, root), study.baseline, study.file.confidence)
+        scatter = noise(_errors(study, run, root), study.baseline, study.file.confidence)
         return [
-            f"{given or 'the workspace'}: {_flips(study, run.config.resolved)}",
+            f"{experiment or 'the workspace'}: {_flips(study, run.config.resolved)}",
             f"seed {run.seed}, both with {arithmetic(run.provenance)}",
             f"{METRICS[metric]}: {number(one)} %, {study.baseline}-{run.seed}: {number(other)} % ({whose})",
             f"difference: {points(one - other)} points",
-            paragraph("scatter", found=found, points=points),
+            paragraph("scatter", found=scatter, points=points),
             "one seed: no verdict",
         ]
 
@@ -50,21 +51,21 @@ def standing(study: Study, candidate: tuple[Settings, int], root: Path) -> list[
     assert result is not None  # noqa: S101 - one was given
     metric = study.file.metric
     if result.run and result.status == "finished":
-        what = f"{METRICS[metric]} {number(result.run.metrics[metric])} %"
+        outcome = f"{METRICS[metric]} {number(result.run.metrics[metric])} %"
     else:
-        what = f"{result.status}: {result.note}; run: dvc repro" if result.status != "diverged" else result.note
-    return [f"candidate: {_flips(study, settings)}; seed {seed}", f"results: {study.candidate_results}: {what}"]
+        outcome = f"{result.status}: {result.note}; run: dvc repro" if result.status != "diverged" else result.note
+    return [f"candidate: {_flips(study, settings)}; seed {seed}", f"results: {study.candidate_results}: {outcome}"]
 
 
 @contextmanager
-def candidate_of(given: str, study: Study, root: Path) -> Iterator[Run]:
-    """The evaluated candidate of the experiment or revision `given`; of the workspace where it is empty.
+def candidate_of(experiment: str, study: Study, root: Path) -> Iterator[Run]:
+    """The evaluated candidate of the `experiment` or revision; of the workspace where it is empty.
 
     Its files last as long as the context. Raises `UserError` where there is none, or it has no errors to compare.
     """
-    if given:
-        with run_of(find(given, root), study.candidate_results, root) as run:
-            yield _measured(run, given, study)
+    if experiment:
+        with run_of(find(experiment, root), study.candidate_results, root) as run:
+            yield _measured(run, experiment, study)
         return
     folder = RunFolder.of(root / study.candidate_results)
     run = _measured(read_run(folder) if folder.config.exists() else None, "the workspace", study)
@@ -76,23 +77,22 @@ def candidate_of(given: str, study: Study, root: Path) -> Iterator[Run]:
     yield run
 
 
-def find(given: str, root: Path) -> str:
+def find(name: str, root: Path) -> str:
     """The commit of a DVC experiment, by its name, or of a git revision. Raises `UserError`.
 
     Of several experiments of one name it is the one that began from the last commit.
     """
     refs = git(root, "for-each-ref", EXPERIMENTS, "--format=%(refname) %(objectname)") or ""
-    known = [re.fullmatch(r"refs/exps/(..)/(.*)/(.*) (.*)", line) for line in refs.splitlines()]
-    begun = {(ref[3], ref[1] + ref[2]): ref[4] for ref in known if ref}  # name, commit that it began from -> its own
-    named = [commit for (name, _), commit in begun.items() if name == given]
-    found = begun.get((given, commit_of("HEAD", root) or ""))
-    if len(named) > 1 and not found:
-        raise UserError(f"compare: {given}: the name of {len(named)} experiments; name one by its commit")
-    found = found or (named[0] if named else commit_of(given, root))
-    if found is None:
-        names = ", ".join(sorted({name for name, _ in begun})) or "there is none"
-        raise UserError(f"compare: got {given!r}; allowed: a git revision, or an experiment of DVC: {names}")
-    return found
+    experiments = re.findall(r"(?m)^refs/exps/(..)/(.*)/(.*) (.*)$", refs)
+    begun = {start + rest: commit for start, rest, experiment, commit in experiments if experiment == name}
+    commits = [begun[head]] if (head := commit_of("HEAD", root)) in begun else [*begun.values()]
+    if len(commits) > 1:
+        raise UserError(f"compare: {name}: the name of {len(commits)} experiments; name one by its commit")
+    commit = commits[0] if commits else commit_of(name, root)
+    if commit is None:
+        names = ", ".join(sorted({experiment for _, _, experiment, _ in experiments})) or "there is none"
+        raise UserError(f"compare: got {name!r}; allowed: a git revision, or an experiment of DVC: {names}")
+    return commit
 
 
 def _measured(run: Run | None, where: str, study: Study) -> Run:
@@ -108,21 +108,19 @@ def _measured(run: Run | None, where: str, study: Study) -> Run:
 
 def _flips(study: Study, settings: Settings) -> str:
     """What a candidate changes, except where it was computed: `lrn: true -> false, dropout: 0.5 -> 0`."""
-    found: dict[str, tuple[Any, Any]] = differences(study.variants[study.baseline], settings)
-    told = [f"{name}: {value(a)} -> {value(b)}" for name, (a, b) in found.items() if name not in MACHINE]
-    return ", ".join(told) or f"nothing differs from {study.baseline}"
+    changes = differences(study.variants[study.baseline], settings)
+    flips = [f"{name}: {value(a)} -> {value(b)}" for name, (a, b) in changes.items() if name not in MACHINE]
+    return ", ".join(flips) or f"nothing differs from {study.baseline}"
 
 
-def _errors(study: Study, like: Run, root: Path) -> dict[str, dict[int, float]]:
-    """Variant -> seed -> error of the finished runs of declared settings, on the images and by the code of `like`."""
+def _errors(study: Study, like: Run, root: Path) -> pd.DataFrame:
+    """A column a variant, a row a seed: finished runs of declared settings, on the images and by the code of `like`."""
     metric = study.file.metric
-    found: dict[str, dict[int, float]] = {}
-    for cell in study.cells:
-        folder = RunFolder.of(root / cell.results)
-        if not folder.config.exists():
+    errors = pd.DataFrame(index=study.seeds, columns=list(study.variants), dtype=float)
+    for cell in read_results(study, None, root).cells:
+        run = cell.run
+        if not run or (run.images.hash, run.hashes.code) != (like.images.hash, like.hashes.code):
             continue
-        run = read_run(folder)
-        same = (run.images.hash, run.hashes.code) == (like.images.hash, like.hashes.code)
-        if same and metric in run.metrics and not unequal(study.variants[cell.variant], run.settings):
-            found.setdefault(cell.variant, {})[cell.seed] = run.metrics[metric]
-    return found
+        if metric in run.metrics and not unequal(study.variants[cell.variant], run.settings):
+            errors.loc[cell.seed, cell.variant] = run.metrics[metric]
+    return errors

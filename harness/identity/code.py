@@ -7,7 +7,8 @@ imported here: the digest is asked for before anything heavy is.
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,25 +41,19 @@ SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields of the syntax tree that do not change what is computed, or that follow from where a node stands."""
 
 
+Imports = list[tuple[str, tuple[str, ...]]]
+"""Import statements: the module, behind a dot a level where it is relative, and the names."""
+
+
 @dataclass(frozen=True)
 class Code:
-    """Modules that are reached, with their files, and the data files of their packages; both sorted by name."""
+    """What is reached: modules with their files, then data files of their packages by path; both sorted by name."""
 
-    modules: dict[str, Path]
     files: dict[str, Path]
 
     @property
     def all(self) -> list[Path]:
-        """Every file."""
-        return [*self.modules.values(), *self.files.values()]
-
-
-@dataclass(frozen=True)
-class Normal:
-    """One module's normal form: its SHA-256, and what it imports: (level, module, names)."""
-
-    digest: str
-    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+        return list(self.files.values())
 
 
 @cache
@@ -68,12 +63,11 @@ def digest(scope: str, root: Path = ROOT) -> str:
     Kept for the life of the process, which goes on with the code that it has loaded. Raises `UserError` for a file that
     is not valid Python, and where the entry module is missing.
     """
-    code = closure(SCOPES[scope], root)
     total = hashlib.sha256()
-    for name, path in code.modules.items():
-        total.update(f"{name} {_normal(path).digest}\n".encode())
-    for name, path in code.files.items():
-        total.update(f"{name} {_file_digest(path)}\n".encode())
+    for name, path in closure(SCOPES[scope], root).files.items():
+        content = path.read_bytes()
+        part = _parsed(content, path)[0] if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
+        total.update(f"{name} {part}\n".encode())
     return total.hexdigest()
 
 
@@ -85,54 +79,28 @@ def closure(entry: str, root: Path = ROOT) -> Code:
     """
     if _path(entry, root) is None:
         raise UserError(f"{root}: has no module {entry}")
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     waiting = [entry]
     while waiting:
         name = waiting.pop()
-        if name in found or name == EXCLUDED or name.startswith(f"{EXCLUDED}."):
-            continue
         path = _path(name, root)
-        if path is None:
+        outside = name.partition(".")[0] != PACKAGE or f"{name}.".startswith(f"{EXCLUDED}.")
+        if name in modules or outside or path is None:
             continue
-        found[name] = path
-        waiting += _parents(name)
-        for level, module, names in _normal(path).imports:
-            waiting += _targets(name, path.name == "__init__.py", level, module, names, root)
-    packages = [path.parent for name, path in found.items() if path.name == "__init__.py" and name != PACKAGE]
-    files = {path.relative_to(root).as_posix(): path for folder in packages for path in _data_files(folder)}
-    return Code(dict(sorted(found.items())), dict(sorted(files.items())))
+        modules[name] = path
+        parent = name.rpartition(".")[0]
+        waiting.append(parent)
+        for relative, names in _parsed(path.read_bytes(), path)[1]:
+            module = importlib.util.resolve_name(relative, name if path.name == "__init__.py" else parent)
+            waiting += [module, *(f"{module}.{one}" for one in names)]  # a name may be a module, or in one
+    packages = [path.parent for name, path in modules.items() if path.name == "__init__.py" and name != PACKAGE]
+    data = {path.relative_to(root).as_posix(): path for folder in packages for path in _data_files(folder)}
+    return Code(dict(sorted(modules.items())) | dict(sorted(data.items())))
 
 
 def _path(module: str, root: Path) -> Path | None:
     place = root.joinpath(*module.split("."))
-    for path in (place / "__init__.py", place.with_suffix(".py")):
-        if path.is_file():
-            return path
-    return None
-
-
-def _parents(module: str) -> list[str]:
-    words = module.split(".")
-    return [".".join(words[:count]) for count in range(1, len(words))]
-
-
-def _targets(
-    importer: str, is_package: bool, level: int, module: str, names: tuple[str, ...], root: Path
-) -> Iterator[str]:
-    """Modules that an import statement may name: the module itself, and each name that could be one inside it."""
-    if level:
-        words = importer.split(".")
-        kept = len(words) - level + is_package
-        module = ".".join([*words[:kept], *([module] if module else [])])
-    if module != PACKAGE and not module.startswith(f"{PACKAGE}."):
-        return
-    yield module
-    for name in names:
-        if name == "*":
-            folder = root.joinpath(*module.split("."))
-            yield from (f"{module}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__")
-        else:
-            yield f"{module}.{name}"
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
@@ -147,103 +115,62 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _normal(path: Path) -> Normal:
-    return _parsed(path.read_bytes(), path.as_posix())
-
-
 @cache
-def _parsed(content: bytes, name: str) -> Normal:
-    # Kept by content, so that the scopes, and two folders with the same files, share the work.
+def _parsed(content: bytes, path: Path) -> tuple[str, Imports]:
+    """SHA-256 of a module's normal form, and its imports; kept, so that the scopes share the work."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         line, why = getattr(error, "lineno", None), getattr(error, "msg", None) or error
-        raise UserError(f"{name}{f':{line}' if line else ''}: not valid Python: {why}") from error
-    walker = _Walker()
-    walker.write(tree)
-    return Normal(hashlib.sha256("".join(walker.parts).encode()).hexdigest(), tuple(walker.imports))
+        raise UserError(f"{path.as_posix()}{f':{line}' if line else ''}: not valid Python: {why}") from error
+    return hashlib.sha256(_normal(tree).encode()).hexdigest(), list(_imports(tree))
 
 
-class _Walker:
-    """Writes a syntax tree as text into `parts`, and notes the import statements on its way."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.imports: list[tuple[int, str, tuple[str, ...]]] = []
-        self._unused = False
-
-    def write(self, node: ast.AST) -> None:
-        """Append a node as `(Kind field=value ...)`; fields that are None or empty are left out."""
-        parts = self.parts
-        if isinstance(node, ast.Constant):
-            # A type as well: 1, 1.0 and True are equal, and not the same.
-            # In ASCII: which characters are printable depends on the version.
-            parts.append(f"({type(node.value).__name__} {node.value!a})")
-            return
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and not self._unused:
-            self._note(node)
-        parts.append(f"({type(node).__name__}")
-        for name in node._fields:
-            if name in SKIPPED:
-                continue
-            value = getattr(node, name, None)
-            if value is None or value == []:
-                continue
-            parts.append(f" {name}=")
-            if name == "body" and isinstance(node, ast.If) and _is_type_checking(node.test):
-                before, self._unused = self._unused, True
-                self._value(value)
-                self._unused = before
-            elif name == "values" and isinstance(node, ast.JoinedStr):
-                self._value(_joined(value))
-            else:
-                self._value(value)
-        parts.append(")")
-
-    def _value(self, value: Any) -> None:
-        if isinstance(value, ast.AST):
-            self.write(value)
-        elif isinstance(value, list):
-            self.parts.append("[")
-            for one in value:
-                if not _says_nothing(one):
-                    self._value(one)
-            self.parts.append("]")
-        else:
-            self.parts.append(f"{value!a},")
-
-    def _note(self, node: ast.Import | ast.ImportFrom) -> None:
-        names = tuple(alias.name for alias in node.names)
-        if isinstance(node, ast.Import):
-            self.imports += [(0, name, ()) for name in names]
-        else:
-            self.imports.append((node.level, node.module or "", names))
+def _normal(node: Any) -> str:
+    """A syntax tree as `(Kind field=value ...)`; fields that are None or empty are left out."""
+    if isinstance(node, list):
+        return f"[{''.join(_normal(one) for one in node if not _is_silent(one))}]"
+    if isinstance(node, ast.Constant):
+        # A type as well: 1, 1.0 and True are equal, and not the same.
+        # In ASCII: which characters are printable depends on the version.
+        return f"({type(node.value).__name__} {node.value!a})"
+    if not isinstance(node, ast.AST):
+        return f"{node!a},"
+    fields = {name: getattr(node, name, None) for name in node._fields if name not in SKIPPED}
+    if isinstance(node, ast.JoinedStr) and node.values:
+        fields["values"] = _joined(node.values)
+    text = "".join(f" {name}={_normal(value)}" for name, value in fields.items() if value is not None and value != [])
+    return f"({type(node).__name__}{text})"
 
 
-def _says_nothing(node: Any) -> bool:
-    """Whether a statement only stands there: a string (a docstring, or what is said of an attribute), or `pass`."""
+def _is_silent(node: Any) -> bool:
+    """Whether a statement does nothing: a string (a docstring, or what is said of an attribute), or `pass`."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     return isinstance(node, ast.Pass)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
-    return name == "TYPE_CHECKING"
-
-
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
     """The parts of an f-string with neighbouring texts in one: versions of Python divide them differently."""
-    found: list[ast.expr] = []
+    parts: list[ast.expr] = []
     for value in values:
-        last = found[-1] if found else None
-        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
-            found[-1] = ast.Constant(str(last.value) + str(value.value))
-        elif not (isinstance(value, ast.Constant) and value.value == ""):
-            found.append(value)
-    return found
+        if not isinstance(value, ast.Constant):
+            parts.append(value)
+        elif parts and isinstance(parts[-1], ast.Constant):
+            parts[-1] = ast.Constant(str(parts[-1].value) + str(value.value))
+        elif value.value != "":
+            parts.append(value)
+    return parts
+
+
+def _imports(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if isinstance(node, ast.Import):
+        yield from ((alias.name, ()) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield "." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        children: Iterable[ast.AST] = node.orelse
+    else:
+        children = ast.iter_child_nodes(node)
+    for child in children:
+        yield from _imports(child)

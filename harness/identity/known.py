@@ -4,12 +4,11 @@ An identity is named by the digest that it began with. `harness numerics prove` 
 the code that it was proven equal to; `harness numerics bump` enters one as an identity of its own.
 """
 
-from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.errors import UserError
 from harness.files import read_json, write_json
@@ -46,72 +45,55 @@ class Proof(Declared):
     when: str = ""
 
 
-@dataclass(frozen=True)
-class Known:
-    """Scope -> identity -> its proofs, in the order in which they were entered."""
+Proofs = dict[str, Annotated[list[Proof], Field(min_length=1)]]
+"""Identity -> its proofs, in the order in which they were entered."""
 
-    scopes: dict[str, dict[str, list[Proof]]] = field(default_factory=lambda: {scope: {} for scope in PROVEN})
+
+class Known(Declared):
+    """The content of known.json, by scope."""
+
+    data: Proofs
+    train: Proofs
+    eval: Proofs
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for scope in PROVEN:
+            digests = [proof.digest for proofs in self.identities(scope).values() for proof in proofs]
+            if twice := [one for one in digests if digests.count(one) > 1]:
+                raise ValueError(f"{scope}: the digest {twice[0][:12]} is there twice; once is allowed")
+        return self
+
+    def identities(self, scope: str) -> Proofs:
+        proofs: Proofs = getattr(self, scope)
+        return proofs
 
     def identity(self, scope: str, code: str) -> str | None:
         """The identity of a digest, or None where it is not known."""
-        found = self.proof(scope, code)
-        return found[0] if found else None
+        proven = self.proof(scope, code)
+        return proven and proven[0]
 
     def proof(self, scope: str, code: str) -> tuple[str, Proof] | None:
         """Identity and proof of a digest, or None where it is not known."""
-        for identity, proofs in self.scopes[scope].items():
-            for proof in proofs:
-                if proof.digest == code:
-                    return identity, proof
-        return None
+        pairs = ((name, proof) for name, proofs in self.identities(scope).items() for proof in proofs)
+        return next((pair for pair in pairs if pair[1].digest == code), None)
 
-    def entered(self, scope: str, identity: str, proof: Proof) -> "Known":
+    def entered(self, scope: str, identity: str, proof: Proof) -> Self:
         """The same with one proof more. Raises `UserError` for a digest that is known already."""
         if known := self.identity(scope, proof.digest):
             raise UserError(f"{scope}: the digest {proof.digest[:12]} is known already, of identity {known[:12]}")
-        proofs = [*self.scopes[scope].get(identity, []), proof]
-        return replace(self, scopes={**self.scopes, scope: {**self.scopes[scope], identity: proofs}})
-
-    def as_json(self) -> dict[str, Any]:
-        """The content of known.json."""
-        return {
-            scope: {identity: [proof.model_dump() for proof in proofs] for identity, proofs in identities.items()}
-            for scope, identities in self.scopes.items()
-        }
+        identities = self.identities(scope)
+        return self.model_copy(update={scope: identities | {identity: [*identities.get(identity, []), proof]}})
 
 
 def read_known(root: Path = ROOT) -> Known:
     """Read known.json of the package below `root`. Raises `UserError` with one line when it is missing or broken."""
-    path = root / FILE
-    scopes: dict[str, dict[str, list[Proof]]] = {}
-    for scope, identities in _mapping(read_json(path), f"{path}").items():
-        if scope not in PROVEN:
-            raise UserError(f"{path}: {scope}: no such scope; allowed: {', '.join(PROVEN)}")
-        scopes[scope] = {}
-        seen: set[str] = set()
-        for identity, proofs in _mapping(identities, f"{path}: {scope}").items():
-            where = f"{path}: {scope}: {identity[:12]}"
-            if not isinstance(proofs, list) or not proofs:
-                raise UserError(f"{where}: got {proofs!r:.40}; a list of proofs is allowed")
-            scopes[scope][identity] = [parse(Proof, proof, f"{where}: {i}") for i, proof in enumerate(proofs, 1)]
-            for proof in scopes[scope][identity]:
-                if proof.digest in seen:
-                    raise UserError(f"{where}: the digest {proof.digest[:12]} is there twice; once is allowed")
-                seen.add(proof.digest)
-    if missing := [scope for scope in PROVEN if scope not in scopes]:
-        raise UserError(f"{path}: {missing[0]}: missing; git checkout restores the file")
-    return Known(scopes)
-
-
-def _mapping(values: Any, where: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: got {values!r:.40}; a mapping is allowed")
-    return values
+    return parse(Known, read_json(root / FILE), str(root / FILE))
 
 
 def write_known(known: Known, root: Path = ROOT) -> None:
     """Write known.json, whole or not at all."""
-    write_json(root / FILE, known.as_json())
+    write_json(root / FILE, known.model_dump())
 
 
 @cache
@@ -128,4 +110,4 @@ def identity(scope: str, root: Path = ROOT) -> str:
 @cache
 def founding(scope: str, root: Path = ROOT) -> str:
     """The first identity of a scope: that of the first recorded runs."""
-    return next(iter(read_known(root).scopes[scope]))
+    return next(iter(read_known(root).identities(scope)))

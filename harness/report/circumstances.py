@@ -1,11 +1,15 @@
-"""What was held fixed in a study, and where its runs differ in what should be the same."""
+"""What was declared and held fixed in a study, and where its runs differ in what should be the same."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from harness.record import Images, Run
-from harness.report.runs import Result, Results
+from harness.record import Run
+from harness.report.format import paragraph
+from harness.report.runs import Result, Results, Standing
+from harness.settings.declared import SHORT, Entry, changes
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 
@@ -16,35 +20,30 @@ PAPER_GROUPS = ("net", "initial weights", "images", "recipe")
 """Groups of settings whose default is what the paper says."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """A setting that all variants share. `paper` is the paper's value where it is another one, else None."""
-
-    name: str
-    value: Any
-    paper: Any
+Held = tuple[str, Any, Any]
+"""A setting that all variants share: its name, its value, and the paper's where that is another one, else None."""
 
 
 def held_fixed(study: Study) -> dict[tuple[str, str], list[Held]]:
     """The settings that all variants share, by group and section of the paper ('': none), in the schema's order."""
     values = [settings.model_dump() for settings in study.variants.values()]
-    defaults = Settings().model_dump()
     groups: dict[tuple[str, str], list[Held]] = {}
     for name, field in Settings.model_fields.items():
-        if any(v[name] != values[0][name] for v in values):
+        value = values[0][name]
+        if any(other[name] != value for other in values):
             continue
         extra = field.json_schema_extra
         assert isinstance(extra, dict)  # noqa: S101 - the schema declares every field so
         group, section = str(extra["group"]), str(extra["paper"])
-        own = values[0][name]
-        other = defaults[name] if group in PAPER_GROUPS and own != defaults[name] else None
-        groups.setdefault((group, section), []).append(Held(name, own, other))
+        differs = group in PAPER_GROUPS and value != field.default
+        groups.setdefault((group, section), []).append((name, value, field.default if differs else None))
     return groups
 
 
 def varied(study: Study) -> list[str]:
-    held = {setting.name for group in held_fixed(study).values() for setting in group}
-    return [name for name in Settings.model_fields if name not in held]
+    """The settings in which variants differ, in the schema's order."""
+    changed = {name for variant in study.variants for name in study.differences(variant)}
+    return [name for name in Settings.model_fields if name in changed]
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def differing(one: Computed, other: Computed) -> dict[str, tuple[Any, Any]]:
 
 def arithmetic(record: Computed) -> str:
     """What decides a run's bits beside threads: `cpu, AVX2, torch 2.9.0`, or with the name of a GPU."""
-    own = circumstances(record)
-    device = str(own["device"]).partition(":")[0]
-    return f"{device}, {own['instructions' if device == 'cpu' else 'device_name']}, torch {own['torch']}"
+    values = circumstances(record)
+    device = str(values["device"]).partition(":")[0]
+    return f"{device}, {values['instructions' if device == 'cpu' else 'device_name']}, torch {values['torch']}"
 
 
 def _of(name: str) -> Callable[[Run], str]:
@@ -132,42 +131,50 @@ CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [
 """What is compared: its name, whether numbers depend on it, and how a run tells it."""
 
 
-SURROUNDINGS = ("device", "threads", "instructions", "system", "Python", "torch", "numpy", "CUDA", "cuDNN", "driver")
-"""Of these, what a run was computed with: its machine and the versions there."""
-
-
-def apart(one: Run, other: Run) -> dict[str, tuple[str, str]]:
-    """What of their surroundings two runs do not share: its name -> what each of the two had."""
-    told = {name: (tell(one), tell(other)) for name, _, tell in CONDITIONS if name in SURROUNDINGS}
-    return {name: pair for name, pair in told.items() if pair[0] != pair[1]}
-
-
 def conditions(results: Results) -> list[Condition]:
     """What the runs have in common, over the cells that finished or diverged, and the candidate where it did."""
-    ended = [(cell, cell.ended) for cell in results.all if cell.ended]
-    found = []
+    conditions = []
     for name, matters, tell in CONDITIONS:
         groups: dict[str, list[Result]] = {}
-        for cell, run in ended:
+        for cell, run in results.ended:
             groups.setdefault(tell(run), []).append(cell)
-        found.append(Condition(name, matters, groups))
-    return found
+        conditions.append(Condition(name, matters, groups))
+    return conditions
 
 
-def uncommitted(results: Results) -> dict[str, list[Result]]:
-    """Variant -> its runs that were made with changes which their commit does not hold, by those that count."""
-    found: dict[str, list[Result]] = {}
-    for cell in results.all:
-        if cell.ended and cell.ended.provenance.dirty:
-            found.setdefault(cell.variant, []).append(cell)
-    return found
+# ---- the declaration
+
+SHOWN = 6
+"""Changed values that are named one by one."""
 
 
-def other_weights(results: Results) -> list[Result]:
-    """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
-    return [cell for cell in results.all if cell.ended and cell.ended.measured and cell.ended.measured.weights]
+def declaration_text(study: Study, results: Results, seen: list[Entry], now: Standing) -> str:
+    """When the declaration was written down, every change of it once runs were there, and runs of other studies."""
+    records = [cell.ended.provenance for cell in results.cells if cell.ended]
+    return paragraph(
+        "declared",
+        most=SHOWN,
+        present=_present(results),
+        seen=seen,
+        changes=changes(seen),
+        ended=len(records),
+        taken=Counter(Path(record.reused_from).parent.name for record in records if record.reused_from),
+        now=now,
+        stale=bool(seen) and seen[-1].declaration != study.declaration,
+    )
 
 
-def images(results: Results) -> list[Images]:
-    used = [cell.ended.images for cell in results.cells if cell.ended]
-    return list({images.hash: images for images in reversed(used)}.values())[::-1]
+def late_declaration(results: Results, seen: list[Entry]) -> dict[str, int]:
+    """How many runs of this report, and of earlier designs, had been made when the present declaration was written.
+
+    Other than what a declared rule allows: seeds that are added at declared looks.
+    """
+    late = [change.runs for change in changes(seen) if not change.by_rule]
+    first = [seen[0].runs, seen[0].shared] if seen else []
+    runs = {run for group in [*first, *late] for run in group}
+    return {"own": len(runs & _present(results)), "earlier": len(runs - _present(results))}
+
+
+def _present(results: Results) -> set[str]:
+    """Fingerprints, short, of the runs of this report."""
+    return {cell.run.fingerprint[:SHORT] for cell in results.all if cell.run and cell.status != "stale"}

@@ -1,4 +1,4 @@
-"""The ledger of the paper's claims as text: two tables, of what was tested and of what was not, and a CSV of all."""
+"""The ledger of the paper's claims: its rows, how their numbers read, and a CSV of all."""
 
 import math
 from collections import Counter
@@ -11,9 +11,10 @@ from harness.claims.claim import Claim, Number, claims_of
 from harness.claims.ledger import ClaimRow, ledger, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
-from harness.report.runs import Results, rerun
+from harness.report.runs import Results, rerun, standing
 from harness.report.variants import comparisons
 from harness.settings.study import Study
+from harness.statistics.comparison import Comparison
 
 LEDGER_COLUMNS = [
     "claim", "section", "statement", "published", "ours", "low", "high", "n", "verdict", "reason", "command",
@@ -29,15 +30,16 @@ SIGNED = ("points", "nats")
 """Units of differences: shown with their sign."""
 
 
-def ledger_rows(study: Study, results: Results, root: Path) -> list[ClaimRow]:
-    """A row a claim of the file that the study names; none where it names none. Raises `UserError`."""
-    claims = claims_of(study, root)
-    return _rows(claims, study, results, root) if claims else []
+def ledger_rows(
+    study: Study, results: Results, root: Path, compared: Mapping[str, Comparison], named: Mapping[str, Claim] = {}
+) -> list[ClaimRow]:
+    """A row a claim: of the `named` ones, else of the file that the study names; none where it names none.
 
-
-def _rows(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> list[ClaimRow]:
-    ensembles, own = read_ensembles(root / study.folder / "ensembles.json"), comparisons(study, results)
-    return ledger(claims, study, results.finished, ensembles, lambda names: rerun(study, names), own)
+    `compared`: the study's comparisons. Raises `UserError`.
+    """
+    known = named or claims_of(study, root)
+    ensembles = read_ensembles(root / study.folder / "ensembles.json") if known else {}
+    return ledger(known, study, results.finished, ensembles, lambda names: rerun(study, names), compared)
 
 
 def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
@@ -47,7 +49,7 @@ def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
             "claim": row.claim.id,
             "section": row.claim.section,
             "statement": row.claim.claim,
-            "published": _published(row.claim),
+            "published": published(row.claim),
             "ours": row.weakest.value if row.weakest else None,
             "low": row.weakest.low if row.weakest else None,
             "high": row.weakest.high if row.weakest else None,
@@ -60,40 +62,30 @@ def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
     ]
 
 
-def verdicts(claims: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
+def verdicts(named: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
     """Some claims' verdicts in a study, as lines to read in a terminal. Raises `UserError`."""
-    return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in _rows(claims, study, results, root))
+    rows = ledger_rows(study, results, root, comparisons(study, results, standing(study, results)), named)
+    return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in rows)
 
 
-def section(rows: Sequence[ClaimRow]) -> dict[str, Any]:
-    """What the section shows: the rows of its tables, and how many there are of each verdict; empty without rows."""
-    if not rows:
-        return {}
+def counts(rows: Sequence[ClaimRow]) -> list[str]:
+    """How many claims have each verdict: `8 replicate`; nothing without rows."""
     verdicts = Counter(row.verdict for row in rows)
-    return {
-        "total": len(rows),
-        "counts": [f"{verdicts[verdict]} {COUNTED.get(verdict, verdict)}" for verdict in VERDICTS],
-        "final": sum(row.claim.type == "arithmetic" for row in rows),
-        "tested": [row for row in rows if row.verdict != "not testable here"],
-        "untested": [row for row in rows if row.verdict == "not testable here"],
-        "published": _published,
-        "ours": _ours,
-    }
+    return [f"{verdicts[verdict]} {COUNTED.get(verdict, verdict)}" for verdict in VERDICTS] if rows else []
 
 
-def _published(claim: Claim) -> str:
-    """`top-1: 1.4 points; top-5: 1.2 points`."""
-    errors = [number.value for number in claim.published if number.unit in ERRORS]
-    places = max((_decimals(error) for error in errors), default=0)
+def published(claim: Claim) -> str:
+    """`top-1: 1.4 points; top-5: 1.2 points`: errors with as many decimals as the longest has."""
+    errors = max((_decimals(n.value) for n in claim.published if n.unit in ERRORS), default=0)
     return "; ".join(
-        f"{n.name}: {_printed(n, places if n.unit in ERRORS else _decimals(n.value))}" for n in claim.published
+        f"{n.name}: {_printed(n, errors if n.unit in ERRORS else _decimals(n.value))}" for n in claim.published
     )
 
 
 def _printed(published: Number, places: int) -> str:
     unit = "point" if published.unit == "points" and published.value == 1 else published.unit
     text = f"{published.value:,.{places}f}" if published.value >= 10_000 else number(published.value, places)
-    return f"{text}{_unit(unit)}"
+    return f"{text} {unit}".rstrip()
 
 
 def _decimals(published: float) -> int:
@@ -101,11 +93,8 @@ def _decimals(published: float) -> int:
     return max(0, -int(Decimal(repr(published)).normalize().as_tuple().exponent))
 
 
-def _unit(unit: str) -> str:
-    return f" {unit}" if unit else ""
-
-
-def _ours(row: ClaimRow) -> str:
+def ours(row: ClaimRow) -> str:
+    """Ours as Markdown, a line each part of the claim."""
     if row.text:
         return plain(row.text)
     several = len(row.estimates) > 1
@@ -114,27 +103,21 @@ def _ours(row: ClaimRow) -> str:
 
 def _estimate(estimate: Estimate) -> str:
     """`+1.30 points (+0.12 to +2.50)`; an open end is said in words."""
-    if estimate.value is None:
+    value, low, high = estimate.value, estimate.low, estimate.high
+    if value is None:
         return NOTHING
-    if estimate.low is None and estimate.value == int(estimate.value) and estimate.unit not in SIGNED:
-        return f"{estimate.value:,.0f}{_unit(estimate.unit)}"  # counted
     signed = estimate.unit in SIGNED
-    places = _places(estimate)
-    own = f"{number(estimate.value, places, sign=signed)}{_unit(estimate.unit)}"
-    if estimate.low is None or estimate.high is None:
-        return own
-    low, high = (number(end, places, sign=signed) for end in (estimate.low, estimate.high))
-    if math.isinf(estimate.high):
-        return f"at least {own} ({low} or more)"
-    if estimate.unit == "times" and estimate.low == 0:
-        return f"at most {own} ({high} or less)"
-    return f"{own} ({low} to {high})"
-
-
-def _places(estimate: Estimate) -> int:
-    most = DECIMALS if estimate.unit in ERRORS else 4
-    if estimate.low is None or estimate.high is None or estimate.value is None:
-        return DECIMALS
-    if math.isinf(estimate.high):
-        return decimals(estimate.value - estimate.low, most)
-    return decimals((estimate.high - estimate.low) / 2, most)
+    if low is None and value == int(value) and not signed:
+        return f"{value:,.0f} {estimate.unit}".rstrip()  # counted
+    most, places = DECIMALS if estimate.unit in ERRORS else 4, DECIMALS
+    if low is not None and high is not None:
+        places = decimals(value - low if math.isinf(high) else (high - low) / 2, most)
+    text = f"{number(value, places, sign=signed)} {estimate.unit}".rstrip()
+    if low is None or high is None:
+        return text
+    ends = [number(end, places, sign=signed) for end in (low, high)]
+    if math.isinf(high):
+        return f"at least {text} ({ends[0]} or more)"
+    if estimate.unit == "times" and low == 0:
+        return f"at most {text} ({ends[1]} or less)"
+    return f"{text} ({ends[0]} to {ends[1]})"

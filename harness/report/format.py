@@ -5,7 +5,7 @@ import hashlib
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from markdown_it import MarkdownIt
 
 from harness.grammar import counted, verb
 from harness.progress import clock
-from harness.report.runs import Result
-from harness.report.variants import VariantRow, other_crop
 from harness.settings.study import Study
 from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.models import Difference, Summary
@@ -40,9 +38,9 @@ def code(text: object) -> str:
     return f"<code>{marks}</code>"
 
 
-def joined(parts: list[str], last: str = "and") -> str:
+def joined(parts: Sequence[str]) -> str:
     """`a, b and c`."""
-    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def unbroken(text: str) -> str:
@@ -75,15 +73,14 @@ def number(value: float | None, places: int = DECIMALS, *, sign: bool = False) -
     return text.replace("-", "−") if value < 0 else f"+{text}" if sign else text
 
 
-def mean_sd(summary: Summary, floor: float | None = None, most: int | None = None) -> str:
+def mean_sd(summary: Summary, floor: float | None = None, places: int | None = None) -> str:
     """`21.83 (0.48)`: the mean, and the sd where there is one.
 
-    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread. `most`:
+    `floor`: uncertainty of one value by itself (of a finite test part), used where the seeds show no spread. `places`:
     the decimals, where a table has them alike.
     """
-    places = decimals(summary.sd or floor) if most is None else most
-    spread = f" ({number(summary.sd, places)})" if summary.sd is not None else ""
-    return number(summary.mean, places) + spread
+    places = decimals(summary.sd or floor) if places is None else places
+    return number(summary.mean, places) + (f" ({number(summary.sd, places)})" if summary.sd is not None else "")
 
 
 def p_value(p: float | None, least: float = 0.0001) -> str:
@@ -98,11 +95,16 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
 
 
 def places_of(difference: Difference) -> int:
-    """Decimals of a difference and its interval; as many more as keep an end that is not zero from reading as zero."""
-    if difference.low is None or difference.high is None:
+    """Decimals of a difference and its interval."""
+    return _places(difference.low, difference.high, 0, DECIMALS)
+
+
+def _places(low: float | None, high: float | None, nothing: float, most: int) -> int:
+    """Decimals of an interval; as many more as keep an end that is not `nothing` from reading as it."""
+    if low is None or high is None:
         return DECIMALS
-    places = decimals((difference.high - difference.low) / 2)
-    while places < 6 and any(end and float(f"{end:.{places}f}") == 0 for end in (difference.low, difference.high)):
+    places = decimals((high - low) / 2, most)
+    while places < 6 and any(end != nothing and float(f"{end:.{places}f}") == nothing for end in (low, high)):
         places += 1
     return places
 
@@ -111,8 +113,15 @@ def interval(difference: Difference) -> str:
     """`−0.31 to +0.77`, or why there is none."""
     if difference.low is None:
         return "no interval"
-    places = places_of(difference)
-    return f"{number(difference.low, places, sign=True)} to {number(difference.high, places, sign=True)}"
+    low, high = (number(end, places_of(difference), sign=True) for end in (difference.low, difference.high))
+    return f"{low} to {high}"
+
+
+def possible(difference: Difference, base: float | None) -> Difference:
+    """With its interval cut at what an error between 0 and 100 % can do. `base`: the baseline's error."""
+    if difference.low is None or difference.high is None or base is None:
+        return difference
+    return replace(difference, low=max(difference.low, -base), high=min(difference.high, 100 - base))
 
 
 def estimate(difference: Difference) -> str:
@@ -121,15 +130,12 @@ def estimate(difference: Difference) -> str:
     return mean if difference.low is None else f"{mean} ({interval(difference)})"
 
 
-def ratio(found: Ratio | LevelRatio, most: int = 3) -> str:
+def ratio(times: Ratio | LevelRatio) -> str:
     """`1.34 (1.02 to 1.77)`, or the ratio alone; an end that is not 1 does not read as 1."""
-    if found.low is None or found.high is None:
-        return number(found.ratio)
-    places = decimals((found.high - found.low) / 2, most)
-    while places < 6 and any(end != 1 and float(f"{end:.{places}f}") == 1 for end in (found.low, found.high)):
-        places += 1
-    own, low, high = (number(one, places) for one in (found.ratio, found.low, found.high))
-    return f"{own} ({low} to {high})"
+    places = _places(times.low, times.high, 1, 3)
+    if times.low is None:
+        return number(times.ratio)
+    return f"{number(times.ratio, places)} ({number(times.low, places)} to {number(times.high, places)})"
 
 
 def value(setting: Any) -> str:
@@ -156,31 +162,13 @@ METRICS = {
 """The study's metric in words."""
 
 
-def confidence(study: Study, rows: Iterable[VariantRow] = ()) -> str:
-    """`95 %`: the study's, or that of the intervals of its comparisons, which a look at it makes longer."""
-    alpha = next((row.comparison.alpha for row in rows if row.comparison), 1 - study.file.confidence)
-    places = max(2, 1 - math.floor(math.log10(100 * alpha)))
-    return f"{100 * (1 - alpha):.{places}f}".rstrip("0").rstrip(".") + " %"
-
-
-def error_text(row: VariantRow) -> str:
-    return number(row.error.mean, decimals(row.error.sd or row.floor))
-
-
-def difference_text(row: VariantRow) -> str:
-    """`+0.23, −0.31 to +0.77`."""
-    d = row.difference
-    mean = number(d.mean, places_of(d), sign=True)
-    return mean if d.low is None else f"{mean}, {interval(d)}"
-
-
 def changes_text(changes: dict[str, tuple[object, object]], none: str) -> str:
     """`lrn: true → false`, a setting each."""
     return ", ".join(code(f"{key}: {value(a)} → {value(b)}") for key, (a, b) in changes.items()) or none
 
 
-def cells_text(cells: list[Result]) -> str:
-    """Cells by variant: `base` 0, 1; `tanh` 3."""
+def cells_text(cells: Iterable[Any]) -> str:
+    """Results of runs by variant: `base` 0, 1; `tanh` 3."""
     seeds: dict[str, list[str]] = {}
     for cell in cells:
         seeds.setdefault(cell.variant, []).append(str(cell.seed))
@@ -192,14 +180,6 @@ def images_name(study: Study) -> str:
     return Path(study.data.root).name if study.data.source == "folder" and study.data.root else study.data.source
 
 
-def possible_interval(row: VariantRow, base: float | None) -> str:
-    """`−0.31 to +0.77`, cut at what an error between 0 and 100 % can do; `base`: the baseline's error."""
-    d = row.difference
-    if d.low is None or d.high is None or base is None:
-        return interval(d)
-    return interval(replace(d, low=max(d.low, -base), high=min(d.high, 100 - base)))
-
-
 def which_images(name: str, counts: dict[str, int]) -> str:
     """`fashion-mnist-8k (3,500 training, ...)`."""
     ways = {"train": "training", "validation": "validation", "test": "test images"}
@@ -207,29 +187,47 @@ def which_images(name: str, counts: dict[str, int]) -> str:
     return f"{plain(name)} ({', '.join(parts)})"
 
 
+def points(value: float | None) -> str:
+    """An effect in points, as pages tell it: `+0.2`."""
+    return number(value, 1, sign=True)
+
+
 def effect_interval(effect: Any) -> str:
-    """`−0.3 to +0.8`: the interval of an effect, with a decimal more where it is narrow."""
-    places = 1 if effect.high - effect.low >= 0.4 else 2
-    return f"{number(effect.low, places, sign=True)} to {number(effect.high, places, sign=True)}"
+    """`−0.3 to +0.8`: the interval of an effect."""
+    return f"{points(effect.low)} to {points(effect.high)}"
+
+
+def between(loop: Any) -> str:
+    """What stands before an item of `a, b and c`, in a loop of a template."""
+    return "" if loop.first else " and " if loop.last else ", "
 
 
 CALLED = {
     function.__name__: function
     for function in (
         code, joined, plain, unbroken,
-        decimals, estimate, interval, mean_sd, number,
+        decimals, estimate, interval, mean_sd, number, points, possible,
         p_value, places_of, ratio, value,
-        effect_interval, possible_interval,
-        cells_text, changes_text, confidence, difference_text, error_text,
-        clock, counted, other_crop, verb,
+        effect_interval, cells_text, changes_text,
+        between, clock, counted, verb,
     )
 }  # fmt: skip
 """What a template may call, also as a filter."""
 
 
-def between(loop: Any) -> str:
-    """What stands before an item of `a, b and c`, in a loop of a template."""
-    return "" if loop.first else " and " if loop.last else ", "
+def inline(markdown: str) -> str:
+    """One of the report's sentences, which are Markdown, as HTML; markup in it stays text."""
+    return str(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
+
+
+def compact(text: str) -> str:
+    """Text without indentation and empty lines."""
+    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a script as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _environment(blocks: bool, autoescape: bool = False) -> Environment:
@@ -246,32 +244,25 @@ def _environment(blocks: bool, autoescape: bool = False) -> Environment:
         lstrip_blocks=blocks,
     )
     environment.filters |= CALLED
-    environment.globals |= CALLED | {"between": between, "nothing": NOTHING, "METRICS": METRICS}
+    environment.globals |= CALLED | {"nothing": NOTHING, "METRICS": METRICS, "paragraph": paragraph}
     return environment
 
 
-INLINE = MarkdownIt("commonmark", {"html": False})
+def paragraphs(name: str, **values: Any) -> list[str]:
+    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
+    parts = re.split(r"(?m)^---$", SENTENCES.get_template(f"sentences/{name}.md.j2").render(values))
+    # Not split at spaces that do not break.
+    return [" ".join(re.findall(r"[^ \n]+", part)) for part in parts if part.strip()]
 
 
-def inline(markdown: str) -> str:
-    """One of the report's sentences, which are Markdown, as HTML; markup in it stays text."""
-    return str(INLINE.renderInline(markdown))
+def paragraph(name: str, **values: Any) -> str:
+    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
+    return " ".join(paragraphs(name, **values))
 
 
-def compact(text: str) -> str:
-    """Text without indentation and empty lines."""
-    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
-
-
-def script_hash(text: str) -> str:
-    """SHA-256 of a script as a content security policy names it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-PAGES = _environment(blocks=True)
-SENTENCES = _environment(blocks=False)
-HTML = _environment(blocks=True, autoescape=True)
-HTML.filters |= {"inline": inline, "compact": compact, "digest": script_hash}
+def rendered(template: str, **values: Any) -> str:
+    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
+    return PAGES.get_template(template).render(values)
 
 
 def rendered_html(template: str, **values: Any) -> str:
@@ -279,21 +270,5 @@ def rendered_html(template: str, **values: Any) -> str:
     return compact(HTML.get_template(template).render(values)) + "\n"
 
 
-def rendered(template: str, **values: Any) -> str:
-    """The text of a page; a value that is missing raises `jinja2.UndefinedError`."""
-    return PAGES.get_template(template).render(values, paragraph=paragraph)
-
-
-def paragraph(name: str, **values: Any) -> str:
-    """A template of `sentences` on one line: its lines and blocks are joined by single spaces."""
-    return " ".join(_words(SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)))
-
-
-def paragraphs(name: str, **values: Any) -> list[str]:
-    """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
-    text = SENTENCES.get_template(f"sentences/{name}.md.j2").render(values)
-    return [" ".join(_words(part)) for part in re.split(r"(?m)^---$", text) if part.strip()]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^ \n]+", text)  # not at spaces that do not break
+PAGES, SENTENCES, HTML = _environment(True), _environment(False), _environment(True, autoescape=True)
+HTML.filters |= {function.__name__: function for function in (inline, compact, digest)}

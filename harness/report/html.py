@@ -1,16 +1,18 @@
 """The report as one HTML file that asks no host for anything: a table to sort, effects and curves with their values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import charts
+import pandas as pd
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from harness.report.figures import means, panels_of
 from harness.report.findings import Findings
-from harness.report.format import effect_interval, images_name, number, rendered_html
+from harness.report.format import effect_interval, number, points, rendered_html
 from harness.report.runs import Result, rerun
-from harness.report.summary import Effect
-from harness.report.variants import VariantRow
+from harness.report.variants import Effect, VariantRow
 
 SYMBOLS = {"helps": "▲", "no difference": "=", "undecided": "○", "hurts": "▼"}
 """What stands beside a verdict's word; in the order in which the table sorts them."""
@@ -19,120 +21,159 @@ COLUMNS = (("validation_top1", "Validation error", "%"), ("train_loss", "Trainin
 """Columns of curves.csv that are drawn: name, title and unit; the first is unfolded."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A seed's run of a variant and its error, the baseline's with that seed, and the difference, variant − baseline.
-
-    None where there is no such number, or the runs are not compared.
-    """
-
-    result: Result
-    error: float | None
-    base: float | None
-    difference: float | None
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the table with its fold-out. `verdict`: in words; `summary`: all that the row's plot shows."""
-
-    effect: Effect
-    row: VariantRow
-    label: str
-    verdict: str
-    pairs: list[Pair]
-    command: str
-
-    @property
-    def summary(self) -> str:
-        e = self.effect
-        if e.mean is None:
-            return f"{self.label}: no complete pair of runs"
-        lines = [f"{self.label}: {number(e.mean, sign=True)} points"]
-        if e.low is not None:
-            lines[0] += f" ({number(e.low, sign=True)} to {number(e.high, sign=True)})"
-        lines += [self.verdict] if self.verdict else []
-        lines += [f"the paper: {number(e.paper, sign=True)}"] if e.paper is not None else []
-        seeds = zip(self.row.difference.seeds, e.values, strict=True)
-        shown = [f"{seed}: {number(value, sign=True)}" for seed, value in seeds]
-        return "\n".join([*lines, "seeds " + ", ".join(shown[:10]) + (" …" if len(shown) > 10 else "")])
-
-    @property
-    def keys(self) -> dict[str, str | float]:
-        """What the table sorts by: column -> text or number; '' stands last."""
-        e, words = self.effect, list(SYMBOLS)
-        return {
-            "component": self.label.casefold(),
-            "effect": "" if e.mean is None else round(e.mean, 6),
-            "verdict": words.index(e.verdict) if e.verdict else "",
-            "paper": "" if e.paper is None else e.paper,
-            "seeds": e.seeds,
-        }
-
-
-def html_page(
-    found: Findings,
-    context: dict[str, Any],
-    effects: Sequence[Effect],
-    answer: str,
-    warnings: Sequence[str],
-    curves: list[dict[str, Any]],
-) -> str:
-    """The study's HTML file. `context`: that of the report's details; `curves`: the rows of curves.csv."""
-    study, base = found.study, next(row for row in found.rows if row.is_baseline)
-    rows = {row.variant: row for row in found.rows}
-    entries = [_entry(found, effect, rows[effect.variant]) for effect in effects]
+def html_page(findings: Findings, values: dict[str, Any], curves: list[dict[str, Any]]) -> str:
+    """The study's HTML file. `values`: what every page is given; `curves`: the rows of curves.csv."""
+    study, effects = findings.study, findings.components
     ends = [end for e in effects for end in (e.mean, e.low, e.high, e.paper, *e.values) if end is not None]
-    scale = charts.linear(ends)
+    scale = linear(ends)
     return rendered_html(
         "report.html.j2",
-        study=study,
-        interim=context["interim"],
-        metric=study.file.metric,
-        images=images_name(study),
-        counts=context["images"][0].counts if context["images"] else {},
-        answer=answer,
-        warnings=warnings,
-        standing=found.standing,
-        entries=entries,
-        base=base,
-        base_error=context["base_error"],
-        base_pairs=_pairs(found, base),
-        comparison=next((row.comparison for row in found.rows if row.comparison), None),
-        judged=[entry for entry in entries if entry.verdict],
-        paper=[entry for entry in entries if entry.effect.paper is not None],
-        confidence=context["row_confidence"],
+        **values,
+        effects=effects,
+        judged=[effect for effect in effects if effect.verdict],
+        paper=[effect for effect in effects if effect.paper is not None],
+        pairs_of=lambda row: pairs_of(findings.base, row),
+        summary=summary,
+        keys=keys,
+        again=lambda variant: rerun(study, [variant, study.baseline]),
         scale=scale,
         places=max(0, -math.floor(math.log10(scale.ticks[1] - scale.ticks[0]) + 1e-9)),
-        margin=study.file.margin,
         charts=[
-            (charts.curves(curves, [effect.variant for effect in effects], study.baseline, column), title, unit)
+            (Chart(means(curves, column), list(study.variants), study.baseline, column), title, unit)
             for column, title, unit in COLUMNS
         ],
-        unfinished=[cell for cell in found.results.cells if cell.status != "finished"],
-        finished=sum(cell.status == "finished" for cell in found.results.cells),
-        claims=context["claims"]["counts"] if context["claims"] else [],
-        candidate=context["shown"] if context["shown"] and context["shown"].changes else None,
-        method_pages=context["method_pages"],
-        again=context["again"],
-        effect_interval=effect_interval,
         symbols=SYMBOLS | {"hurts here": SYMBOLS["hurts"]},
     )
 
 
-def _entry(found: Findings, effect: Effect, row: VariantRow) -> TableRow:
-    label = effect.component.label + (" (added)" if effect.labelled and effect.component.added else "")
-    verdict = "hurts here" if effect.verdict == "hurts" else effect.verdict
-    command = rerun(found.study, [row.variant, found.study.baseline])
-    return TableRow(effect, row, label, verdict, _pairs(found, row), command)
+# ---- the table
+
+Pair = tuple[Result, float | None, float | None, float | None]
+"""A seed's run of a variant and its error, the baseline's with that seed, and the difference, variant − baseline.
+
+None where there is no such number, or the runs are not compared.
+"""
 
 
-def _pairs(found: Findings, row: VariantRow) -> list[Pair]:
-    base, metric = found.results.finished(found.study.baseline), found.study.file.metric
-    differences = dict(zip(row.difference.seeds, row.difference.values, strict=True))
-    pairs = []
-    for cell in found.results.of(row.variant):
-        own = cell.run.metrics[metric] if cell.run and cell.status == "finished" else None
-        other = base[cell.seed].metrics[metric] if cell.seed in base else None
-        pairs.append(Pair(cell, own, other, None if row.is_baseline else differences.get(cell.seed)))
-    return pairs
+def pairs_of(base: VariantRow, row: VariantRow) -> list[Pair]:
+    """A variant's declared runs beside the baseline's."""
+    one, other = ({run.seed: run.metrics[row.metric] for run in arm.runs} for arm in (row, base))
+    differences = {} if row.is_baseline else dict(zip(row.difference.seeds, row.difference.values, strict=True))
+    return [(c, one.get(c.seed), other.get(c.seed), differences.get(c.seed)) for c in row.cells]
+
+
+def summary(effect: Effect) -> str:
+    """All that the plot of a row shows."""
+    if effect.mean is None:
+        return f"{effect.label}: no complete pair of runs"
+    interval = "" if effect.low is None else f" ({effect_interval(effect)})"
+    lines = [f"{effect.label}: {points(effect.mean)} points{interval}", effect.word]
+    lines += [] if effect.paper is None else [f"the paper: {points(effect.paper)}"]
+    seeds = zip(effect.row.difference.seeds, effect.values, strict=True)
+    shown = [f"{seed}: {points(value)}" for seed, value in seeds]
+    return "\n".join(filter(None, [*lines, "seeds " + ", ".join(shown[:10]) + " …" * (len(shown) > 10)]))
+
+
+def keys(effect: Effect) -> dict[str, str | float]:
+    """What the table sorts by: column -> text or number; '' stands last."""
+    return {
+        "component": effect.label.casefold(),
+        "effect": "" if effect.mean is None else round(effect.mean, 6),
+        "verdict": list(SYMBOLS).index(effect.verdict) if effect.verdict else "",
+        "paper": "" if effect.paper is None else effect.paper,
+        "seeds": effect.seeds,
+    }
+
+
+# ---- scales and curves: where each mark lies, in percent of its plot's width and height
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis from `low` to `high`, with its ticks; logarithmic where `log`."""
+
+    low: float
+    high: float
+    ticks: Sequence[float]
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies, in percent of the axis; what is outside lies at its end."""
+        low, high, value = (math.log(max(v, 1e-9)) if self.log else v for v in (self.low, self.high, value))
+        return round(100 * min(max((value - low) / (high - low), 0), 1), 1)
+
+
+def linear(values: Iterable[float]) -> Scale:
+    """A scale with zero and all of the values, that begins and ends at a round number."""
+    low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
+    ticks = [round(float(tick), 9) for tick in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high or low + 1)]
+    return Scale(ticks[0], ticks[-1], ticks)
+
+
+def logarithmic(values: Iterable[float]) -> Scale:
+    """A scale of the positive values with at most about five ticks."""
+    known = [value for value in values if value > 0] or [1.0]
+    low, high = min(known) / 1.04, max(known) * 1.04
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), range(1, 10)):
+        ticks = [float(t) for t in LogLocator(subs=digits, numticks=99).tick_values(low, high) if low <= t <= high]
+        if len(ticks) >= 3:
+            break
+    return Scale(low, high, ticks, log=True)
+
+
+STRIPS = 40
+"""Epochs of a panel that answer to the pointer, at the most: of a longer run every second, third and so on."""
+
+Curve = dict[int, tuple[float, float]]
+"""Epoch -> mean and sd over the finished seeds."""
+
+
+class Chart:
+    """A column of curves.csv: a panel a variant, on common scales."""
+
+    def __init__(self, frame: pd.DataFrame, variants: list[str], baseline: str, column: str) -> None:
+        self.column, self.baseline = column, baseline
+        self.curves: dict[tuple[str, str], Curve] = {}
+        for variant, run, epoch, mean, sd in frame.itertuples(index=False):
+            self.curves.setdefault((variant, run), {})[epoch] = mean, sd
+        last = max(frame["epoch"], default=2)
+        middle = 10 * round(last / 20) or last // 2
+        self.epochs = Scale(1, max(last, 2), (1, middle, last) if 1 < middle < last else (1, last))
+        self.error = logarithmic([*(frame["mean"] - frame["sd"]), *(frame["mean"] + frame["sd"])])
+        self.panels = [Panel(self, variant) for variant in panels_of(frame, variants, baseline)]
+
+
+class Panel:
+    """A variant's curves, the baseline's first.
+
+    `summary`: their ends in words. `curves`: kind (base: the baseline; own: the variant; lost: a diverged run), and
+    line and band of one sd as points of SVG; '' for a band without width. `strips`: place and width of an epoch's part
+    that answers to the pointer, and what is said there.
+    """
+
+    def __init__(self, chart: Chart, variant: str) -> None:
+        self.chart, self.variant = chart, variant
+        names = [] if variant == chart.baseline else [("base", chart.baseline, (chart.baseline, ""))]
+        names += [("own", variant, (variant, ""))]
+        names += [("lost", run, (name, run)) for name, run in sorted(chart.curves) if name == variant and run]
+        runs = [(kind, name, chart.curves[key]) for kind, name, key in names if key in chart.curves]
+        ends = [f"{name} {number(curve[max(curve)][0])} in epoch {max(curve)}" for _, name, curve in runs]
+        self.summary = ", ".join(ends) or "no run"
+        self.curves = [(kind, *self._drawn(curve)) for kind, _, curve in runs]
+        last = int(chart.epochs.high)
+        step = -(-last // STRIPS)
+        self.strips = []
+        for epoch in range(1, last + 1, step):
+            values = [f"{name} {number(c[epoch][0])} (sd {number(c[epoch][1])})" for _, name, c in runs if epoch in c]
+            if values:
+                left, right = (chart.epochs.place(epoch + side * step / 2) for side in (-1, 1))
+                self.strips.append((left, round(right - left, 1), "\n".join([f"epoch {epoch}", *values])))
+
+    def _drawn(self, curve: Curve) -> tuple[str, str]:
+        x, y = self.chart.epochs, self.chart.error
+
+        def line(side: int) -> list[str]:  # from the top, as SVG counts
+            return [f"{x.place(e):.3g},{100 - y.place(mean + side * sd):.3g}" for e, (mean, sd) in curve.items()]
+
+        spread = any(sd for _, sd in curve.values())
+        return " ".join(line(0)), " ".join([*line(1), *reversed(line(-1))]) if spread else ""

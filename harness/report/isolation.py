@@ -13,7 +13,7 @@ from harness.net.layout import Layer, layout
 from harness.randomness import BATCH_ORDER, INITIAL_WEIGHTS, VARIED, seed_of
 from harness.record import Hashes, Run
 from harness.report.circumstances import CONDITIONS
-from harness.report.format import code, joined, paragraphs, value
+from harness.report.format import joined, paragraphs, value
 from harness.report.runs import Result, Results
 from harness.settings.parse import parse
 from harness.settings.schema import MACHINE, Settings
@@ -81,9 +81,9 @@ def read_verified(path: Path) -> dict[str, Verification]:
 
 def verified_text(study: Study, cells: list[Result], root: Path) -> str:
     """How many of a row's runs were verified, where and when, as Markdown for a table."""
-    found = read_verified(root / study.folder / FILE)
+    stored = read_verified(root / study.folder / FILE)
     records = {cell.key: identity(cell.run.fingerprint, cell.run.hashes) for cell in cells if cell.run}
-    held = {key: found[key] for key, record in records.items() if key in found and found[key].record == record}
+    held = {key: stored[key] for key, record in records.items() if key in stored and stored[key].record == record}
     sound = [one for one in held.values() if one.verified]
     first = [one for one in sound if not one.whole]
     parts = paragraphs(
@@ -153,23 +153,24 @@ class IsolationCheck:
             return "fails"
         return "proven" if self.pairs else "open"
 
+    def union(self, attribute: str) -> list[str]:
+        """What any of the pairs has in one of its lists."""
+        return list(dict.fromkeys(name for pair in self.pairs for name in getattr(pair, attribute)))
+
 
 def proofs(study: Study, results: Results) -> list[IsolationCheck]:
-    baseline = {cell.seed: cell for cell in results.of(study.baseline)}
-    return [_proof(study, variant, results, baseline) for variant in study.variants if variant != study.baseline]
-
-
-def _proof(study: Study, variant: str, results: Results, baseline: dict[int, Result]) -> IsolationCheck:
-    declared = study.differences(variant)
-    nets = (study.variants[study.baseline], study.variants[variant])
-    pairs, alone = [], []
-    for cell in results.of(variant):
-        base, run = baseline[cell.seed].ended, cell.ended
-        if base and run:
-            pairs.append(compare(variant, declared, nets, base, run))
-        else:
-            alone.append(cell.seed)
-    return IsolationCheck(variant, list(declared), pairs, alone)
+    """A proof a variant."""
+    baseline = {cell.seed: cell.ended for cell in results.of(study.baseline)}
+    checks = []
+    for variant in study.variants:
+        if variant == study.baseline:
+            continue
+        changes, nets = study.differences(variant), (study.variants[study.baseline], study.variants[variant])
+        ended = {cell.seed: (baseline[cell.seed], cell.ended) for cell in results.of(variant)}
+        pairs = [compare(variant, changes, nets, base, run) for base, run in ended.values() if base and run]
+        alone = [seed for seed, (base, run) in ended.items() if not (base and run)]
+        checks.append(IsolationCheck(variant, list(changes), pairs, alone))
+    return checks
 
 
 def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
@@ -204,16 +205,16 @@ def _reseeded(nets: tuple[Settings, Settings], seed: int, *sources: str) -> bool
 
 def _conditions(expected: set[str], base: Run, run: Run) -> list[str]:
     """Images, numerics identity, and what of machine and versions the numbers depend on."""
-    found = []
+    failures = []
     for name, matters, tell in CONDITIONS:
         one, other = tell(base), tell(run)
         if matters and one != other and not expected & MOVES_CONDITION.get(name, set()):
-            found.append(f"{name}: {one} against {other}")
+            failures.append(f"{name}: {one} against {other}")
     # CONDITIONS shows short hashes; these are compared whole.
     for name, key in (("data", "data"), ("numerics identity", "code")):
-        if getattr(base.hashes, key) != getattr(run.hashes, key) and not any(f.startswith(name) for f in found):
-            found.append(f"{name} differs")
-    return found
+        if getattr(base.hashes, key) != getattr(run.hashes, key) and not any(f.startswith(name) for f in failures):
+            failures.append(f"{name} differs")
+    return failures
 
 
 def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list[str], list[str], list[str]]:
@@ -224,8 +225,8 @@ def _initial(nets: tuple[Settings, Settings], base: Run, run: Run) -> tuple[list
     equal, affected, wrong = [], [], []
     for name in dict.fromkeys([*one, *other, *base.hashes.initial, *run.hashes.initial]):
         hashes = base.hashes.initial.get(name), run.hashes.initial.get(name)
-        lacking = [who for who, rows, found in (("baseline", one, hashes[0]), ("variant", other, hashes[1]))
-                   if (name in rows) != (found is not None)]  # fmt: skip
+        sides = (("baseline", one, hashes[0]), ("variant", other, hashes[1]))
+        lacking = [side for side, rows, digest in sides if (name in rows) != (digest is not None)]
         if lacking:
             wrong.append(f"{name}: the record of the {joined(lacking)} does not fit its net")
         elif hashes[0] == hashes[1]:
@@ -244,29 +245,7 @@ def _drawn(row: Layer) -> Layer:
     return replace(row, stride=1, pad=0, pad_end=0, side=side, after=(), lr_factor=1.0, decay_factor=1.0)
 
 
-# ---- as rows of the report and of a CSV
-
-
-def proof_rows(found: Iterable[IsolationCheck], study: Study, results: Results, root: Path) -> list[list[str]]:
-    """Rows of the report's table, the baseline's first: its runs have nothing to differ from, but may be verified."""
-    rows = []
-    for name, proof in {study.baseline: None, **{proof.variant: proof for proof in found}}.items():
-        made_again = verified_text(study, results.of(name), root)
-        rows.append([*paragraphs("proof", variant=name, proof=proof, union=_union), made_again])
-    return rows
-
-
-def _union(pairs: Iterable[Pair], attribute: str) -> list[str]:
-    return list(dict.fromkeys(name for pair in pairs for name in getattr(pair, attribute)))
-
-
-def proof_warnings(found: Iterable[IsolationCheck]) -> list[str]:
-    """A line where a variant's proof fails: what its difference says is then not about its switch alone."""
-    failing = [code(proof.variant) for proof in found if proof.verdict == "fails"]
-    see = "see [only the switch changed](#only-the-switch-changed)"
-    more = "More than the declared switch differs between the baseline and"
-    return [f"{more} {joined(failing)}: {see}."] if failing else []
-
+# ---- as CSV
 
 PROOF_COLUMNS = [
     "variant", "seed", "verdict", "why", "declared", "changed", "moved", "initial_equal", "initial_affected", "unshown",
@@ -280,11 +259,11 @@ LISTS = {
 """Columns that are a pair's lists, and its attribute."""
 
 
-def proof_csv(found: Iterable[IsolationCheck], study: Study, results: Results) -> list[dict[str, Any]]:
+def proof_csv(checks: Iterable[IsolationCheck], study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run beside the baseline's; lists are joined by `; `."""
     table: list[dict[str, Any]] = []
     runs = {(cell.variant, cell.seed): cell.run for cell in results.cells}
-    for proof in found:
+    for proof in checks:
         changes = study.differences(proof.variant)
         declared = "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items())
         pairs = {pair.seed: pair for pair in proof.pairs}
@@ -292,8 +271,8 @@ def proof_csv(found: Iterable[IsolationCheck], study: Study, results: Results) -
             row: dict[str, Any] = {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs"}
             pair, base, run = pairs.get(seed), runs[study.baseline, seed], runs[proof.variant, seed]
             if pair and base and run:
-                lists = {column: "; ".join(getattr(pair, name)) for column, name in LISTS.items()}
-                row |= {"verdict": pair.verdict, **lists, "data": run.hashes.data, "code": run.hashes.code}
+                row |= {column: "; ".join(getattr(pair, name)) for column, name in LISTS.items()}
+                row |= {"verdict": pair.verdict, "data": run.hashes.data, "code": run.hashes.code}
                 row |= {"baseline_fingerprint": base.fingerprint, "fingerprint": run.fingerprint}
             table.append(row | {"declared": declared})
     return table

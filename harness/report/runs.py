@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.data.packed import read_manifest
 from harness.errors import UserError
 from harness.identity.known import identity
-from harness.record import Run, RunFolder, read_run
+from harness.record import CURVE, Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import TOP5_CLASSES, Study, top_of, unequal
+from harness.statistics.models import Summary, summarise
+from harness.statistics.sequential import nominal
 
 CANDIDATE = "candidate"
 """The candidate's name in tables and figures."""
@@ -55,6 +56,21 @@ class Results:
     def all(self) -> list[Result]:
         return [*self.cells, *([self.candidate] if self.candidate else [])]
 
+    @property
+    def ended(self) -> list[tuple[Result, Run]]:
+        """Those that finished or diverged, with their runs."""
+        return [(cell, cell.ended) for cell in self.all if cell.ended]
+
+    @property
+    def uncommitted(self) -> list[Result]:
+        """The runs that were made with changes which their commit does not hold."""
+        return [cell for cell, run in self.ended if run.provenance.dirty]
+
+    @property
+    def other_weights(self) -> list[Result]:
+        """The runs whose errors are those of other weights than they recorded: see `record.Metrics`."""
+        return [cell for cell, run in self.ended if run.measured and run.measured.weights]
+
     def of(self, variant: str) -> list[Result]:
         return [cell for cell in self.cells if cell.variant == variant]
 
@@ -62,70 +78,168 @@ class Results:
         return {c.seed: c.run for c in self.of(variant) if c.status == "finished" and c.run}
 
 
-@dataclass(frozen=True)
-class _Now:
-    """What a run has to be of to count: the code's identities, and the images' hash (None: they were never packed)."""
-
-    metric: str
-    images: str | None
-
-    @cached_property
-    def training(self) -> str:
-        return identity("train")
-
-    @cached_property
-    def evaluation(self) -> str:
-        return identity("eval")
-
-
 def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Results:
     """Read every declared run below `root`, and the candidate. Raises `UserError` for a file that is broken."""
-    manifest = root / study.manifest
-    now = _Now(study.file.metric, read_manifest(manifest).hash if manifest.exists() else None)
-    cells = [
-        _result(root / cell.results, cell.variant, cell.seed, study.variants[cell.variant], now) for cell in study.cells
-    ]
-    own = None
-    if candidate:
-        own = _result(root / study.candidate_results, CANDIDATE, candidate[1], candidate[0], now)
-    return Results(cells, own, early)
+    path = root / study.manifest
+    images = read_manifest(path).hash if path.exists() else None
+
+    def result(folder: Path, variant: str, seed: int, settings: Settings) -> Result:
+        return _result(RunFolder.of(root / folder), variant, seed, settings, study.file.metric, images)
+
+    cells = [result(cell.results, cell.variant, cell.seed, study.variants[cell.variant]) for cell in study.cells]
+    one = result(study.candidate_results, CANDIDATE, candidate[1], candidate[0]) if candidate else None
+    return Results(cells, one, early)
 
 
-def _result(path: Path, variant: str, seed: int, declared: Settings, now: _Now) -> Result:
-    folder = RunFolder.of(path)
+def _result(folder: RunFolder, variant: str, seed: int, declared: Settings, metric: str, images: str | None) -> Result:
+    """What was found of a run. `images`: the hash that its images must have; None: they were never packed."""
     if not folder.config.exists():
         return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
     run = read_run(folder)
     if run.measured is None:
         return Result(variant, seed, "missing", "trained, and not evaluated", None)
-    if why := _stale(run, seed, declared, now):
+    if why := _stale(run, seed, declared, images):
         return Result(variant, seed, "stale", why, run)
     if run.diverged_epoch is not None:
         return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
-    if now.metric not in run.metrics:
-        few = top_of(now.metric) == 5 and run.images.classes < TOP5_CLASSES
+    if metric not in run.metrics:
+        few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
         why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
-        raise UserError(f"{folder.metrics}: {now.metric}: missing; the study compares it{why}")
+        raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it{why}")
     return Result(variant, seed, "finished", "", run)
 
 
-def _stale(run: Run, seed: int, declared: Settings, now: _Now) -> str:
+def _stale(run: Run, seed: int, declared: Settings, images: str | None) -> str:
     """Why a run does not count; '' where it does."""
-    differing = unequal(declared, run.settings)
-    if run.seed != seed:
-        differing.append("seed")
+    differing = unequal(declared, run.settings) + ["seed"] * (run.seed != seed)
     if differing:
         return f"its result is of other settings: {', '.join(differing)}"
-    if now.images and run.images.hash != now.images:
-        return f"its images are {run.images.hash[:12]}, the study's are {now.images[:12]}"
-    if run.hashes.code != now.training:
-        return f"its numerics identity is {run.hashes.code[:12]}, the present training code's is {now.training[:12]}"
+    if images and run.images.hash != images:
+        return f"its images are {run.images.hash[:12]}, the study's are {images[:12]}"
+    if run.hashes.code != (code := identity("train")):
+        return f"its numerics identity is {run.hashes.code[:12]}, the present training code's is {code[:12]}"
     evaluated = (run.measured.code if run.measured else None) or "unknown"
-    if evaluated != now.evaluation:
-        return f"it was evaluated by code {evaluated[:12]}, the present is {now.evaluation[:12]}"
+    if evaluated != (code := identity("eval")):
+        return f"it was evaluated by code {evaluated[:12]}, the present is {code[:12]}"
     return ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a report may say at this point of a study.
+
+    `interim`: the study is not done. `judged`: its rule allows verdicts now. `look`: number of the look from 1, 0
+    before the first; None where none is declared. `seeds`: those that are compared. `ended`: seeds of which every
+    variant's run has ended. `alpha`: of this look, that p-values are held against and that intervals are made for.
+    """
+
+    interim: bool
+    judged: bool
+    look: int | None
+    seeds: tuple[int, ...]
+    ended: tuple[int, ...]
+    alpha: float
+
+
+def standing(study: Study, results: Results) -> Standing:
+    """Where the study stands with these results.
+
+    A seed is complete when every variant's run with it has finished or diverged. A look is made on the first complete
+    seeds, as many as it has: what finished since waits for the next one.
+    """
+    finished = {(c.variant, c.seed) for c in results.cells if c.ended}
+    ended = tuple(seed for seed in study.seeds if all((variant, seed) in finished for variant in study.variants))
+    every = tuple(study.seeds)
+    if not study.file.looks:
+        return Standing(results.early, not results.early, None, every, ended, study.alpha)
+    look = sum(number <= len(ended) for number in study.file.looks)
+    if not look:
+        return Standing(True, False, 0, every, ended, study.alpha)
+    family = len(study.variants) - 1 if study.file.family is None else len(study.file.family)
+    alphas = nominal(tuple(study.file.looks), study.alpha, max(1, family))
+    seeds = ended[: study.file.looks[look - 1]]
+    return Standing(look < len(alphas), True, look, seeds, ended, alphas[look - 1])
+
+
+def check_early(study: Study, results: Results) -> None:
+    """Refuse an interim report on a study that is done. Raises `UserError`."""
+    now = standing(study, results)
+    if len(now.ended) == len(study.seeds) and (now.look is None or not now.interim):
+        raise UserError(f"report: --interim: every run of {study.name} has ended; make its report without --interim")
 
 
 def rerun(study: Study, variants: Sequence[str]) -> str:
     """The command that runs every seed of some variants again, and brings the report up to date."""
     return f"harness run {study.name} --force --only {','.join(variants)}"
+
+
+ERRORS = (
+    "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
+    "validation_top5",
+)  # fmt: skip
+"""Errors of a run, in percent, where its data has them."""
+
+
+def errors_of(runs: Sequence[Run], *others: str) -> dict[str, Summary]:
+    """Each of ERRORS, and of `others`, that all of the runs have; and the gap, test less training error."""
+    summaries = {
+        name: summarise(run.metrics[name] for run in runs)
+        for name in dict.fromkeys((*ERRORS, *others))
+        if runs and all(name in run.metrics for run in runs)
+    }
+    if {"test_top1", "train_top1"} <= summaries.keys():
+        summaries["gap"] = summarise(run.metrics["test_top1"] - run.metrics["train_top1"] for run in runs)
+    return summaries
+
+
+CELL_COLUMNS = [
+    "variant", "seed", "status", "note", *ERRORS, "test_loss", "diverged_epoch", "wall_seconds", "parameters",
+    "fingerprint", "commit", "dirty", "code", "data", "batch_order", "augmentation", "losses", "weights", "device",
+    "device_name", "threads", "cpu", "instructions", "os", "python", "torch", "numpy", "cuda", "cudnn", "packages",
+    "command",
+]  # fmt: skip
+
+
+def cells_csv(results: Results) -> list[dict[str, Any]]:
+    """A row a declared run, and the candidate's: what its records say, as far as there are any."""
+    table = []
+    for cell in results.all:
+        row: dict[str, Any] = {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "note": cell.note}
+        if run := cell.run:
+            made = run.provenance
+            stored = {**made.machine, **made.versions, **made.model_dump(), **run.hashes.model_dump(), **run.metrics}
+            row = {key: stored.get(key) for key in CELL_COLUMNS} | row
+        table.append(row)
+    return table
+
+
+CURVE_COLUMNS = ["variant", "seed", "status", "epoch", *CURVE]
+
+
+def curves_csv(results: Results) -> list[dict[str, Any]]:
+    """A row an epoch of every run that counts or diverged, and of the candidate; what is not finite stays as it is.
+
+    Six digits are more than a curve needs, and keep a large study's file small; all of them are in its history.csv.
+    """
+    return [
+        {"variant": cell.variant, "seed": cell.seed, "status": cell.status, "epoch": int(row["epoch"])}
+        | {column: float(f"{row[column]:.6g}") for column in CURVE}
+        for cell, run in results.ended
+        for row in run.history
+    ]
+
+
+MADE_BY = ["runs", "command"]
+"""Columns of a table with a row a variant: its runs, as seed: fingerprint, and what makes them and the baseline's."""
+
+
+def carried(study: Study, results: Results, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table with a row a variant, each with what made its numbers: see `MADE_BY`."""
+
+    def made(variant: str) -> dict[str, str]:
+        cells = [results.candidate] if variant == CANDIDATE else results.of(variant)
+        runs = [f"{c.seed}: {c.run.fingerprint[:12]}" for c in cells if c and c.run and c.status == "finished"]
+        pair = list(dict.fromkeys([variant, study.baseline]))
+        return {"runs": "; ".join(runs), "command": rerun(study, [variant] if variant == CANDIDATE else pair)}
+
+    return [row | made(row["variant"]) for row in table]

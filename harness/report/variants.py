@@ -1,105 +1,90 @@
-"""How far a study is, and its variants against the baseline, as rows of numbers; how they look is not said here."""
+"""A study's variants against its baseline: rows of numbers, and what they say of the components."""
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from scipy import stats
+
 from harness.errors import UserError
-from harness.predictions import same_predictions
 from harness.record import Run, paired
-from harness.report.circumstances import apart
-from harness.report.runs import Result, Results
-from harness.settings.schema import MACHINE, Settings
-from harness.settings.study import Published, Study, differences, top_of
+from harness.report.candidate import Candidate
+from harness.report.format import possible, value
+from harness.report.runs import CANDIDATE, ERRORS, Result, Results, Standing, errors_of, standing
+from harness.settings.study import Component, Published, Study
 from harness.statistics.comparison import Comparison, Rules, compare_all
 from harness.statistics.judging import Verdict
 from harness.statistics.models import Difference, Summary, binomial_sd, compare, summarise
-from harness.statistics.sequential import nominal
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What a report may say at this point of a study.
-
-    `interim`: the study is not done. `judged`: its rule allows verdicts now. `look`: number of the look from 1, 0
-    before the first; None where none is declared. `seeds`: those that are compared. `ended`: seeds of which every
-    variant's run has ended. `alpha`: of this look, that p-values are held against and that intervals are made for.
-    """
-
-    interim: bool
-    judged: bool
-    look: int | None
-    seeds: tuple[int, ...]
-    ended: tuple[int, ...]
-    alpha: float
-
-
-def standing(study: Study, results: Results) -> Standing:
-    """Where the study stands with these results.
-
-    A seed is complete when every variant's run with it has finished or diverged. A look is made on the first complete
-    seeds, as many as it has: what finished since waits for the next one.
-    """
-    finished = {(c.variant, c.seed) for c in results.cells if c.ended}
-    ended = tuple(seed for seed in study.seeds if all((variant, seed) in finished for variant in study.variants))
-    if not study.file.looks:
-        every = tuple(study.seeds)
-        return Standing(results.early, not results.early, None, every, ended, study.alpha)
-    reached = [number for number in study.file.looks if number <= len(ended)]
-    if not reached:
-        return Standing(True, False, 0, tuple(study.seeds), ended, study.alpha)
-    family = len(study.variants) - 1 if study.file.family is None else len(study.file.family)
-    alphas = nominal(tuple(study.file.looks), study.alpha, max(1, family))
-    look = len(reached)
-    return Standing(look < len(alphas), True, look, ended[: reached[-1]], ended, alphas[look - 1])
-
-
-def check_early(study: Study, results: Results) -> None:
-    """Refuse an interim report on a study that is done. Raises `UserError`."""
-    now = standing(study, results)
-    if len(now.ended) == len(study.seeds) and (now.look is None or not now.interim):
-        raise UserError(f"report: --interim: every run of {study.name} has ended; make its report without --interim")
-
-
-ERRORS = (
-    "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
-    "validation_top5",
-)  # fmt: skip
-"""Errors of a run, in percent, where its data has them."""
 
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A variant against the baseline.
+    """A variant against the baseline. `cells`: its declared runs; `comparison`: None for the baseline."""
 
-    `changes`: setting -> (baseline's, variant's). `errors`: each of ERRORS over the finished seeds, where every one of
-    them has it, and `gap`, test less training error; the study's `metric` is among them. `difference`: over complete
-    pairs, with the interval of the declared test. `comparison`: all of that test; None for the baseline. `times`:
-    wall times in seconds, a finished run each.
-    """
-
+    study: Study
     variant: str
-    is_baseline: bool
-    changes: dict[str, tuple[Any, Any]]
-    declared: int
-    finished: int
-    unfinished: list[Result]
-    metric: str
-    errors: dict[str, Summary]
-    difference: Difference
+    cells: list[Result]
     comparison: Comparison | None
-    published: Published | None
-    parameters: int | None
-    times: tuple[float, ...]
-    test_images: int | None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.variant == self.study.baseline
+
+    @property
+    def changes(self) -> dict[str, tuple[Any, Any]]:
+        """Setting -> (baseline's, variant's)."""
+        return self.study.differences(self.variant)
+
+    @property
+    def metric(self) -> str:
+        return self.study.file.metric
+
+    @property
+    def declared(self) -> int:
+        return len(self.cells)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Those that finished."""
+        return [cell.run for cell in self.cells if cell.run and cell.status == "finished"]
+
+    @property
+    def finished(self) -> int:
+        return len(self.runs)
+
+    @property
+    def unfinished(self) -> list[Result]:
+        return [cell for cell in self.cells if cell.status != "finished"]
+
+    @cached_property
+    def errors(self) -> dict[str, Summary]:
+        """Over the finished runs: each of ERRORS that all of them have, the compared one, and the gap."""
+        return errors_of(self.runs, self.metric)
 
     @property
     def error(self) -> Summary:
         return self.errors.get(self.metric, summarise([]))
 
     @property
-    def seconds(self) -> float | None:
-        return sum(self.times) / len(self.times) if self.times else None
+    def sd_interval(self) -> tuple[float, float] | None:
+        """Interval of the error's sd, by chi-square, for normal errors."""
+        n, sd = self.error.n, self.error.sd
+        if not sd:
+            return None
+        tail = (1 - self.study.file.confidence) / 2
+        low, high = (sd * math.sqrt((n - 1) / float(stats.chi2.ppf(q, n - 1))) for q in (1 - tail, tail))
+        return low, high
+
+    @cached_property
+    def difference(self) -> Difference:
+        """Over complete pairs, with the interval of the declared test; of the baseline to itself."""
+        if self.comparison:
+            return self.comparison.difference
+        errors = {run.seed: run.metrics[self.metric] for run in self.runs}
+        return compare(errors, errors, self.study.file.confidence)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -111,21 +96,35 @@ class VariantRow:
         return c.verdict if c and c.in_family and self.difference.n else None
 
     @property
+    def published(self) -> Published | None:
+        return self.study.published.get(self.variant)
+
+    @property
     def paper(self) -> float | None:
         """The paper's difference of the error that is compared, in points; None where none is given."""
         return self.published.of(self.metric) if self.published else None
 
     @property
+    def parameters(self) -> int | None:
+        return self.runs[0].provenance.parameters if self.runs else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean wall time of a finished run."""
+        return sum(run.provenance.wall_seconds for run in self.runs) / self.finished if self.runs else None
+
+    @property
     def floor(self) -> float | None:
         """Standard error of one run's error on so many test images, in points: what its digits are worth by itself."""
-        if self.error.mean is None or not self.test_images:
-            return None
-        return binomial_sd(self.error.mean, self.test_images)
+        images = self.runs[0].images.counts.get("test") if self.runs else None
+        return binomial_sd(self.error.mean, images) if self.error.mean is not None and images else None
 
 
-def variant_rows(study: Study, results: Results) -> list[VariantRow]:
-    compared = comparisons(study, results)
-    return [_row(study, results, variant, compared.get(variant)) for variant in study.variants]
+def variant_rows(study: Study, results: Results, compared: Mapping[str, Comparison] | None = None) -> list[VariantRow]:
+    """A row a variant. `compared`: their `comparisons`, where they are known already. Raises `UserError`."""
+    if compared is None:
+        compared = comparisons(study, results, standing(study, results))
+    return [VariantRow(study, name, results.of(name), compared.get(name)) for name in study.variants]
 
 
 def rules(study: Study) -> Rules:
@@ -136,171 +135,190 @@ def rules(study: Study) -> Rules:
         raise UserError(f"{study.path}: {error}") from error
 
 
-def comparisons(study: Study, results: Results) -> dict[str, Comparison]:
+def comparisons(study: Study, results: Results, now: Standing) -> dict[str, Comparison]:
     """Every variant against the baseline, under the study's rules at this point of it. Raises `UserError`."""
-    now = standing(study, results)
-    own = replace(rules(study), alpha=now.alpha)
     family = study.file.family if now.judged else []
+    errors = compared_errors(study, results, now)
     try:
-        return compare_all(compared_errors(study, results), study.baseline, own, family)
+        return compare_all(errors, study.baseline, replace(rules(study), alpha=now.alpha), family)
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
 
 
-def compared_errors(study: Study, results: Results) -> dict[str, dict[int, float]]:
+def compared_errors(study: Study, results: Results, now: Standing) -> dict[str, dict[int, float]]:
     """Variant -> seed -> the error that the study compares.
 
     One that diverged is infinite: it has no place in a mean, but it has one among the ranks.
     """
     return {
-        variant: {s: run.metrics[study.file.metric] if run.metrics else math.inf for s, run in runs.items()}
-        for variant, runs in paired_runs(study, results).items()
+        variant: {seed: run.metrics.get(study.file.metric, math.inf) for seed, run in runs.items()}
+        for variant, runs in paired_runs(study, results, now).items()
     }
 
 
-def paired_runs(study: Study, results: Results) -> dict[str, dict[int, Run]]:
+def paired_runs(study: Study, results: Results, now: Standing) -> dict[str, dict[int, Run]]:
     """Variant -> seed -> the run, finished or diverged, where it saw the images of the baseline's run of its seed.
 
     Of the seeds that are compared at this point of the study.
     """
-    seeds = standing(study, results).seeds
     ended = {
-        variant: {cell.seed: cell.ended for cell in results.of(variant) if cell.ended and cell.seed in seeds}
+        variant: {cell.seed: cell.ended for cell in results.of(variant) if cell.ended and cell.seed in now.seeds}
         for variant in study.variants
     }
-    base = ended[study.baseline]
-    return {
-        variant: {seed: run for seed, run in runs.items() if seed in both}
-        for variant, runs in ended.items()
-        for both in [set(paired(runs, base))]
-    }
+    both = {variant: set(paired(runs, ended[study.baseline])) for variant, runs in ended.items()}
+    return {variant: {s: run for s, run in runs.items() if s in both[variant]} for variant, runs in ended.items()}
 
 
-def _row(study: Study, results: Results, variant: str, comparison: Comparison | None) -> VariantRow:
-    runs = results.finished(variant)
-    cells = results.of(variant)
-    errors = {seed: run.metrics[study.file.metric] for seed, run in runs.items()}
-    first = next(iter(runs.values()), None)
-    return VariantRow(
-        variant,
-        variant == study.baseline,
-        study.differences(variant),
-        len(cells),
-        len(runs),
-        [cell for cell in cells if cell.status != "finished"],
-        study.file.metric,
-        errors_of(list(runs.values()), study.file.metric),
-        comparison.difference if comparison else compare(errors, errors, study.file.confidence),
-        comparison,
-        study.published.get(variant),
-        first.provenance.parameters if first else None,
-        tuple(run.provenance.wall_seconds for run in runs.values()),
-        first.images.counts.get("test") if first else None,
+# ---- what having a component does
+
+WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "no difference", "inconclusive": "undecided"}
+TURNED = {"helps": "hurts", "hurts": "helps"}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What having a component does to the compared error, in points: positive where it lowers the error.
+
+    `low`, `high`: interval of the declared test, cut at what an error between 0 and 100 % can do; None without one.
+    `verdict`: in words; '' where the study gives none. `paper`: the paper's effect. `values`: one a seed. `labelled`:
+    whether the study names the component.
+    """
+
+    row: VariantRow
+    component: Component
+    mean: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    paper: float | None
+    values: tuple[float, ...]
+    labelled: bool
+
+    @property
+    def variant(self) -> str:
+        return self.row.variant
+
+    @property
+    def label(self) -> str:
+        return f"{self.component.label} (added)" if self.labelled and self.component.added else self.component.label
+
+    @property
+    def word(self) -> str:
+        """The verdict as pages show it: that something hurts is said of this net alone."""
+        return "hurts here" if self.verdict == "hurts" else self.verdict
+
+    @property
+    def seeds(self) -> int:
+        return len(self.values)
+
+    @property
+    def settings(self) -> int:
+        """How many differ from the baseline's."""
+        return len(self.row.changes)
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """What a short table shows first: those with a verdict, those that the paper names, the largest."""
+        return self.verdict in ("undecided", ""), self.paper is None, -abs(self.mean or 0.0)
+
+
+def effect_of(row: VariantRow, base: float | None) -> Effect:
+    """A variant's difference as its component's effect. `base`: the baseline's error in percent.
+
+    A variant without a label takes out what follows `no-` in its name, or else adds what its name says.
+    """
+    component = row.study.components.get(row.variant)
+    if component is None and row.variant.startswith("no-"):
+        component = Component(row.variant.removeprefix("no-"), False)
+    labelled, component = component is not None, component or Component(row.variant, True)
+    sign, d, verdict = -1.0 if component.added else 1.0, possible(row.difference, base), row.verdict or ""
+    ends = sorted(sign * end for end in (d.low, d.high) if end is not None)
+    return Effect(
+        row,
+        component,
+        None if d.mean is None else sign * d.mean,
+        ends[0] if ends else None,
+        ends[-1] if ends else None,
+        WORDS.get(TURNED.get(verdict, verdict) if component.added else verdict, ""),
+        None if row.paper is None else sign * row.paper,
+        tuple(sign * one for one in d.values),
+        labelled,
     )
 
 
-def errors_of(runs: list[Run], *others: str) -> dict[str, Summary]:
-    """Each of ERRORS, and of `others`, that all of the runs have; and the gap."""
-    summaries = {
-        name: summarise(run.metrics[name] for run in runs)
-        for name in dict.fromkeys((*ERRORS, *others))
-        if runs and all(name in run.metrics for run in runs)
-    }
-    if {"test_top1", "train_top1"} <= summaries.keys():
-        summaries["gap"] = summarise(run.metrics["test_top1"] - run.metrics["train_top1"] for run in runs)
-    return summaries
+def effects_of(rows: Sequence[VariantRow]) -> list[Effect]:
+    """The effects of the variants, largest first."""
+    base = next(row.error.mean for row in rows if row.is_baseline)
+    effects = [effect_of(row, base) for row in rows if not row.is_baseline]
+    return sorted(effects, key=lambda effect: (effect.mean is None, -(effect.mean or 0.0)))
 
 
-def other_crop(metric: str) -> str:
-    """The test error of the way of cropping that the study does not compare, top-5 where it compares top-5."""
-    test = f"test_top{top_of(metric)}"
-    return test if metric == f"{test}_10crop" else f"{test}_10crop"
+# ---- as CSV
 
+VARIANT_COLUMNS = [
+    "variant", "changes", "declared", "finished", "diverged", "missing", "stale", "metric", "mean", "sd", "pairs",
+    "seeds", "difference", "low", "high", "confidence", "test", "p", "adjusted_p", "margin", "adjusted_p_equivalent",
+    "verdict", "alpha", "look", "interim", "detectable", "se", "df", "pooled", "standardised", "correlation",
+    "unpaired_runs", "diverged_pairs", "sign_flip_p", "sign_flip_least_p", "sign_flip_adjusted_p", "paper_difference",
+    "paper_where", "parameters", "wall_seconds", *ERRORS, "gap",
+]  # fmt: skip
 
-INPUTS = {
-    "data": "data", "initial": "initial weights", "batch_order": "batch order", "augmentation": "augmentation",
+COMPARISON = {
+    "adjusted_p": "adjusted", "adjusted_p_equivalent": "adjusted_equivalent", "unpaired_runs": "unpaired",
+    "diverged_pairs": "diverged", "sign_flip_adjusted_p": "flip_adjusted",
+} | {
+    name: name
+    for name in ("test", "alpha", "p", "margin", "detectable", "se", "df", "standardised", "correlation")
 }  # fmt: skip
-"""What goes into a run, as far as it is hashed, in words: where outcomes differ, these say why.
-
-The code is the same: a run of another numerics identity does not count.
-"""
-
-OUTCOMES = ("losses", "weights", "predictions")
-"""What must come out bitwise identical when settings, seed, data and code are."""
+"""Columns that are a comparison's, and its attribute."""
 
 
-@dataclass(frozen=True)
-class Twin:
-    """The candidate held against the declared cell of the same settings and seed: what is bitwise identical.
-
-    `equal`: name of a hash -> whether both runs have the same. `apart`: what of their machines and versions differs ->
-    the cell's and the candidate's. Both are empty when one of the two has not finished.
-    """
-
-    cell: Result
-    equal: dict[str, bool]
-    apart: dict[str, tuple[str, str]]
-
-    @property
-    def differing(self) -> list[str]:
-        return [name for name, same in self.equal.items() if not same]
-
-    @property
-    def causes(self) -> list[str]:
-        """Of what differs, what went into the runs, in words."""
-        return [INPUTS[name] for name in self.differing if name in INPUTS]
-
-    @property
-    def outcomes(self) -> list[str]:
-        return [name for name in self.differing if name not in INPUTS]
+def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Standing) -> list[dict[str, Any]]:
+    """A row a variant, and the candidate's: means over finished seeds, errors in percent, differences in points."""
+    table = [_variant(row) | {"look": now.look, "interim": str(now.interim).lower()} for row in rows]
+    return [*table, _candidate(candidate, rows[0].metric)] if candidate else table
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """The candidate's row. `difference`: to the baseline's run of the same seed, in points; None when there is none."""
+def _variant(row: VariantRow) -> dict[str, Any]:
+    d, c = row.difference, row.comparison
+    values = _shared(row.variant, row.changes, row.metric, row.cells, row.errors)
+    values |= {"mean": row.error.mean, "sd": row.error.sd, "parameters": row.parameters, "wall_seconds": row.seconds}
+    if row.published and row.paper is not None:
+        values |= {"paper_difference": row.paper, "paper_where": row.published.where}
+    if not row.is_baseline:
+        values |= {"pairs": d.n, "seeds": " ".join(map(str, d.seeds)), "difference": d.mean}
+        values |= {"low": d.low, "high": d.high, "confidence": d.confidence}
+    if c:
+        values |= {name: getattr(c, attribute) for name, attribute in COMPARISON.items()}
+        values |= {"verdict": c.verdict if c.in_family else None, "pooled": str(c.pooled).lower()}
+        values |= {"sign_flip_p": c.flip.p, "sign_flip_least_p": c.flip.least}
+    return values
 
-    result: Result
-    changes: dict[str, tuple[Any, Any]]
-    error: float | None
-    difference: float | None
-    why_not: str
-    twin: Twin | None
 
-    @property
-    def run(self) -> Run | None:
-        return self.result.run if self.result.status == "finished" else None
-
-
-def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:
-    """The candidate against the study; None when none is declared. Reads predictions of twins alone."""
-    if candidate is None or results.candidate is None:
-        return None
-    settings, seed = candidate
-    result = results.candidate
-    run = result.run if result.status == "finished" else None
-    error = run.metrics[study.file.metric] if run else None
-    difference, why_not = None, ""
+def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
+    run = candidate.run
+    values = _shared(CANDIDATE, candidate.changes, metric, [candidate.result], candidate.errors)
     if run:
-        baseline = results.finished(study.baseline).get(seed)
-        if baseline is None:
-            why_not = f"{study.baseline} has no finished run with seed {seed}"
-        elif not paired({seed: run}, {seed: baseline}):
-            why_not = f"{study.baseline}-{seed} was run on other images"
-        else:
-            difference = run.metrics[study.file.metric] - baseline.metrics[study.file.metric]
-    changes = differences(study.variants[study.baseline], settings)
-    return Candidate(result, changes, error, difference, why_not, _twin(study, settings, seed, results))
+        values |= {"mean": candidate.error, "difference": candidate.difference}
+        values |= {"pairs": int(candidate.difference is not None), "parameters": run.provenance.parameters}
+        values |= {"wall_seconds": run.provenance.wall_seconds}
+    return values
 
 
-def _twin(study: Study, settings: Settings, seed: int, results: Results) -> Twin | None:
-    for cell in results.cells:
-        if cell.seed == seed and differences(study.variants[cell.variant], settings).keys() <= set(MACHINE):
-            pair = [r.run for r in (cell, results.candidate) if r and r.run and r.status == "finished"]
-            return Twin(cell, _equal(*pair), apart(*pair)) if len(pair) == 2 else Twin(cell, {}, {})
-    return None
-
-
-def _equal(one: Run, other: Run) -> dict[str, bool]:
-    a, b = one.hashes.model_dump(), other.hashes.model_dump()
-    equal = {name: a[name] == b[name] for name in (*INPUTS, *OUTCOMES) if name in a}
-    return equal | {"predictions": same_predictions(one.folder.predictions, other.folder.predictions)}
+def _shared(
+    variant: str,
+    changes: dict[str, tuple[Any, Any]],
+    metric: str,
+    cells: Sequence[Result],
+    errors: Mapping[str, Summary],
+) -> dict[str, Any]:
+    """What a variant's row and the candidate's have both."""
+    counts = Counter(cell.status for cell in cells)
+    return {
+        "variant": variant,
+        "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items()),
+        "declared": len(cells),
+        "metric": metric,
+        **{status: counts[status] for status in ("finished", "diverged", "missing", "stale")},
+        **{name: summary.mean for name, summary in errors.items() if name in VARIANT_COLUMNS},
+    }

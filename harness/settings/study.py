@@ -227,7 +227,7 @@ class Study:
 
     @property
     def shared_weights(self) -> Path:
-        """What DVC keeps of the weights of its runs, where the study says so: see `harness.remote`."""
+        """What DVC keeps of the weights of its runs, where the study says so: see `harness.pipeline.remote`."""
         return Path("weights") / f"{self.name}.dvc"
 
     @property

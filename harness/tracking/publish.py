@@ -21,8 +21,8 @@ from harness.files import hash_file, hash_json, read_json, write_text
 from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
-from harness.report.runs import CANDIDATE, Result, Results, read_results
-from harness.report.variants import VariantRow, standing, variant_rows
+from harness.report.runs import CANDIDATE, Result, Results, read_results, standing
+from harness.report.variants import VariantRow, variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.database import TrackingDownError, client, experiment, shown, tracking_uri

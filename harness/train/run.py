@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.identity.known import identity
 from harness.numerics import Numerics, configure
 from harness.progress import progress, say
-from harness.record import Config, Hashes, Images, Provenance, Run, checkpoint_folder, read_provenance, write_training
+from harness.record import Config, Hashes, Images, Provenance, Run, checkpoint_folder
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.loop import State, Trainer
@@ -61,7 +61,7 @@ def train(
     numerics = configure(settings)
     config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
     if (out / "config.json").exists():
-        other = read_provenance(out / "provenance.json").fingerprint
+        other = Provenance.read(out / "provenance.json").fingerprint
         if other != config.fingerprint:
             raise UserError(
                 f"{out}: holds the run {other[:12]} of other settings, images or code, this one is "
@@ -100,8 +100,8 @@ def train(
             done.diverged_epoch = done.history[-1]["epoch"]
         record = _provenance(config, trainer, machine, source, command)
         # The weights come first: records in git without weights here would be trained again.
-        weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
-        write_training(out, config, record, done.history, trainer.losses)
+        entry = weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
+        weights.copy_records(entry, out)
         checkpoints.clear()
     if done.diverged_epoch is not None:
         say(f"{out}: diverged in epoch {done.diverged_epoch}: the loss is not finite")

@@ -1,11 +1,9 @@
 """A program of its own, run with the code of any commit: the first steps of a run, and its streams of draws in full.
 
-    python -P first_epochs.py SETTINGS DATA STEPS UNIT EPOCHS OUT
+    python -P first_epochs.py SETTINGS DATA STEPS EPOCHS OUT
 
 SETTINGS is JSON: a run's settings and its seed. It trains the STEPS first steps, and draws batch order and
-augmentation of all EPOCHS, which costs no training. UNIT is `step`, or `epoch` to train to the end of the last step's
-epoch: where there is no loss of each step to compare, its row of history.csv has to do. So it is with code that keeps
-no loss of a step. OUT is written as JSON.
+augmentation of all EPOCHS, which costs no training. OUT is written as JSON.
 """
 
 import contextlib
@@ -15,7 +13,7 @@ import sys
 from pathlib import Path
 
 
-def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, out: Path) -> None:
+def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) -> None:
     """Make the steps and write what they came to; whatever goes wrong is the caller's to tell."""
     # Of the code that is looked at, which is not the one that this file belongs to.
     from harness import provenance
@@ -42,18 +40,14 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
     packed = Packed.open(data)
 
     def enough() -> bool:
-        state = trainer.state
-        if unit == "epoch" or not hasattr(trainer, "losses"):
-            return len(state.history) >= whole
         # At the end of an epoch its row is made as well.
-        return (state.epoch - 1) * batches.steps + state.step >= steps and state.step < batches.steps
+        return (
+            trainer.state.epoch - 1
+        ) * batches.steps + trainer.state.step >= steps and trainer.state.step < batches.steps
 
-    def ignore(row: object) -> None:
-        pass
-
-    trainer = Trainer(settings, seed, packed, numerics, Checkpoints(out.parent / "state"), math.inf, ignore, enough)
+    checkpoints = Checkpoints(out.parent / "state")
+    trainer = Trainer(settings, seed, packed, numerics, checkpoints, math.inf, lambda row: None, enough)
     batches = trainer.batches
-    whole = min(epochs, max(1, math.ceil(steps / batches.steps)))
     with contextlib.suppress(Interrupted):
         trainer.run()
     order = augmentation = ""
@@ -62,8 +56,7 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
         for step in range(batches.steps):
             count = min(settings.batch, batches.images.count - step * settings.batch)
             augmentation = batches.draw(epoch, step, count).hashed(augmentation)
-    losses = getattr(trainer, "losses", None)
-    found = {
+    made = {
         "hashes": {
             "data": packed.manifest.hash,
             "code": code,
@@ -71,14 +64,14 @@ def main(settings_file: Path, data: Path, steps: int, unit: str, epochs: int, ou
             "batch_order": order,
             "augmentation": augmentation,
         },
-        "history": [{name: str(value) for name, value in row.items()} for row in trainer.state.history],
-        "losses": None if losses is None else losses[:steps].astype("<f4").tobytes().hex(),
+        "history": trainer.state.history,
+        "losses": trainer.losses[:steps].astype("<f4").tobytes().hex(),
         "machine": provenance.machine(numerics.device, settings.threads),
         "versions": provenance.versions(),
         **provenance.source(),
     }
-    out.write_text(json.dumps(found), encoding="utf-8")
+    out.write_text(json.dumps(made), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), Path(sys.argv[6]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

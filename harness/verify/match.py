@@ -1,7 +1,9 @@
 """A record against its re-run: what agrees, where the two part, and why. Pure but for the predictions."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,19 @@ import numpy as np
 from harness.predictions import same_predictions
 from harness.record import TIMES, Run, hash_losses
 from harness.report.circumstances import CIRCUMSTANCES, differing
+from harness.report.isolation import Verification, identity
+
+NAMES = {
+    "data": "data", "code": "code", "batch_order": "batch order", "augmentation": "augmentation stream",
+    "losses": "loss stream", "weights": "final weights",
+}  # fmt: skip
+"""Hashes of a provenance.json by the names that the user reads; those of the initial weights are beside them."""
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
 LOSSES = "losses"
 """The loss of every step, compared one by one; `loss stream` is the hash over all of them."""
 
 INITIAL = "initial weights of "
-METRIC = "metric "
 DRAWS = ("torch", "numpy", "instructions")
 """What random numbers depend on: torch draws normal numbers by other operations where there is no AVX2."""
 
@@ -25,162 +33,126 @@ ALTERED = "nothing that is recorded explains it; the record may have been altere
 
 @dataclass(frozen=True)
 class Made:
-    """A re-run, in whole or over its first steps: the hashes that were made, by the names used here.
+    """A re-run, in whole or over its first steps. `hashes`: those of provenance.json that were made.
 
-    `losses`: of every step that was taken, float32; None where its code keeps none.
+    `losses`: of every step that was taken, float32; None where there are none.
     """
 
     whole: bool
-    hashes: dict[str, str]
-    history: list[dict[str, str]]
+    hashes: Mapping[str, Any]
+    history: list[dict[str, float]]
     machine: dict[str, Any]
     versions: dict[str, Any]
-    commit: str | None
-    dirty: str | None
-    metrics: dict[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+    dirty: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     predictions: Path | None = None
     losses: np.ndarray | None = None
+
+    @staticmethod
+    def of(run: Run) -> "Made":
+        """A whole run, evaluated where its record is; its metrics without what names the evaluation's code."""
+        origin, measured = run.provenance, run.measured
+        metrics = measured.model_copy(update={"code": None, "weights": None}).as_json() if measured else {}
+        return Made(
+            True, run.hashes.model_dump(), run.history, origin.machine, origin.versions, origin.commit, origin.dirty,
+            metrics, run.folder.predictions if measured else None, run.losses,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Match:
-    """What was compared. `differs`: name -> (recorded, found). `environment`: the same, of machine and versions.
+    """What was compared. `differs`: name -> (recorded, re-run). `environment`: the same, of machine and versions.
 
-    `first_epoch`: where the two part. `first_step`: epoch and step within it, of `steps_an_epoch`, of the first loss
-    that differs; all from 1. It may come later: the errors on other images can show first what the losses do not yet.
-    `row`: the first epoch whose row of history.csv differs, and `columns`: in which of its columns. `epochs`
-    and `steps`: how many were compared, `of` and `of_steps` that the record has; no steps where one of the two has no
-    losses.
+    `row`: the first epoch whose row of history.csv differs; `differs` has its columns that do. `of_steps`: how many
+    losses the record has. The first loss that differs may come after that epoch: the errors on other images can show
+    first what the losses do not yet.
     """
 
-    agrees: list[str]
+    outcome: Verification
     differs: dict[str, tuple[Any, Any]]
     environment: dict[str, tuple[Any, Any]]
-    first_epoch: int | None
-    first_step: tuple[int, int] | None
     row: int | None
-    columns: list[str]
-    epochs: int
-    of: int
-    steps: int
     of_steps: int
-    cause: str
-
-    @property
-    def steps_an_epoch(self) -> int:
-        return self.of_steps // self.of
-
-    def verified(self, here: bool) -> bool:
-        """Whether the run came out as recorded; `here`: by other code on purpose, so that the code may differ."""
-        return not (self.differs.keys() - ({"code"} if here else set()))
-
-
-def named_hashes(hashes: Mapping[str, Any]) -> dict[str, str]:
-    """The hashes of a provenance.json (or those of them that are there) under the names that the user reads."""
-    names = {
-        "data": "data", "code": "code", "batch_order": "batch order", "augmentation": "augmentation stream",
-        "losses": "loss stream", "weights": "final weights",
-    }  # fmt: skip
-    found = {names[key]: value for key, value in hashes.items() if key in names}
-    return found | {f"{INITIAL}{layer}": value for layer, value in hashes.get("initial", {}).items()}
 
 
 def compare(record: Run, made: Made, here: bool) -> Match:
-    """Hold a run that was re-run against its record. Only what both have is compared, and all layers."""
-    own = named_hashes(record.hashes.model_dump())
-    layers = any(name.startswith(INITIAL) for name in made.hashes)
+    """Hold a re-run against its record. Only what both have is compared, and all layers.
+
+    `here`: it was made by other code on purpose, so that the code may differ.
+    """
+    old = Made.of(record)
     pairs: dict[str, tuple[Any, Any]] = {
-        name: (own.get(name), made.hashes.get(name))
-        for name in own | made.hashes
-        if (name in own and name in made.hashes) or (layers and name.startswith(INITIAL))
+        name: (old.hashes[key], made.hashes[key]) for key, name in NAMES.items() if key in made.hashes
     }
-    history = texts(record.history)
-    row, columns = _part_of_rows(history, made)
+    initial, other = old.hashes["initial"], made.hashes.get("initial", {})
+    layers = {f"{INITIAL}{name}": (initial.get(name), other.get(name)) for name in (initial | other if other else ())}
+    metrics = {f"metric {n}": (value, made.metrics[n]) for n, value in old.metrics.items() if n in made.metrics}
+    row, *cells = _part_of_rows(old.history, made)
     if made.history:
-        cells = [
-            tuple(rows[row - 1][column] if row and row <= len(rows) else None for column in columns)
-            for rows in (history, made.history)
-        ]
         pairs["history"] = (cells[0], cells[1])
-    losses, found, step = record.losses, made.losses, None
-    steps = of_steps = 0
-    if losses is not None:
-        of_steps = len(losses)
-        if found is not None:
-            steps = min(len(losses), len(found))
-            step = _part(_bits(losses), _bits(found), made.whole)
-            pairs[LOSSES] = (None, None) if step is None else _shown_losses(losses, found, step)
-    pairs |= _evaluated(record, made)
-    differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if made.predictions and old.predictions and old.predictions.exists():
+        same = same_predictions(old.predictions, made.predictions)
+        pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
+    differs = {name: pair for name, pair in (pairs | layers | metrics).items() if pair[0] != pair[1]}
+    of, of_steps, steps, step = len(old.history), 0, 0, None
+    if old.losses is not None:
+        of_steps = len(old.losses)
+        if made.losses is not None:
+            steps = min(of_steps, len(made.losses))
+            one, two = (losses.view(np.uint32).tolist() for losses in (old.losses, made.losses))
+            step = _part(one, two, made.whole)
+            pairs[LOSSES] = (None, None)
+            if step is not None:
+                values = [losses[step] if step < len(losses) else None for losses in (old.losses, made.losses)]
+                differs[LOSSES] = values[0], values[1]
+    first_step = None if step is None else [step // (of_steps // of) + 1, step % (of_steps // of) + 1]
     environment = differing(record.provenance, made)
-    place = None if step is None else (step // (of_steps // len(history)) + 1, step % (of_steps // len(history)) + 1)
-    return Match(
-        [name for name in pairs if name not in differs],
-        differs,
-        environment,
-        min([epoch for epoch in (row, place and place[0]) if epoch], default=None),
-        place,
-        row,
-        columns,
-        len(made.history),
-        len(history),
-        steps,
-        of_steps,
-        likely_cause(record, differs, environment, here),
+    groups = {"initial weights ({} layers)": layers, "metrics ({})": metrics}
+    counts = {text: len(group.keys() - differs.keys()) for text, group in groups.items()}
+    outcome = Verification(
+        verified=not (differs.keys() - ({"code"} if here else set())),
+        record=identity(record.provenance.fingerprint, record.hashes),
+        epochs=len(made.history),
+        of=of,
+        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        commit=made.commit,
+        dirty=made.dirty,
+        here=here,
+        machine=made.machine,
+        versions=made.versions,
+        agrees=[name for name in pairs if name not in differs] + [text.format(n) for text, n in counts.items() if n],
+        differs=list(differs),
+        first_epoch=min([epoch for epoch in (row, first_step and first_step[0]) if epoch], default=None),
+        first_step=first_step,
+        steps=steps,
+        cause=likely_cause(record, differs, environment, here),
     )
+    return Match(outcome, differs, environment, row, of_steps)
 
 
-def texts(history: list[dict[str, float]]) -> list[dict[str, str]]:
-    """Rows of a history as texts: equal texts are equal to the last bit, also where a value is no number."""
-    return [{name: repr(value) for name, value in row.items()} for row in history]
-
-
-def measured(run: Run) -> dict[str, Any]:
-    """What a run's evaluation measured, without what names its code; empty before it."""
-    return run.measured.model_copy(update={"code": None, "weights": None}).as_json() if run.measured else {}
-
-
-def _part(recorded: Sequence[Any], found: Sequence[Any], whole: bool) -> int | None:
-    """The first place (from 0) at which two sequences differ; of a whole run, also where the found one ends early."""
-    for at, (one, other) in enumerate(zip(recorded, found, strict=False)):
+def _part(recorded: Sequence[Any], made: Sequence[Any], whole: bool) -> int | None:
+    """The first place (from 0) at which two sequences differ; of a whole run, also where the re-run ends early."""
+    for at, (one, other) in enumerate(zip(recorded, made, strict=False)):
         if one != other:
             return at
-    ends = len(found) > len(recorded) or (whole and len(found) < len(recorded))
-    return min(len(found), len(recorded)) if ends else None
+    ends = len(made) > len(recorded) or (whole and len(made) < len(recorded))
+    return min(len(made), len(recorded)) if ends else None
 
 
-def _part_of_rows(recorded: list[dict[str, str]], made: Made) -> tuple[int | None, list[str]]:
-    """The first epoch (from 1) whose rows differ, and in which of the columns that both have."""
-    shared = [name for name in recorded[0] if made.history and name in made.history[0] and name not in TIMES]
-    rows = [[[row[name] for name in shared] for row in history] for history in (recorded, made.history)]
-    at = _part(rows[0], rows[1], made.whole)
+def _part_of_rows(history: list[dict[str, float]], made: Made) -> tuple[int | None, dict[str, str], dict[str, str]]:
+    """The first epoch (from 1) whose rows differ, and of the columns that both have what differs in it."""
+    shared = [name for name in history[0] if made.history and name in made.history[0] and name not in TIMES]
+    # As texts: equal ones are equal to the last bit, also where a value is no number.
+    tables = [[{name: repr(row[name]) for name in shared} for row in rows] for rows in (history, made.history)]
+    at = _part(tables[0], tables[1], made.whole)
     if at is None:
-        return None, []
-    if at >= min(map(len, rows)):
-        return at + 1, ["epoch"]
-    return at + 1, [name for name, one, other in zip(shared, rows[0][at], rows[1][at], strict=True) if one != other]
-
-
-def _bits(losses: np.ndarray) -> list[int]:
-    found: list[int] = np.asarray(losses, np.float32).view(np.uint32).tolist()
-    return found
-
-
-def _shown_losses(recorded: np.ndarray, found: np.ndarray, step: int) -> tuple[str | None, str | None]:
-    """Both losses of a step (from 0) at which they differ, with their bits where they read alike; None past an end."""
-    told = [str(losses[step]) if step < len(losses) else None for losses in (recorded, found)]
-    if told[0] == told[1]:  # many values are no number
-        told = [f"{text} ({_bits(losses)[step]:#010x})" for text, losses in zip(told, (recorded, found), strict=True)]
-    return told[0], told[1]
-
-
-def _evaluated(record: Run, made: Made) -> dict[str, tuple[Any, Any]]:
-    own = measured(record)
-    pairs = {f"{METRIC}{name}": (own[name], made.metrics[name]) for name in own if name in made.metrics}
-    if made.predictions and record.folder.predictions.exists():
-        same = same_predictions(record.folder.predictions, made.predictions)
-        pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
-    return pairs
+        return None, {}, {}
+    one, other = (table[at] if at < len(table) else {} for table in tables)
+    if not one or not other:
+        return at + 1, {"epoch": one.get("epoch", "none")}, {"epoch": other.get("epoch", "none")}
+    names = [name for name in shared if one[name] != other[name]]
+    return at + 1, {name: one[name] for name in names}, {name: other[name] for name in names}
 
 
 def likely_cause(
@@ -213,10 +185,14 @@ def likely_cause(
         return computed or ALTERED
     if "final weights" in differs:
         return "every loss agrees, so the weights should: the record may have been altered"
-    own = f"; {computed}" if computed else ""
-    return f"the evaluation: the weights agree{own} (its code is not in the run's code hash: it may have been another)"
+    machine = f"; {computed}" if computed else ""
+    return (
+        f"the evaluation: the weights agree{machine} (its code is not in the run's code hash: it may have been another)"
+    )
 
 
 def show(pair: tuple[Any, Any]) -> str:
-    """`1 -> 2`: recorded and found."""
-    return " -> ".join("none" if value is None else str(value) for value in pair)
+    """`1 -> 2`: recorded and re-run; of a hash its first twelve characters."""
+    return " -> ".join(
+        "none" if value is None else re.sub("^([0-9a-f]{12})[0-9a-f]{52}$", r"\1", str(value)) for value in pair
+    )

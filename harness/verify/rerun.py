@@ -4,41 +4,40 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import torch
 
-from harness.commits import add_worktree
-from harness.commits import git as git
+from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.instructions import limits
+from harness.process import HARNESS, start
 from harness.record import Run, RunFolder, read_run
-from harness.verify.match import Made, measured, named_hashes, texts
+from harness.verify.match import Made
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
-HARNESS = ("-m", "harness")
 
 
-def start(record: Run, words: Sequence[object], code: Path, caches: Path, quiet: bool) -> subprocess.Popen[str]:
-    """Start this environment's Python on the code in `code`, held to the instructions that the record names.
+def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line where runs were recorded with other instructions than this processor computes with: other bits.
 
-    Variables that the user has set stay as they are. `caches`: where it keeps what can be made again. `quiet`: what it
-    says is for the caller alone.
+    `recorded`: the machines of the runs' records.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
-    narrow = limits(record.provenance.machine.get("instructions"))
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=code, text=True, stdin=subprocess.DEVNULL,
-        env={**narrow, **kept, "PYTHONPATH": str(code), "DVC_ROOT": str(caches)},
-        stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE if quiet else None,
-    )  # fmt: skip
+    mine = torch.backends.cpu.get_cpu_capability()
+    theirs = {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"}
+    lines = []
+    for name in sorted(theirs - {mine}):
+        variables = " ".join(f"{key}={value}" for key, value in limits(name).items())
+        hint = f"; as they did: {variables}" if variables else ""
+        lines.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
+    return lines
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Rerunner:
     root: Path
     folder: Path
     here: bool
-    _trees: dict[str, Path] = field(default_factory=dict)
+    _trees: dict[str, Path | None] = field(default_factory=dict)
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
@@ -60,33 +59,21 @@ class Rerunner:
         """
         place = self.folder / key
         place.mkdir()
-        settings, out, run, results = (place / name for name in ("settings.yaml", "found.json", "run", "results"))
+        settings, out, run, results = (place / name for name in ("settings.yaml", "made.json", "run", "results"))
         values = record.settings | ({} if threads is None else {"threads": threads})
         write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         code = self._code(key, record)
         if steps is not None:
-            unit = "epoch" if record.losses is None else "step"
             # -P: the folder of the program holds modules of the present code, which must not be found first.
-            words = ("-P", FIRST_EPOCHS, settings, data, steps, unit, len(record.history), out)
-            self._call(key, record, code, *words)
+            self._call(key, record, code, "-P", FIRST_EPOCHS, settings, data, steps, len(record.history), out)
             made: dict[str, Any] = read_json(out)
-            hashes, losses = named_hashes(made.pop("hashes")), made.pop("losses")
-            kept = None if losses is None else np.frombuffer(bytes.fromhex(losses), "<f4")
-            return Made(False, hashes, losses=kept, **made)
+            losses = np.frombuffer(bytes.fromhex(made.pop("losses")), "<f4")
+            return Made(False, losses=losses, **made)
         spec = os.path.relpath(settings, code)
         self._call(key, record, code, *HARNESS, "train", spec, "--seed", record.seed, "--out", run, "--data", data)
         if record.measured:
             self._call(key, record, code, *HARNESS, "eval", run, results, "--data", data)
-        found = read_run(RunFolder(run, results))
-        return Made(
-            True,
-            named_hashes(found.hashes.model_dump()),
-            texts(found.history),
-            **{name: getattr(found.provenance, name) for name in ("machine", "versions", "commit", "dirty")},
-            metrics=measured(found),
-            predictions=found.folder.predictions if found.measured else None,
-            losses=found.losses,
-        )
+        return Made.of(read_run(RunFolder(run, results)))
 
     def _code(self, key: str, record: Run) -> Path:
         if self.here:
@@ -96,14 +83,13 @@ class Rerunner:
             raise UserError(f"{key}: its record names no commit; --here runs the present code instead")
         with self._lock:
             if commit not in self._trees:
-                tree = add_worktree(self.root, self._tree(commit), commit)
-                if tree is None:
-                    raise UserError(
-                        f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the "
-                        "present code)"
-                    )
-                self._trees[commit] = tree
-            return self._trees[commit]
+                self._trees[commit] = add_worktree(self.root, self._tree(commit), commit)
+        tree = self._trees[commit]
+        if tree is None:
+            raise UserError(
+                f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
+            )
+        return tree
 
     def _tree(self, commit: str) -> Path:
         return self.folder / f"code-{commit[:12]}"
@@ -114,15 +100,12 @@ class Rerunner:
             if self._stopped:
                 raise KeyboardInterrupt
             # What an interrupted run saves goes into the temporary folder too, and so not into the repository.
-            process = start(record, words, code, self.folder, quiet=True)
+            instructions = record.provenance.machine.get("instructions")
+            process = start(instructions, *words, code=code, caches=self.folder, quiet=True)
             self._running.append(process)
-        _, said = process.communicate()
-        with self._lock:
-            self._running.remove(process)
-            if self._stopped:
-                raise KeyboardInterrupt
+        _, errors = process.communicate()
         if process.returncode:
-            last = (said.strip().splitlines() or [f"status {process.returncode}"])[-1]
+            last = (errors.strip().splitlines() or [f"status {process.returncode}"])[-1]
             hint = "" if self.here else "; --here runs the present code instead"
             raise UserError(f"{key}: cannot be re-run: {last.removeprefix('harness: ')}{hint}")
 
@@ -130,11 +113,11 @@ class Rerunner:
     def stopping(self) -> Iterator[None]:
         """While it lasts, SIGTERM and Ctrl-C end what runs; at its end the working trees are taken away."""
 
-        def told(number: int, frame: FrameType | None) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
             self._stop()
             raise KeyboardInterrupt
 
-        before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

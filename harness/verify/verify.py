@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,11 +15,11 @@ from harness.grammar import counted
 from harness.progress import say
 from harness.record import Run, RunFolder, read_run
 from harness.report.format import paragraphs
-from harness.report.isolation import FILE, Verification, identity, read_verified
+from harness.report.isolation import FILE, Verification, read_verified
 from harness.report.runs import CANDIDATE
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
-from harness.verify.match import INITIAL, LOSSES, METRIC, Made, Match, compare, show
+from harness.verify.match import Made, Match, compare, show
 from harness.verify.rerun import Rerunner
 
 
@@ -31,18 +30,16 @@ def targets(study: Study, row: str | None, seed: int | None, everything: bool) -
     """
     rows = [*study.variants, CANDIDATE]
     if (row is None) != everything:
-        found = "no row" if row is None else f"the row {row} and --all"
-        raise UserError(f"verify: got {found}; allowed: --all, or one of {', '.join(rows)}")
+        chosen = "no row" if row is None else f"the row {row} and --all"
+        raise UserError(f"verify: got {chosen}; allowed: --all, or one of {', '.join(rows)}")
     if row is not None and row not in rows:
         raise UserError(f"verify: {study.name} has no row {row!r}; allowed: {', '.join(rows)}")
+    seeds = ["none, the candidate has that of params.yaml"] if row == CANDIDATE else study.seeds
+    if seed is not None and seed not in seeds:
+        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, seeds))}")
     if row == CANDIDATE:
-        if seed is not None:
-            raise UserError(f"verify: --seed: got {seed}; the candidate has the seed of params.yaml")
         return {CANDIDATE: study.candidate_results}
-    if seed is not None and seed not in study.seeds:
-        raise UserError(f"verify: --seed: got {seed}; allowed: {', '.join(map(str, study.seeds))}")
-    cells = [cell for cell in study.cells if (everything or cell.variant == row) and seed in (None, cell.seed)]
-    return {cell.key: cell.results for cell in cells}
+    return {c.key: c.results for c in study.cells if row in (None, c.variant) and seed in (None, c.seed)}
 
 
 def verify(
@@ -54,30 +51,26 @@ def verify(
     the recorded number. Returns whether every run came out as recorded. Raises `UserError` when a run has no result, or
     cannot be re-run.
     """
-    records = {}
-    for key, results in chosen.items():
-        folder = RunFolder.of(root / results)
-        if folder.config.exists():
-            records[key] = read_run(folder)
-        elif len(chosen) > 1:
-            say(f"{key}: no result of {key} in {results}: there is nothing to verify")
+    folders = {key: RunFolder.of(root / results) for key, results in chosen.items()}
+    records = {key: read_run(folder) for key, folder in folders.items() if folder.config.exists()}
     if not records:
         raise UserError(f"no result of {', '.join(chosen)}: there is nothing to verify")
+    for key in [key for key in chosen if key not in records]:
+        say(f"{key}: no result of {key} in {chosen[key]}: there is nothing to verify")
     images = images_of(study, root)
     if images.content_hash() != images.manifest.hash:
         raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
     say(f"verify: {study.name}: {counted(len(records), 'run')} to re-run, {min(jobs, len(records))} at once")
     agreed, failed = True, list[str]()
-    for key, outcome in _made(records, images, root, jobs, steps, here, threads):
-        if isinstance(outcome, UserError):
-            failed.append(str(outcome))
-            say(f"{key}: not verified: {outcome}")
+    for key, made in _made(records, images, root, jobs, steps, here, threads):
+        if isinstance(made, UserError):
+            failed.append(str(made))
+            say(f"{key}: not verified: {made}")
             continue
-        comparison = compare(records[key], outcome, here)
-        for line in lines(key, records[key], comparison, here):
-            say(line)
-        agreed = agreed and comparison.verified(here)
-        _write(root, study, key, _verification(records[key], outcome, comparison, here))
+        match = compare(records[key], made, here)
+        print(*lines(key, match, bool(records[key].provenance.dirty) and not here), sep="\n", flush=True)
+        agreed = agreed and match.outcome.verified
+        _write(root, study, key, match.outcome)
     if len(failed) < len(records):
         _show(root, study)
     if failed:
@@ -88,12 +81,14 @@ def verify(
 def _made(
     records: dict[str, Run], images: Packed, root: Path, jobs: int, steps: int | None, here: bool, threads: int | None
 ) -> Iterator[tuple[str, Made | UserError]]:
-    data, found = images.folder.resolve(), images.manifest.hash
+    data, content = images.folder.resolve(), images.manifest.hash
 
     def make(key: str, record: Run) -> Made | UserError:
-        if found != record.hashes.data:
+        if content != record.hashes.data:
             # Nothing that follows could agree.
-            return Made(False, {"data": found}, [], record.provenance.machine, record.provenance.versions, None, None)
+            return Made(False, {"data": content}, [], record.provenance.machine, record.provenance.versions)
+        if steps and record.losses is None:
+            return UserError(f"{key}: its record has no losses.npy, which the first steps are compared by")
         try:
             return rerunner.make(key, record, data, threads, steps)
         except UserError as error:
@@ -107,46 +102,10 @@ def _made(
                 yield tasks[task], task.result()
 
 
-def lines(key: str, record: Run, comparison: Match, here: bool) -> list[str]:
-    c = comparison
-    told = {name: _short(pair) for name, pair in c.differs.items() if name not in ("history", LOSSES)}
-    cells = list(zip(c.columns, *c.differs["history"], strict=True)) if c.row is not None else []
-    dirty = record.provenance.dirty and not here
-    said = {"key": key, "c": c, "ok": c.verified(here), "told": told, "cells": cells, "dirty": dirty, "show": show}
-    head, *rest = paragraphs("verify", agrees=grouped(c.agrees), loss=c.differs.get(LOSSES), **said)
+def lines(key: str, match: Match, dirty: bool) -> list[str]:
+    """What is printed of one run. `dirty`: its record says that it was made with uncommitted changes."""
+    head, *rest = paragraphs("verify", key=key, match=match, run=match.outcome, dirty=dirty, show=show)
     return [head, *(f"  {line}" for line in rest)]
-
-
-def _short(pair: tuple[object, object]) -> str:
-    cut = [value[:12] if isinstance(value, str) else value for value in pair]
-    return show((cut[0], cut[1]))
-
-
-def grouped(names: list[str]) -> list[str]:
-    """Names of what agrees, with the layers and the metrics counted instead of listed."""
-    layers = sum(name.startswith(INITIAL) for name in names)
-    metrics = sum(name.startswith(METRIC) for name in names)
-    short = (
-        f"initial weights ({layers} layers)" if name.startswith(INITIAL)
-        else f"metrics ({metrics})" if name.startswith(METRIC) else name
-        for name in names
-    )  # fmt: skip
-    return list(dict.fromkeys(short))
-
-
-def _verification(record: Run, made: Made, found: Match, here: bool) -> Verification:
-    same = ("epochs", "of", "first_epoch", "steps", "cause")
-    return Verification(
-        **{name: getattr(found, name) for name in same},
-        **{name: getattr(made, name) for name in ("commit", "dirty", "machine", "versions")},
-        verified=found.verified(here),
-        record=identity(record.provenance.fingerprint, record.hashes),
-        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        here=here,
-        agrees=grouped(found.agrees),
-        differs=list(found.differs),
-        first_step=list(found.first_step) if found.first_step else None,
-    )
 
 
 def _lock(root: Path, study: Study) -> FileLock:
@@ -159,16 +118,16 @@ def _write(root: Path, study: Study, key: str, new: Verification) -> None:
     """Add a verification to the report's; that the first steps agree does not replace that the whole run did."""
     path = root / study.folder / FILE
     with _lock(root, study):
-        found = read_verified(path)
-        old = found.get(key)
+        verified = read_verified(path)
+        old = verified.get(key)
         if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
             return
         # In the order of their keys, so that the file does not depend on which run ended first.
-        write_json(path, {name: one.model_dump() for name, one in sorted((found | {key: new}).items())})
+        write_json(path, {name: one.model_dump() for name, one in sorted((verified | {key: new}).items())})
 
 
 def _show(root: Path, study: Study) -> None:
-    """Make the report again where there is one, to the byte as DVC's next `repro` does: it shows what was found."""
+    """Make the report again where there is one, to the byte as DVC's next `repro` does: it shows the outcome."""
     path = root / study.report
     if not path.exists():
         return

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
-from harness.grammar import counted
-from harness.pipeline import lock_of, path_of, places
+from harness.grammar import counted, verb
+from harness.pipeline.dvc_files import lock_of, path_of, places
 from harness.settings.declared import path_of as declarations
 from harness.settings.load import lineage
 from harness.settings.study import CANDIDATE, Study
@@ -45,21 +45,22 @@ def reset_candidate(study: Study, root: Path) -> list[str]:
             lines.append(f"candidate: report, dvc.lock and checked.json: {counted(len(made), 'file')} likewise")
     else:
         _restore_stages(lock_of(path_of(study)), root)
+        more = f" and {counted(len(others) - 2, 'more file')}" if len(others) > 2 else ""
         lines.append(
-            f"candidate: {_some(others)} from the last commit as well, and the report is not touched; `dvc repro` "
-            "makes it again"
+            f"candidate: {', '.join(others[:2])}{more} {verb(len(others), 'differ')} from the last commit as well, "
+            "and the report is not touched; `dvc repro` makes it again"
         )
     return lines
 
 
 def _restored(command: str, paths: Sequence[str], root: Path) -> list[str]:
     """Bring back those of `paths` that the last commit has; returns a line on each that differed."""
-    there = held(root, paths)
-    if not there:
+    places = held(root, paths)
+    if not places:
         where = "" if commit_of("HEAD", root) else f"{root.resolve()} is in no git repository with a commit: "
         raise UserError(f"{command}: {where}the last commit has none of {', '.join(paths)}; nothing to go back to")
     lines = []
-    for path in there:
+    for path in places:
         names = restore(root, [path])
         kept = sum((root / name).exists() for name in names)
         removed = f", {counted(len(names) - kept, 'new file')} removed" if kept < len(names) else ""
@@ -79,17 +80,12 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
     sources += [study.file.claims] if study.file.claims else []
     pages = study.report, study.html, study.index, study.summary
     made = [path.as_posix() for path in (*pages, lock_of(path_of(study)), study.checked)]
-    others, outputs = changed(root, sources), list[str]()
+    outputs, others = list[str](), changed(root, sources)
     for name in changed(root, places(study)):
         path = PurePosixPath(name)
         tables = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES
         (outputs if tables or name in made else others).append(name)
     return outputs, others
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {counted(len(names) - 2, 'more file')}" if len(names) > 2 else ""
-    return f"{', '.join(names[:2])}{more} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def _restore_stages(lock: Path, root: Path) -> None:
@@ -101,11 +97,11 @@ def _restore_stages(lock: Path, root: Path) -> None:
     committed = files_of("HEAD", [name], root).get(name)
     if committed is None or not (root / lock).exists():
         return
-    own = (root / lock).read_bytes()
+    present = (root / lock).read_bytes()
     for stage in CANDIDATE_STAGES:
         # DVC writes a stage as a key that is indented by two, and what it has of it by four.
         block = re.compile(rf"^  {stage}:\n(?:    .*\n)*".encode(), re.MULTILINE)
-        there, old = block.search(own), block.search(committed)
-        if there and old:
-            own = own[: there.start()] + old[0] + own[there.end() :]
-    write_bytes(root / lock, own)
+        new, old = block.search(present), block.search(committed)
+        if new and old:
+            present = present[: new.start()] + old[0] + present[new.end() :]
+    write_bytes(root / lock, present)

@@ -6,22 +6,18 @@ cannot see whether that is one cause or forty.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commits import changed, held
+from harness.commits import changed, held, run_of
 from harness.diff.changes import RowChange, compare
-from harness.diff.sides import Source, read_side
+from harness.diff.sides import Snapshot, read_side
 from harness.errors import UserError
-from harness.grammar import counted
-from harness.pipeline import places
-from harness.record import Config, Metrics, Provenance, RunFolder, parse_metrics
+from harness.grammar import counted, verb
+from harness.pipeline.dvc_files import CANDIDATE, folders_of, places
+from harness.record import Metrics, Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
-from harness.report.runs import CANDIDATE
-from harness.settings.parse import parse
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
 from harness.verify.match import show
@@ -35,43 +31,48 @@ CAUSES = {
 IDENTICAL = "bitwise identical, and only the times in the records differ"
 
 
-@dataclass(frozen=True)
-class Records:
-    """What is compared of a run. `measured`: None before its evaluation."""
-
-    config: Config
-    provenance: Provenance
-    measured: Metrics | None
-
-
 def differing(study: Study, root: Path) -> list[str]:
     """What differs from the last commit of what a run of the study writes: files, causes, verdicts, and what to do.
 
     No line where nothing differs, and outside a git repository.
     """
-    own = places(study)
-    files = changed(root, own)
+    written = places(study)
+    files = changed(root, written)
     if not files:
         return []
-    runs = {cell.key: cell.results for cell in study.cells}
-    runs |= {CANDIDATE: study.candidate_results} if study.is_default else {}
+    runs = folders_of(study)
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
-    old, new = _records(touched, Source("HEAD", Path("."), "HEAD")), _records(touched, Source("workspace", root))
-    why = {name: cause(old[name], new[name]) for name in touched}
+    why = {name: cause(_committed(place, root), _present(root / place)) for name, place in touched.items()}
     weights = " weights" if study.file.weights == "dvc" else ""
     lock = " dvc.lock" if study.is_default else ""
     return [
-        f"run: {counted(len(files), 'file')} {'differs' if len(files) == 1 else 'differ'} from the committed results: "
-        + summary(why, len(runs)),
+        f"run: {counted(len(files), 'file')} {verb(len(files), 'differ')} from the committed results: "
+        f"{summary(why, len(runs))}",
         _verdicts(study, root),
         f"keep them: git add reports experiments{lock}{weights} && git commit",
-        *([f"drop them: harness discard {study.name}"] if held(root, own) else []),
+        *([f"drop them: harness discard {study.name}"] if held(root, written) else []),
     ]
 
 
-def cause(old: Records | None, new: Records | None) -> str:
+def _committed(place: Path, root: Path) -> Run | None:
+    """The run as the last commit has it; None where it has none, or that of another version."""
+    try:
+        with run_of("HEAD", place, root) as run:
+            return run
+    except UserError:
+        return None
+
+
+def _present(place: Path) -> Run | None:
+    try:
+        return read_run(RunFolder.of(place))
+    except UserError:
+        return None
+
+
+def cause(old: Run | None, new: Run | None) -> str:
     """Why a run's records differ from the committed ones, as the end of a sentence about it.
 
     The first that explains the rest: other settings, then other images, code and machine together, then nothing.
@@ -80,14 +81,14 @@ def cause(old: Records | None, new: Records | None) -> str:
         return "missing"
     if old is None:
         return "new"
-    if settings := changed_settings(old.config.settings, new.config.settings):
+    if settings := changed_settings(old.settings, new.settings):
         return f"of other settings ({', '.join(settings)})"
-    if old.config.seed != new.config.seed:
-        return f"of another seed ({old.config.seed} -> {new.config.seed})"
-    if old.provenance.hashes == new.provenance.hashes and old.measured and new.measured:
+    if old.seed != new.seed:
+        return f"of another seed ({old.seed} -> {new.seed})"
+    if old.hashes == new.hashes and old.measured and new.measured:
         return _evaluation(old.measured, new.measured)
-    found = _differences(old, new)
-    return f"re-run with {' and '.join(found)}" if found else "re-run with other results, which no record explains"
+    differences = _differences(old, new)
+    return f"re-run with {' and '.join(differences) or 'other results, which no record explains'}"
 
 
 def _evaluation(old: Metrics, new: Metrics) -> str:
@@ -100,18 +101,18 @@ def _evaluation(old: Metrics, new: Metrics) -> str:
     return "evaluated on another machine"
 
 
-def _differences(old: Records, new: Records) -> list[str]:
+def _differences(old: Run, new: Run) -> list[str]:
     """What is not the same of images, code and machine, each with both values."""
     hashes = {
-        "other images": (old.config.data.hash, new.config.data.hash),
-        "another numerics identity": (old.provenance.hashes.code, new.provenance.hashes.code),
+        "other images": (old.images_hash, new.images_hash),
+        "another numerics identity": (old.hashes.code, new.hashes.code),
     }
-    found = other_circumstances(old.provenance, new.provenance)
-    if "instructions" in found:  # they say more of two processors than the names
-        found.pop("device_name", None)
+    circumstances = other_circumstances(old.provenance, new.provenance)
+    if "instructions" in circumstances:  # they say more of two processors than the names
+        circumstances.pop("device_name", None)
     return [
         *(f"{name} ({_short(*pair)})" for name, pair in hashes.items() if pair[0] != pair[1]),
-        *(f"{said} ({show(found[name])})" for name, said in CAUSES.items() if name in found),
+        *(f"{words} ({show(circumstances[name])})" for name, words in CAUSES.items() if name in circumstances),
     ]
 
 
@@ -127,12 +128,12 @@ def summary(why: Mapping[str, str], runs: int) -> str:
     for text, number in Counter(why.values()).most_common():
         happened = text.startswith(("re-run", "evaluated"))
         if number == 1:
-            (name,) = (name for name, own in why.items() if own == text)
-            subject, verb = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
+            (name,) = (name for name, other in why.items() if other == text)
+            subject, auxiliary = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
         else:
             of = f"{number} of {counted(runs, 'run')}" if happened and number < runs else counted(number, "run")
-            subject, verb = of, "were" if happened else "are"
-        parts.append(f"{subject} {verb} {text}")
+            subject, auxiliary = of, "were" if happened else "are"
+        parts.append(f"{subject} {auxiliary} {text}")
     return "; ".join(parts)
 
 
@@ -150,35 +151,12 @@ def verdict_line(changes: Sequence[RowChange]) -> str:
     return f"verdicts agree in all {counted(len(both), 'row')}" if len(both) > 1 else "verdicts agree in the only row"
 
 
-# ---- reading
-
-
-def _records(runs: Mapping[str, Path], source: Source) -> dict[str, Records | None]:
-    """The records of runs, by their names; None where they are not there, or are those of another version."""
-    folders = {name: RunFolder.of(place) for name, place in runs.items()}
-    wanted = {name: [f.config, f.provenance, f.metrics] for name, f in folders.items()}
-    texts = source.read([path.as_posix() for paths in wanted.values() for path in paths])
-    return {name: _parse([texts.get(path.as_posix(), "null") for path in paths]) for name, paths in wanted.items()}
-
-
-def _parse(texts: Sequence[str]) -> Records | None:
-    try:
-        config, provenance, metrics = map(json.loads, texts)
-        return Records(
-            parse(Config, config, "config.json"),
-            parse(Provenance, provenance, "provenance.json"),
-            None if metrics is None else parse_metrics(metrics, "metrics.json"),
-        )
-    except (UserError, ValueError):
-        return None
-
-
 def _verdicts(study: Study, root: Path) -> str:
     try:
-        committed = read_side(Source("HEAD", study.folder, "HEAD"))
+        committed = read_side(Snapshot("HEAD", study.folder, "HEAD"))
     except UserError:
         return "verdicts: the committed report has none"
     try:
-        return verdict_line(compare(committed, read_side(Source("workspace", root / study.folder))))
+        return verdict_line(compare(committed, read_side(Snapshot("workspace", root / study.folder))))
     except UserError:
         return "verdicts: the present report has none"

@@ -1,29 +1,27 @@
 """The stages that train and evaluate one run: from its name to the folder of its records."""
 
 import os
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from harness import provenance, weights
-from harness.checked import check_settings
+from harness.commits import run_of
 from harness.data.packed import Packed
 from harness.data.store import images_of
 from harness.errors import UserError
-from harness.files import atomic_folder, write_json
-from harness.pipeline import is_recorded
-from harness.record import Config, Run, RunFolder, read_run
+from harness.files import write_json
+from harness.pipeline.checked import check_settings
+from harness.pipeline.dvc_files import is_recorded
+from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study
 from harness.settings.schema import Settings
 from harness.settings.study import Cell, changed
 
 HEADLINE = ("test_top1", "test_top1_10crop", "test_top5", "validation_top1", "train_top1", "test_loss")
 """The candidate's metrics for DVC, whose tables show every number that they are given."""
-
-RECORDS = ("config.json", "history.csv", "losses.npy", "provenance.json")
 
 
 def train(
@@ -55,14 +53,8 @@ def train(
         f" {option} {value}" for option, value in options.items() if value is not None
     )
     start = _start(named.settings, seed, root)
-
-    def reuse(config: Config, machine: dict[str, Any]) -> str:
-        return _reuse(config, machine, root / folder)
-
-    shared = named.variant is not None and out is None
-    train_run(
-        named.settings, seed, packed, root / folder, checkpoint_seconds, command, start, reuse if shared else None
-    )
+    reuse = partial(_reuse, out=root / folder) if named.variant is not None and out is None else None
+    train_run(named.settings, seed, packed, root / folder, checkpoint_seconds, command, start, reuse)
 
 
 def evaluate(spec: str, out: Path | None, seed: int | None, data: Path | None, root: Path) -> None:
@@ -117,8 +109,8 @@ def _start(settings: Settings, seed: int, root: Path) -> tuple[Run, dict[str, Te
     if not folder.config.exists():
         raise UserError(f"pretrained: {folder.training}: no run is there; run: harness run {name}")
     run = read_run(folder)
-    loaded, found = weights.ensure(run, f"{settings.pretrained}-{seed}", images_of(study, root))
-    if found != run.hashes.weights:
+    loaded, digest = weights.ensure(run, f"{settings.pretrained}-{seed}", images_of(study, root))
+    if digest != run.hashes.weights:
         raise UserError(f"pretrained: {settings.pretrained}-{seed}: its weights cannot be had here as recorded")
     return run, loaded
 
@@ -134,30 +126,22 @@ def _reuse(config: Config, machine: dict[str, Any], out: Path) -> str:
     if _restored(config, out):
         return "restored from the last commit: the same settings, seed, images and code"
     entry = weights.find(config, machine, provenance.versions()["torch"])
-    if entry is None:
+    if entry is None or changed(Config.read(entry.config).settings, config.settings):
         return ""
-    made = read_run(entry)
-    if changed(made.settings, config.settings):
-        return ""
-    stage = made.provenance.dvc_stage
+    stage = Provenance.read(entry.provenance).dvc_stage
     weights.copy_records(entry, out, None if stage == os.environ.get("DVC_STAGE") else stage)
     return f"is a run that was made before ({stage or entry.training}): the same settings, seed, images and code"
 
 
 def _restored(config: Config, out: Path) -> bool:
     """Whether the last commit holds this run at `out`, and its records were brought back."""
-    files = {name: provenance.git_file(f"{os.path.relpath(out)}/{name}") for name in RECORDS}
-    with tempfile.TemporaryDirectory(prefix="harness-committed-") as folder:
-        for name, content in files.items():
-            if content is None:
+    try:
+        with run_of("HEAD", Path(os.path.relpath(out.parent)), Path(".")) as run:
+            if run is None or run.losses is None or run.fingerprint != config.fingerprint:
                 return False
-            (Path(folder) / name).write_bytes(content)
-        try:
-            run = read_run(RunFolder(Path(folder), Path(folder)))
-        except UserError:
-            return False  # of another version
-        if run.fingerprint != config.fingerprint or changed(run.settings, config.settings):
-            return False
-        with atomic_folder(out, replace=False) as temporary:
-            shutil.copytree(folder, temporary, dirs_exist_ok=True)
-    return True
+            if changed(run.settings, config.settings):
+                return False
+            weights.copy_records(run.folder, out, run.provenance.reused_from)
+            return True
+    except UserError:
+        return False  # of another version, or outside git

@@ -16,7 +16,7 @@ SHORT = 8
 
 
 def short_hash(settings: Settings | DataSettings) -> str:
-    """Hash of a run's or the images' settings, as the stages depend on it: twelve characters."""
+    """Hash of a run's or the images' settings, as the stages depend on it."""
     values = sparse(settings) if isinstance(settings, Settings) else settings.model_dump(exclude_defaults=True)
     return hash_json(values)[:SHORT]
 
@@ -27,26 +27,33 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     One key a variant, so that a change runs the runs of that variant again and no others. A variant that starts from
     another study's runs depends on these, too.
     """
-    runs = {name: _with_start(short_hash(settings), settings, study, root) for name, settings in study.variants.items()}
+    runs = {name: _with_start(settings, study, root) for name, settings in study.variants.items()}
     claims = hash_file(root / study.file.claims) if study.file.claims else None
-    own = {"candidate": hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]} if candidate else {}
+    if candidate:
+        runs["candidate"] = _of_candidate(*candidate)
     # Where weights are kept changes no result.
     declared = study.file.model_dump(mode="json", exclude={"weights"})
     values = {
         "code": {scope: (identity if scope in PROVEN else digest)(scope)[:SHORT] for scope in SCOPES},
         "data": short_hash(study.data),
         "study": hash_json([declared, study.declaration, claims])[:SHORT],
-        "settings": {**runs, **own},
+        "settings": runs,
     }
     write_json(root / study.checked, values)
 
 
-def _with_start(own: str, settings: Settings, study: Study, root: Path) -> str:
+def _of_candidate(settings: Settings, seed: int) -> str:
+    return hash_json([short_hash(settings), seed])[:SHORT]
+
+
+def _with_start(settings: Settings, study: Study, root: Path) -> str:
+    """Hash of a variant's settings and, where it starts from another study's runs, of these."""
     if not settings.pretrained:
-        return own
+        return short_hash(settings)
     source, _, variant = settings.pretrained.partition("/")
     records = [root / RunFolder.of(Cell(source, variant, seed).results).config for seed in study.seeds]
-    return hash_json([own, *(read_json(path)["fingerprint"] if path.exists() else None for path in records)])[:SHORT]
+    marks = [read_json(path)["fingerprint"] if path.exists() else None for path in records]
+    return hash_json([short_hash(settings), *marks])[:SHORT]
 
 
 def check_settings(study: Study, variant: str | None, settings: Settings, seed: int, root: Path) -> None:
@@ -58,7 +65,6 @@ def check_settings(study: Study, variant: str | None, settings: Settings, seed: 
     if not path.exists():
         raise UserError(f"{path}: no such file; run: harness check {study.name}")
     known: dict[str, Any] = read_json(path).get("settings", {})
-    own = short_hash(settings)
-    own = _with_start(own, settings, study, root) if variant else hash_json([own, seed])[:SHORT]
-    if known.get(variant or "candidate") != own:
+    digest = _with_start(settings, study, root) if variant else _of_candidate(settings, seed)
+    if known.get(variant or "candidate") != digest:
         raise UserError(f"{study.path}: {variant or 'the candidate'} changed since `harness check`; run it again")

@@ -9,25 +9,22 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
 
 import psutil
 
 from harness.errors import UserError
-from harness.pipeline import ROOT
+from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
 from harness.progress import progress, say
 from harness.record import RunFolder
 from harness.settings.study import Cell, Study
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOGS = Path(".dvc/tmp/logs")
-CANDIDATE = "candidate"
 
 REUSED = re.compile(r"restored from the last commit|is a run that was made before")
 """How a training says that it took the records of an equal run."""
@@ -68,18 +65,17 @@ def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool 
     return dvc("repro", "-s", *options, *targets, show=show)
 
 
-def waiting(study: Study, pipeline: Path = ROOT) -> list[str]:
+def waiting(study: Study) -> list[str]:
     """The study's runs that are not up to date, in DVC's eyes, in the order in which they are to run.
 
     `dvc status` would read every study's pipeline. Evaluations are asked about once every training has left its
     records: DVC fails on one whose run is not there yet, so that this is to be called again when these are done.
     """
-    runs = {cell.key: cell.results for cell in study.cells}
-    candidate = {CANDIDATE: study.candidate_results} if pipeline == ROOT else {}
-    groups = [["train", *(["train-candidate"] if candidate else [])]]
-    if all(RunFolder.of(place).training.is_dir() for place in (runs | candidate).values()):
-        groups.append(["eval", *(["eval-candidate"] if candidate else [])])
-    output = "".join(repro(pipeline, stages, "--dry", show=False) for stages in groups)
+    done = all(RunFolder.of(place).training.is_dir() for place in folders_of(study).values())
+    output = ""
+    for kind in ("train", "eval") if done else ("train",):
+        stages = [kind, f"{kind}-{CANDIDATE}"] if study.is_default else [kind]
+        output += repro(path_of(study), stages, "--dry", show=False)
     return seed_by_seed(set(TO_RUN.findall(output)), study)
 
 
@@ -88,12 +84,12 @@ def chosen(study: Study, only: Sequence[str]) -> list[str]:
 
     Raises `UserError` for a variant that the study does not declare.
     """
-    known = [*study.variants, *([CANDIDATE] if study.is_default else [])]
+    variants = {cell.key: cell.variant for cell in study.cells} | ({CANDIDATE: CANDIDATE} if study.is_default else {})
     for name in only:
-        if name not in known:
-            raise UserError(f"run: --only: got {name!r}; allowed: {', '.join(known)}, with commas between them")
-    cells = {cell.key: cell.variant for cell in study.cells} | ({CANDIDATE: CANDIDATE} if study.is_default else {})
-    return seed_by_seed([key for key, variant in cells.items() if not only or variant in only], study)
+        if name not in variants.values():
+            known = ", ".join(dict.fromkeys(variants.values()))
+            raise UserError(f"run: --only: got {name!r}; allowed: {known}, with commas between them")
+    return seed_by_seed([key for key, variant in variants.items() if not only or variant in only], study)
 
 
 def seed_by_seed(cells: Iterable[str], study: Study) -> list[str]:
@@ -120,14 +116,21 @@ def workers(jobs: int | None, gpus: str) -> tuple[int, list[str]]:
     return count, named
 
 
-@dataclass
-class _Running:
-    cell: str
-    gpu: str | None
-    process: subprocess.Popen[Any]
-    log: IO[str]
-    begin: float
-    stopped: set[int] = field(default_factory=set)
+class Running:
+    """A cell that DVC runs, on one of the GPUs where some are shared out."""
+
+    def __init__(self, cell: str, gpu: str | None, pipeline: Path, force: bool) -> None:
+        self.cell, self.gpu, self.log = cell, gpu, log_of(cell, pipeline)
+        self.begin, self.stopped = time.monotonic(), set[int]()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        mark = "-" if cell == CANDIDATE else "@"
+        stages = [address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval")]
+        with self.log.open("w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [*DVC, "repro", *(["-f"] if force else []), "-s", *stages],
+                env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
 
     def stop_trainer(self) -> None:
         """Tell the harness below DVC to save and leave, once each process; DVC itself goes on and keeps its record."""
@@ -136,6 +139,20 @@ class _Running:
                 if child.pid not in self.stopped and "harness" in child.cmdline():
                     self.stopped.add(child.pid)
                     child.send_signal(signal.SIGTERM)
+
+    def end(self, stopping: bool) -> str:
+        """How it ended, in a word; a failure is said with its reason."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        if not self.process.returncode:
+            return "reused" if REUSED.search(text) else "ran"
+        if stopping:
+            say(f"stopped {self.cell}")
+            return "stopped"
+        # The harness says in one line what is wrong; without one, the log has to tell.
+        mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
+        why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
+        say(f"FAILED {self.cell}: {why}see {self.log}")
+        return "FAILED"
 
 
 def run_cells(
@@ -148,26 +165,22 @@ def run_cells(
     its record.
     """
     free: list[str | None] = [*gpus[:jobs]] or [None] * jobs
-    todo, running, failed = list(cells), list[_Running](), list[str]()
-    told: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    todo, running, failed = list(cells), list[Running](), list[str]()
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with progress(len(cells), "runs", "runs") as advance:
-            while running or (todo and not told):
-                while todo and free and not told:
-                    running.append(_start(todo.pop(0), free.pop(0), pipeline, force))
+            while running or (todo and not stopping.is_set()):
+                while todo and free and not stopping.is_set():
+                    running.append(Running(todo.pop(0), free.pop(0), pipeline, force))
                 time.sleep(0.1)
-                if told:
+                if stopping.is_set():
                     for one in running:
                         one.stop_trainer()
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
                     free.append(one.gpu)
-                    how = _end(one, bool(told))
+                    how = one.end(stopping.is_set())
                     if how == "FAILED":
                         failed.append(one.cell)
                     if how != "stopped":
@@ -175,38 +188,10 @@ def run_cells(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if told:
+    if stopping.is_set():
         raise KeyboardInterrupt
     return failed
 
 
 def log_of(cell: str, pipeline: Path = ROOT) -> Path:
     return LOGS / pipeline.parent.name / f"{cell}.log"
-
-
-def _start(cell: str, gpu: str | None, pipeline: Path, force: bool) -> _Running:
-    place = log_of(cell, pipeline)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    log = place.open("w", encoding="utf-8")
-    mark = "-" if cell == CANDIDATE else "@"
-    stages = [address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval")]
-    process = subprocess.Popen(
-        [*DVC, "repro", *(["-f"] if force else []), "-s", *stages],
-        env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    return _Running(cell, gpu, process, log, time.monotonic())
-
-
-def _end(one: _Running, told: bool) -> str:
-    one.log.close()
-    text = Path(one.log.name).read_text(encoding="utf-8", errors="replace")
-    if one.process.returncode:
-        if told:
-            say(f"stopped {one.cell}")
-            return "stopped"
-        # The harness says in one line what is wrong; without one, the log has to tell.
-        mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
-        why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
-        say(f"FAILED {one.cell}: {why}see {one.log.name}")
-        return "FAILED"
-    return "reused" if REUSED.search(text) else "ran"

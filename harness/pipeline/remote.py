@@ -6,12 +6,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from harness import pool
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
+from harness.pipeline import pool
 from harness.progress import say
-from harness.record import RunFolder, caches, read_provenance
+from harness.record import Provenance, RunFolder, caches
 from harness.settings.study import Study
 from harness.weights import FILE, name_of
 
@@ -28,19 +28,18 @@ def share(study: Study, root: Path) -> None:
         return
     target = study.shared_weights
     folder, recorded = root / target.with_suffix(""), (root / target).exists()
-    wanted = _names(study, root)
-    there = {path.stem for path in folder.glob(f"*{SUFFIX}")}
-    new = [name for name in wanted if name not in there and _cached(name).exists()]
-    missing = counted(len(wanted - there - set(new)), "run")
-    if recorded and not new and there <= wanted:
+    wanted, present = _names(study, root), {path.stem for path in folder.glob(f"*{SUFFIX}")}
+    new = {name for name in wanted - present if _cached(name).exists()}
+    missing = counted(len(wanted - present - new), "run")
+    if recorded and not new and present <= wanted:
         return
-    if recorded and not wanted <= there | set(new):
+    if recorded and not wanted <= present | new:
         say(
             f"{target}: weights of {missing} are not here and nothing new is recorded; run: dvc pull {target}, then: "
             f"harness run {study.name}"
         )
         return
-    for name in there - wanted:
+    for name in present - wanted:
         (folder / f"{name}{SUFFIX}").unlink()
     folder.mkdir(parents=True, exist_ok=True)
     for name in new:
@@ -57,13 +56,14 @@ def share(study: Study, root: Path) -> None:
 
 
 def _names(study: Study, root: Path) -> set[str]:
-    found = set()
+    """Names of the entries of the study's finished runs."""
+    names = set()
     for cell in study.cells:
         with suppress(UserError):
-            record = read_provenance(RunFolder.of(root / cell.results).provenance)
+            record = Provenance.read(RunFolder.of(root / cell.results).provenance)
             if record.status == "finished":
-                found.add(name_of(record.fingerprint, record.hashes.weights))
-    return found
+                names.add(name_of(record.fingerprint, record.hashes.weights))
+    return names
 
 
 def _cached(name: str) -> Path:

@@ -21,6 +21,7 @@ Git does not hold the copies, since every DVC command reads all pipelines of a r
 """
 
 CELLS = "cells.yaml"
+CANDIDATE = "candidate"
 ROOT = Path("dvc.yaml")
 LOCKS = Path(".dvc/tmp/locks")
 """Copies of the last sound dvc.lock of each pipeline."""
@@ -29,6 +30,12 @@ LOCKS = Path(".dvc/tmp/locks")
 def path_of(study: Study) -> Path:
     """The DVC file that runs the study: its own beside it, or the one at the root for the default study."""
     return ROOT if study.is_default else study.path.parent / "dvc.yaml"
+
+
+def folders_of(study: Study) -> dict[str, Path]:
+    """The folders of the records of a study's runs, by their names; the candidate's beside the default study."""
+    runs = {cell.key: cell.results for cell in study.cells}
+    return runs | ({CANDIDATE: study.candidate_results} if study.is_default else {})
 
 
 def cells_text(study: Study) -> str:
@@ -79,8 +86,8 @@ def places(study: Study) -> list[str]:
     Its report with all records, what DVC has recorded, what its stages depend on and, where DVC keeps its weights,
     their hashes.
     """
-    own = [study.folder, study.report, study.html, study.index, lock_of(path_of(study)), study.checked]
-    return [path.as_posix() for path in (*own, *([study.shared_weights] if study.file.weights == "dvc" else []))]
+    paths = [study.folder, study.report, study.html, study.index, lock_of(path_of(study)), study.checked]
+    return [path.as_posix() for path in (*paths, *([study.shared_weights] if study.file.weights == "dvc" else []))]
 
 
 def is_recorded() -> bool:
@@ -132,7 +139,7 @@ def keep_lock(pipeline: Path) -> None:
 
 def _sound(lock: Path, content: bytes) -> bool:
     try:
-        found = read_yaml(lock)
+        values = read_yaml(lock)
     except UserError:
         return False
-    return content.endswith(b"\n") and isinstance(found, dict) and "stages" in found
+    return content.endswith(b"\n") and isinstance(values, dict) and "stages" in values
