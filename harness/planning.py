@@ -6,7 +6,6 @@ from statistics import median
 from harness.report.format import paragraphs
 from harness.report.variants import VariantRow
 from harness.settings.study import Study
-from harness.statistics.models import LEAST_COMPARISONS, LEAST_SEEDS
 from harness.statistics.power import Design, detectable_at, sd_bound, seeds_needed
 
 PILOT = 3
@@ -26,7 +25,7 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
     """
     needed = []
     for row in rows:
-        pilot = _design(study, row)
+        pilot = _design(row)
         if pilot:
             design, upper = pilot[0], replace(pilot[0], sd=sd_bound(pilot[0].sd, pilot[1]))
             few, many = (seeds_needed(effect, one, study.alpha, power) for one in (design, upper))
@@ -36,17 +35,12 @@ def seeds_lines(study: Study, rows: list[VariantRow], effect: float, power: floa
     return [head, *(f"  {line}" for line in rest)]
 
 
-def _design(study: Study, row: VariantRow) -> tuple[Design, int] | None:
+def _design(row: VariantRow) -> tuple[Design, int] | None:
     """How a row is compared in a study of more seeds, and the degrees of freedom of its sd; None: no pilot, no sd."""
     c, n, sd = row.comparison, row.difference.n, row.difference.sd
     if c is None or c.design is None or not sd or n < PILOT:
         return None
-    df = round(c.design.freedom * (n - 1))
-    if study.file.test == "block" and n < LEAST_SEEDS and c.comparisons >= LEAST_COMPARISONS:
-        # With so few seeds nothing is shared yet; with as many as a plan comes to, it is.
-        return replace(c.design, shared=True, freedom=float(c.comparisons)), n - 1
-    # A pooled comparison that scatters more than the pool keeps its own sd, which n differences have shown.
-    return c.design, df if c.design.sd > sd * (1 + 1e-9) else n - 1
+    return c.design, c.df if c.pooled and c.df else n - 1
 
 
 def detectable_lines(study: Study, rows: list[VariantRow], hours: float) -> list[str]:

@@ -1,7 +1,6 @@
 """Seeds and budgets are planned from the noise that the finished runs show."""
 
 import json
-import math
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_study import STUDY, alter, make_results, make_study
-from scipy import stats
 from statsmodels.stats.power import TTestPower
 from typer.testing import CliRunner
 
@@ -20,8 +18,7 @@ from harness.record import RunFolder, read_run
 from harness.report.runs import read_results
 from harness.report.variants import variant_rows
 from harness.settings.study import Study
-from harness.statistics.multiplicity import critical_value
-from harness.statistics.power import power
+from harness.statistics.power import detectable_at
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +68,9 @@ def test_a_plan_is_made_for_the_test_and_the_family_that_the_study_declares(tmp_
         c = row.comparison
         if c is None or c.se is None or c.design is None:
             continue
-        assert f"(sd {c.se * math.sqrt(c.difference.n):.2f}, at most" in lines[variant], "that of the verdict"
+        assert f"(sd {c.design.sd:.2f}, at most" in lines[variant], "that of the verdict"
         few, _ = seeds_of(lines[variant])
-        df = round(c.design.freedom * (few - 1)) if c.pooled else few - 1
-        critical = critical_value(0.05, 7, df) if c.pooled else float(stats.t.isf(0.05 / 14, df))
-        assert power(0.5, c.design.sd / math.sqrt(few), df, critical) >= 0.8, variant
+        assert detectable_at(c.design, few, 0.05) <= 0.5 < detectable_at(c.design, few - 1, 0.05), variant
 
 
 def test_seeds_that_nobody_can_afford_are_not_summed_up(planned: tuple[Study, Path]) -> None:

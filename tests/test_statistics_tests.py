@@ -120,10 +120,23 @@ def test_an_arm_of_another_scale_leaves_the_pool_by_an_exact_f_test() -> None:
     assert stats.kstest(p[:, 3], "uniform").pvalue > 0.001
 
 
-def test_with_a_baseline_of_another_scale_few_seeds_or_few_comparisons_nothing_is_shared() -> None:
-    apart = normal(5, 8, 5)
-    apart[:, 0] = 20 + 10 * (apart[:, 0] - 20)
-    for values in (apart, normal(6, 4, 8), normal(6, 5, 3), normal(6, 2, 8)):
+def test_a_baseline_of_another_scale_keeps_its_own_variance_beside_the_variants_shared_one() -> None:
+    values = normal(5, 8, 5)
+    values[:, 0] = 20 + 10 * (values[:, 0] - 20)
+    model = block.block(values)
+    assert model.pooled.all()
+    # By hand: the variants' residual after seeds and arms, and the baseline against the variants' mean.
+    variants = values[:, 1:]
+    shared = (block.residuals_of(variants) ** 2).sum() / (7 * 3)
+    a = (values[:, 0] - variants.mean(1)).var(ddof=1)
+    rest = shared * (1 - 1 / 4)
+    assert model.sd == pytest.approx(math.sqrt(a + rest))
+    assert model.se == pytest.approx(np.maximum(model.sd / math.sqrt(8), block.paired(values).se))
+    assert set(model.df.tolist()) == {math.floor((a + rest) ** 2 / (a**2 / 7 + rest**2 / 21))}
+
+
+def test_with_few_seeds_or_few_comparisons_nothing_is_shared() -> None:
+    for values in (normal(6, 4, 8), normal(6, 5, 3), normal(6, 2, 8)):
         found, alone = block.block(values), block.paired(values)
         assert not found.pooled.any()
         assert found.se == pytest.approx(alone.se)

@@ -79,7 +79,9 @@ class Comparison:
         """The same comparison with other numbers of seeds; None without a standard error."""
         if not self.sd or self.difference.n < 2:
             return None
-        return Design(self.sd, self.comparisons, self.pooled)
+        # With few seeds nothing is shared yet; with as many as a plan may come to, it is.
+        shared = self.pooled or (self.test == "block" and self.difference.n < models.LEAST_SEEDS)
+        return Design(self.sd, self.comparisons, shared)
 
     @property
     def detectable(self) -> float | None:

@@ -75,7 +75,7 @@ comparisons and power; simulated with normal noise by `python -m benchmarks.cali
 @cache
 def _costs() -> RegularGridInterpolator:
     table = pd.read_csv(POWERS).pivot(index=["seeds", "comparisons"], columns="power", values="cost")
-    seeds, comparisons = (np.unique(table.index.get_level_values(name)) for name in table.index.names)
+    seeds, comparisons = (np.unique(table.index.get_level_values(level)) for level in (0, 1))
     powers = table.columns.to_numpy(dtype=np.float64)
     values = table.to_numpy().reshape(len(seeds), len(comparisons), len(powers))
     # From many seeds to few, so that 1 / seeds rises.
