@@ -2,8 +2,11 @@
 
 import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,11 +53,12 @@ def calibrate(
     others = set(simulation.NOISES) - set(noises)
     cells = [c for c in read_rows(out / FILE, SimulatedCell) if c.noise in others] if others else []
     looks = [c for c in read_rows(out / LOOKS_FILE, LookCell) if c.noise in others] if others else []
-    for noise in noises:
-        own = list(simulation.simulate(studies, tables, (noise,), seeds, comparisons, methods))
-        say(f"calibrate: {noise}: {len(own)} cells of up to {studies:,} studies" if own else f"calibrate: no {noise}")
-        cells += [_rounded(cell) for cell in own]
-        looks += [_rounded(cell) for cell in simulation.simulate_looks(studies, tables, (noise,), plans, comparisons)]
+    simulated = partial(_of_noise, studies, tables, seeds, comparisons, methods, plans)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for noise, (made, made_looks) in zip(noises, pool.map(simulated, noises), strict=True):
+            say(f"calibrate: {noise}: {len(made)} cells of {studies:,} studies" if made else f"calibrate: no {noise}")
+            cells += [_rounded(cell) for cell in made]
+            looks += [_rounded(cell) for cell in made_looks]
     detected = out / "detectable.csv"
     if "normal" in noises:
         checked = power.check(studies, seeds, comparisons, [method for method in methods if method != "plain_block"])
@@ -72,6 +76,21 @@ def calibrate(
     values["detected"] = _of_detectable(pd.read_csv(detected)) if detected.exists() else None
     write_text(report, rendered("calibration.md.j2", **values))
     return report
+
+
+def _of_noise(
+    studies: int,
+    residuals: Sequence[Floats],
+    seeds: Sequence[int],
+    comparisons: Sequence[int],
+    methods: Sequence[str],
+    plans: Sequence[tuple[int, ...]],
+    noise: str,
+) -> tuple[list[SimulatedCell], list[LookCell]]:
+    """Cells of one kind of noise, and those of studies with looks."""
+    cells = simulation.simulate(studies, residuals, (noise,), seeds, comparisons, methods)
+    looks = simulation.simulate_looks(studies, residuals, (noise,), plans, comparisons)
+    return list(cells), list(looks)
 
 
 def _of_studies(cells: Sequence[SimulatedCell], residuals: Mapping[str, Floats]) -> dict[str, Any]:
