@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.net.alexnet import AlexNet
+from harness.settings.check import unreached
 from harness.settings.load import resolve
 from harness.train.recipe import SGD, parameter_rates, plateau_drops, rate
 
@@ -25,6 +26,9 @@ def net(**settings: object) -> AlexNet:
 def gradients(made: AlexNet, step: int) -> list[torch.Tensor]:
     source = torch.Generator().manual_seed(step)
     return [torch.randn(p.shape, generator=source, dtype=torch.float64) for p in made.parameters()]
+
+
+CONV1 = net().rows[0]
 
 
 def by_hand(form: str, weight: torch.Tensor, steps: list[tuple[float, float, torch.Tensor]]) -> torch.Tensor:
@@ -154,3 +158,22 @@ def test_inverted_dropout_with_compensation_takes_the_original_path() -> None:
             outputs[form] = logits.detach()
         torch.testing.assert_close(outputs["original"], outputs["inverted_compensated"])
     assert not torch.allclose(outputs["original"], outputs["inverted"])
+
+
+@given(st.integers(1, 12), st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1))
+def test_what_no_epoch_reaches_changes_no_rate_and_a_rest_that_one_reaches_does(
+    epochs: int, slow: float, freeze: float, drop: float
+) -> None:
+    declared = {"epochs": epochs, "conv1_slow": slow, "conv1_freeze": freeze, "schedule": "fixed", "drops": [drop]}
+
+    def rates(**settings: object) -> list[object]:
+        resolved = resolve(TINY | declared | settings, "t")
+        weights = [rate(resolved, epoch, []) for epoch in range(1, epochs + 1)]
+        return [parameter_rates(resolved, CONV1, False, epoch, lr) for epoch, lr in enumerate(weights, 1)]
+
+    named = {line.split(":")[0] for line in unreached(resolve(TINY | declared, "t"))}
+    for name, value in {"conv1_slow": 1.0, "conv1_freeze": 1.0, "drops": []}.items():
+        if name in named:
+            assert rates(**{name: value}) == rates(), name
+    if freeze < 1:
+        assert ("conv1_freeze" in named) == all(one.lr for one in rates())  # type: ignore[attr-defined]

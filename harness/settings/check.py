@@ -59,12 +59,38 @@ def check_study(study: Study) -> list[str]:
             f"error (with fewer than {TOP5_CLASSES} classes top-5 is not measured)"
         )
     lines = _same(study)
+    idle: dict[str, list[str]] = {}
+    for name, settings in study.variants.items():
+        for line in unreached(settings):
+            idle.setdefault(line, []).append(name)
+    lines += [f"{study.path}: {line} (variants {', '.join(names)})" for line, names in idle.items()]
     side, crop = study.data.size or side, study.variants[study.baseline].crop
     if 2 * crop <= side:
         lines.append(
             f"{study.path}: data.size: crops of {crop} see {100 * crop**2 / side**2:.1f} % of images of {side} x "
             f"{side}; set data.size to some pixels more than {crop}"
         )
+    return lines
+
+
+def unreached(settings: Settings) -> list[str]:
+    """Points in time that no epoch of a run reaches, so that the setting changes nothing; a line each."""
+    epochs = settings.epochs
+    done = [epoch / epochs for epoch in range(epochs)]  # part of the run before each epoch
+    slow = any(settings.conv1_slow <= part < settings.conv1_freeze for part in done)
+    drops = settings.drops if settings.schedule == "fixed" else []
+    points = [
+        ("colour_until", settings.colour_until, settings.colour_until == 1 or settings.colour_until <= done[-1]),
+        ("conv1_freeze", settings.conv1_freeze, settings.conv1_freeze == 1 or settings.conv1_freeze <= done[-1]),
+        # At rest at once is how a run without a slow phase is declared.
+        ("conv1_slow", settings.conv1_slow, slow or settings.conv1_slow in (1, settings.conv1_freeze)),
+        *(("drops", drop, drop <= done[-1] + 1e-9) for drop in drops),
+    ]
+    lines = [
+        f"{name}: {point:.3g} is reached in none of {epochs} epochs" for name, point, reached in points if not reached
+    ]
+    if settings.schedule == "plateau" and settings.patience >= epochs - 1:
+        lines.append(f"patience: {settings.patience} epochs without a better error do not fit in {epochs}: no drop")
     return lines
 
 
