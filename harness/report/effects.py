@@ -11,8 +11,6 @@ from harness.errors import UserError
 from harness.record import Run
 from harness.report.runs import Results, Standing, rerun
 from harness.report.variants import paired_runs
-from harness.settings.parse import parse
-from harness.settings.plan import Plan
 from harness.settings.study import Study
 from harness.statistics.effects import (
     LevelRatio,
@@ -82,8 +80,7 @@ def components(study: Study) -> list[AddedAndRemoved]:
 
 def _planned(study: Study, kind: str) -> list[list[str]]:
     """The factors of the plan's steps of a kind."""
-    steps = [parse(Plan, values, f"{study.path}: plan.{place}") for place, values in enumerate(study.file.plan)]
-    return [list(step.factors or study.file.factors) for step in steps if step.kind == kind]
+    return [list(step.factors or study.file.factors) for step in study.file.plan if step.kind == kind]
 
 
 def _adds_up(study: Study, factors: Sequence[str], variant: str) -> bool:
