@@ -1,8 +1,11 @@
 """The ledger: a row a claim, with the published number, ours with its interval, the verdict and the reason."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.claims.claim import Claim, Need
 from harness.claims.estimate import NotMeasuredError, Runs, by_seed, mean
@@ -15,7 +18,9 @@ from harness.files import read_json
 from harness.settings.check import SOURCES
 from harness.settings.parse import parse
 from harness.settings.study import Study, top_of
-from harness.statistics.comparison import Comparison
+
+if TYPE_CHECKING:
+    from harness.statistics.comparison import Comparison
 
 NEEDS: dict[Need, str] = {
     "colour": "colour images",
@@ -120,8 +125,8 @@ def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs])
     words = f"Regime: {name} has {training:.1f} % training and {error:.1f} % test error"
     if training > test.fitted * error:
         limit = f"{words}; overfitting is taken to begin where the first is at most {test.fitted:g} times the second"
-        lacking = "the net does not overfit here"
-        return replace(finding, verdict="not testable here", reason=lacking, notes=(limit, *finding.notes))
+        notes = (limit, *finding.notes)
+        return replace(finding, verdict="not testable here", reason="the net does not overfit here", notes=notes)
     training, error = errors(against)
     shown = f"({training:.1f} % and {error:.1f} %)"
     too = f"and so does {against} {shown}: the claim is on by how much"
