@@ -98,7 +98,6 @@ class Test(Declared):
     variants: Annotated[list[Variant], Field(min_length=1)] = Field(description="what is compared or looked at")
     against: Variant | None = Field(None, description="the variant that they are compared with")
     study: str = Field("", description="the study that declares these variants")
-    required: bool = Field(False, description="a study that lacks a variant is refused")
 
     @property
     def names(self) -> list[str]:
