@@ -23,7 +23,7 @@ from harness.claims import estimate, facts
 from harness.claims.claim import claims_of, load_claims
 from harness.claims.estimate import Crossing, NotMeasuredError
 from harness.claims.finding import Ensemble, Evidence, Finding, Test
-from harness.claims.ledger import ClaimRow, ledger
+from harness.claims.ledger import ClaimRow, claim_row
 from harness.claims.statistic import ChromaTest, DropsTest, LevelRatioTest, RankingTest, SameRunTest, TimeRatioTest
 from harness.claims.verdict import VERDICTS, Estimate, Region, every_run, judge, side, signed, weakest
 from harness.cli import app
@@ -332,7 +332,9 @@ def full_run(name: str, seed: int, effect: float = 0.0, speed: float = 1.0) -> F
 
 
 def rows_of(study: Study, runs: Mapping[str, Seeds], ensembles: Any = None) -> dict[str, ClaimRow]:
-    rows = ledger(CLAIMS, study, lambda name: runs.get(name, {}), ensembles or {}, " ".join, {})  # type: ignore
+    known: Any = {name: runs.get(name, {}) for name in study.variants}
+    evidence = Evidence(study, known, ensembles or {}, {})
+    rows = [claim_row(claim, evidence, " ".join) for claim in CLAIMS.values()]
     return {row.claim.id: row for row in rows}
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.claims.claim import Claim, claims_of
-from harness.claims.ledger import ClaimRow, ledger, read_ensembles
+from harness.claims.finding import Evidence
+from harness.claims.ledger import ClaimRow, claim_row, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
 from harness.report.runs import Results, rerun, standing
@@ -39,7 +40,8 @@ def ledger_rows(
     """
     known = named or claims_of(study, root)
     ensembles = read_ensembles(root / study.folder / "ensembles.json") if known else {}
-    return ledger(known, study, results.finished, ensembles, lambda names: rerun(study, names), compared)
+    evidence = Evidence(study, {name: results.finished(name) for name in study.variants}, ensembles, compared)
+    return [claim_row(claim, evidence, lambda names: rerun(study, names)) for claim in known.values()]
 
 
 def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:

@@ -269,7 +269,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Stand
 
 def _variant(row: VariantRow) -> dict[str, Any]:
     d, c = row.difference, row.comparison
-    values = _shared(row.variant, row.changes, row.metric, row.cells, row.errors)
+    values = _shared(row, row.variant, row.metric, row.cells)
     values |= {"mean": row.error.mean, "sd": row.error.sd, "parameters": row.parameters, "wall_seconds": row.seconds}
     if row.published and row.paper is not None:
         values |= {"paper_difference": row.paper, "paper_where": row.published.where}
@@ -285,7 +285,7 @@ def _variant(row: VariantRow) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     run = candidate.run
-    values = _shared(CANDIDATE, candidate.changes, metric, [candidate.result], candidate.errors)
+    values = _shared(candidate, CANDIDATE, metric, [candidate.result])
     if run:
         values |= {"mean": candidate.error, "difference": candidate.difference}
         values |= {"pairs": int(candidate.difference is not None), "parameters": run.provenance.parameters}
@@ -293,20 +293,14 @@ def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     return values
 
 
-def _shared(
-    variant: str,
-    changes: dict[str, tuple[Any, Any]],
-    metric: str,
-    cells: Sequence[Result],
-    errors: Mapping[str, Summary],
-) -> dict[str, Any]:
+def _shared(row: VariantRow | Candidate, variant: str, metric: str, cells: Sequence[Result]) -> dict[str, Any]:
     """What a variant's row and the candidate's have both."""
     counts = Counter(cell.status for cell in cells)
     return {
         "variant": variant,
-        "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items()),
+        "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in row.changes.items()),
         "declared": len(cells),
         "metric": metric,
         **{status: counts[status] for status in ("finished", "diverged", "missing", "stale")},
-        **{name: summary.mean for name, summary in errors.items() if name in VARIANT_COLUMNS},
+        **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
     }
