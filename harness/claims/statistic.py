@@ -5,9 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
-from scipy import stats
 
 from harness import record
 from harness.claims import estimate
@@ -15,7 +13,6 @@ from harness.claims.estimate import NotMeasuredError, Runs, by_seed, difference,
 from harness.claims.finding import ArithmeticTest, Directed, Evidence, Finding, Pairwise, Test, Variant, listed
 from harness.claims.verdict import Estimate, Region, Ruling, every_run, judge, signed
 from harness.grammar import counted
-from harness.statistics.judging import PROMISED
 
 Metric = Literal[
     "test_top1", "test_top1_10crop", "test_top5", "test_top5_10crop", "train_top1", "train_top5", "validation_top1",
@@ -43,6 +40,8 @@ class DifferenceTest(Pairwise):
     beside: list[Variant] = Field([], description="variants whose differences stand beside, where the study has them")
 
     def measure(self, evidence: Evidence) -> Finding:
+        from harness.statistics.judging import PROMISED
+
         finding = super().measure(evidence)
         if finding.verdict == "inconclusive":
             return finding
@@ -224,6 +223,9 @@ class RankingTest(Test):
     variants: Annotated[list[Variant], Field(min_length=2)] = Field(description="the claimed order, largest first")
 
     def measure(self, evidence: Evidence) -> Finding:
+        import numpy as np
+        from scipy import stats
+
         error, against = evidence.study.file.metric, evidence.runs[self.against]
         order = [evidence.runs[name] for name in self.variants]
         seeds = sorted(set.intersection(*(set(record.paired(runs, against)) for runs in order)))
