@@ -120,9 +120,8 @@ def write_array(path: Path, values: np.ndarray) -> None:
     """Write an array as .npy under a temporary name and rename it. Raises `UserError` when the disk is full."""
     import numpy as np
 
-    content = io.BytesIO()
-    np.save(content, values, allow_pickle=False)
-    write_bytes(path, content.getvalue())
+    with atomic(path) as file:
+        np.save(file, values, allow_pickle=False)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -46,7 +46,7 @@ def source() -> dict[str, str | None]:
 
 def _code() -> list[str]:
     """The files that packing, training and evaluation can reach, as git names them from here."""
-    return sorted({os.path.relpath(path) for scope in PROVEN for path in closure(SCOPES[scope]).all})
+    return sorted({os.path.relpath(path) for scope in PROVEN for path in closure(SCOPES[scope]).values()})
 
 
 def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:

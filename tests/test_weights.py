@@ -4,7 +4,6 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.instructions import LIMITS
 from harness.pipeline import named_run
 from harness.pipeline.checked import write_checked
 from harness.pipeline.dvc_files import is_recorded
+from harness.process import LIMITS
 from harness.progress import clock
 from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import load_study
@@ -174,7 +173,7 @@ def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed, monkeypat
     run = train()
     shutil.rmtree("runs")
     for status, error in ((2, UserError), (130, KeyboardInterrupt)):
-        monkeypatch.setattr("subprocess.run", lambda *_, status=status, **__: SimpleNamespace(returncode=status))
+        monkeypatch.setattr("subprocess.Popen.wait", lambda *_, status=status, **__: status)
         with pytest.raises(error, match="its weights are not here, and it could not be" if status == 2 else None):
             weights.ensure(run, "base-0", images)
 

@@ -137,7 +137,7 @@ def _restored(config: Config, out: Path) -> bool:
     """Whether the last commit holds this run at `out`, and its records were brought back."""
     try:
         with run_of("HEAD", Path(os.path.relpath(out.parent)), Path(".")) as run:
-            if run is None or run.losses is None or run.fingerprint != config.fingerprint:
+            if run is None or run.fingerprint != config.fingerprint:
                 return False
             if changed(run.settings, config.settings):
                 return False

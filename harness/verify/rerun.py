@@ -17,8 +17,7 @@ import torch
 from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.instructions import limits
-from harness.process import HARNESS, start
+from harness.process import HARNESS, LIMITS, start
 from harness.record import Run, RunFolder, read_run
 from harness.verify.match import Made
 
@@ -34,7 +33,7 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
     theirs = {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"}
     lines = []
     for name in sorted(theirs - {mine}):
-        variables = " ".join(f"{key}={value}" for key, value in limits(name).items())
+        variables = " ".join(f"{key}={value}" for key, value in LIMITS.get(name, {}).items())
         hint = f"; as they did: {variables}" if variables else ""
         lines.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return lines
