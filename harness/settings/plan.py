@@ -1,6 +1,6 @@
 """A study's plan: from named factors to variants."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations, product
 from math import prod
 from typing import Any, Literal
@@ -74,11 +74,3 @@ def word(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     kept = text.lower().replace(".", "p").replace("e-", "em").replace("+", "")
     return "".join(c if c.isalnum() or c == "_" else "-" for c in kept).strip("-_") or "none"
-
-
-def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Mappings laid over one another, later ones win."""
-    together: dict[str, Any] = {}
-    for layer in layers:
-        together |= layer
-    return together

@@ -82,16 +82,12 @@ class Rerunner:
             raise UserError(f"{key}: its record names no commit; --here runs the present code instead")
         with self._lock:
             if commit not in self._trees:
-                self._trees[commit] = add_worktree(self.root, self._tree(commit), commit)
-        tree = self._trees[commit]
-        if tree is None:
+                self._trees[commit] = add_worktree(self.root, self.folder / f"code-{commit[:12]}", commit)
+        if (tree := self._trees[commit]) is None:
             raise UserError(
                 f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
             )
         return tree
-
-    def _tree(self, commit: str) -> Path:
-        return self.folder / f"code-{commit[:12]}"
 
     def _call(self, key: str, record: Run, code: Path, *words: object) -> None:
         """Run Python on the code in `code` to its end. Raises `UserError` with its last line when it fails."""
@@ -121,8 +117,8 @@ class Rerunner:
             yield
         finally:
             self._stop()
-            for commit in self._trees:  # their files go with the temporary folder
-                git(self.root, "worktree", "remove", "--force", str(self._tree(commit)))
+            for tree in self.folder.glob("code-*"):
+                git(self.root, "worktree", "remove", "--force", str(tree))
             for number, handler in before.items():
                 signal.signal(number, handler)
 
