@@ -256,10 +256,9 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
 
     def restored(config: Config) -> bool:
         shutil.rmtree(PLACE.training, ignore_errors=True)
-        return named_run._restored(config, PLACE.training)
+        return "restored" in named_run._reuse(config, run.provenance.machine, PLACE.training)
 
-    assert not restored(config), "they are not committed"
-    named_run._reuse(config, run.provenance.machine, PLACE.training)
+    assert not restored(config), "they are not committed, and taken from the cache"
     commit()
     assert not restored(Config.of(config.resolved, 1, run.images))
     assert not restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}))
@@ -268,7 +267,6 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
     alter(PLACE.config, lambda values: values.update(more=1))
     commit()
     assert not restored(config), "a record of another version"
-    named_run._reuse(config, run.provenance.machine, PLACE.training)
     PLACE.losses.unlink()
     commit()
     assert not restored(config), "a file is missing"

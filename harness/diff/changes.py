@@ -80,9 +80,8 @@ def _moved(old: Side, new: Side, variants: list[str]) -> dict[str, Moved]:
     the difference of changes, whatever the two runs of a seed share.
     """
     one, other = ({v: side.compared(v) for v in variants} for side in (old, new))
-    moved = {
-        v: Moved(float(other[v].mean() - one[v].mean()) if len(one[v]) and len(other[v]) else None) for v in variants
-    }
+    means = {v: float(other[v].mean() - one[v].mean()) for v in variants}
+    moved = {v: Moved(None if math.isnan(mean) else mean) for v, mean in means.items()}
     tested = [v for v in variants if _comparable(old, new, v)]
     if not tested:
         return moved

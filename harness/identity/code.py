@@ -40,10 +40,6 @@ SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields of the syntax tree that do not change what is computed, or that follow from where a node stands."""
 
 
-Imports = list[tuple[str, tuple[str, ...]]]
-"""Import statements: the module, behind a dot a level where it is relative, and the names."""
-
-
 @cache
 def digest(scope: str, root: Path = ROOT) -> str:
     """SHA-256 of the code of a scope: names and normal forms of its modules, names and bytes of its data files.
@@ -104,7 +100,7 @@ def _data_files(folder: Path) -> Iterator[Path]:
 
 
 @cache
-def _parsed(content: bytes, path: Path) -> tuple[str, Imports]:
+def _parsed(content: bytes, path: Path) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
     """SHA-256 of a module's normal form, and its imports; kept, so that the scopes share the work."""
     try:
         tree = ast.parse(content)
@@ -152,6 +148,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Import statements: the module, behind a dot a level where it is relative, and the names."""
     if isinstance(node, ast.Import):
         yield from ((alias.name, ()) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

@@ -174,29 +174,22 @@ INHERITED = (
 LAID_OVER = ("settings", "factors", "data", "components")
 
 
-def lineage(path: Path) -> list[Path]:
-    """A study's file, and those that it extends, nearest first. Raises `UserError`."""
-    return [file for file, _ in _lineage(path)]
-
-
-def _lineage(path: Path) -> list[tuple[Path, Any]]:
-    """The files of `lineage`, each with its content."""
-    files = [(path, read_yaml(path))]
-    while True:
-        file, values = files[-1]
+def lineage(path: Path) -> dict[Path, Any]:
+    """A study's file, and those that it extends, nearest first, each with its content. Raises `UserError`."""
+    files: dict[Path, Any] = {}
+    while path not in files:
+        values = files[path] = read_yaml(path)
         parent = values.get("extends") if isinstance(values, dict) else None
         if not isinstance(parent, str) or not parent:
             return files
         # Written without `..`, as DVC and a reader would name it.
-        next_file = Path(os.path.normpath(file.parent / parent))
-        if next_file.resolve() in [known.resolve() for known, _ in files]:
-            raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
-        files.append((next_file, read_yaml(next_file)))
+        file, path = path, Path(os.path.normpath(path.parent / parent))
+    raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
 
 
 def _extended(path: Path) -> tuple[Any, Any]:
     """The content of a study file over that of the studies that it extends, and what it says itself."""
-    (file, whole), *nearer = reversed(_lineage(path))
+    (file, whole), *nearer = reversed(lineage(path).items())
     values = whole
     for child, values in nearer:
         if not isinstance(whole, dict):

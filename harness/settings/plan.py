@@ -13,9 +13,6 @@ from harness.settings.schema import Declared
 LARGEST = 10_000
 """Variants of one step at the most: more than a study's limit ever allows, counted before they are made."""
 
-Layers = tuple[dict[str, Any], ...]
-"""Settings that are laid over the study's, one after another."""
-
 
 class Plan(Declared):
     """One step of a plan: how factors are combined. A factor is a switch off the baseline, with a name."""
@@ -35,7 +32,7 @@ class Plan(Declared):
         return self
 
 
-def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dict[str, Layers]:
+def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dict[str, tuple[dict[str, Any], ...]]:
     """Variants that a step of a plan declares: name -> the settings to lay over the baseline's.
 
     `where` names file and place. Raises `UserError` for unknown factors, and where nothing comes of the step.
