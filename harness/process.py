@@ -37,8 +37,7 @@ def start(instructions: object, *words: object, code: Path, caches: Path, quiet:
     errors are for the caller alone.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
-    modules = os.pathsep.join(filter(None, (str(code.resolve()), os.environ.get("PYTHONPATH"))))
-    paths = {"PYTHONPATH": modules, "DVC_ROOT": str(caches.resolve())}
+    paths = {"PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(caches.resolve())}
     return subprocess.Popen(
         [sys.executable, *map(str, words)], cwd=code, text=True, stdin=subprocess.DEVNULL,
         env=LIMITS.get(str(instructions), {}) | kept | paths,
