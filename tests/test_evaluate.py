@@ -46,10 +46,9 @@ def test_ten_crops_average_probabilities_not_logits(run: Run, packed: Path) -> N
         views = next(images.test_views(100, ten=True))
         expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
         of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
-    torch.testing.assert_close(seen.ten, expected)
-    assert torch.equal(seen.centre, probabilities(net, images, numerics))
-    assert seen.ten is not None
-    assert not torch.allclose(seen.ten, of_logits, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(seen["ten"], expected)
+    assert torch.equal(seen["centre"], probabilities(net, images, numerics))
+    assert not torch.allclose(seen["ten"], of_logits, rtol=1e-6, atol=1e-7)
 
 
 def test_errors_and_loss_by_hand() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
         left_out=left_out,
     )
     write_bytes(folder / "mean.f32", colours.mean.astype("<f4").tobytes())
-    write_json(folder / "manifest.json", manifest.as_json())
+    write_json(folder / "manifest.json", asdict(manifest))
     return manifest
 
 

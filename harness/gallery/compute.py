@@ -11,15 +11,13 @@ from torch import Tensor
 from harness import randomness
 from harness.data.batches import Images, TrainingBatches, own_colour
 from harness.data.packed import Packed
-from harness.errors import UserError
 from harness.features import Search
 from harness.gallery.arrays import MAPS, Augmentations, Gallery, Kernels, Neighbours, Predictions, Response
-from harness.net.alexnet import AlexNet, trained
+from harness.net.alexnet import AlexNet
 from harness.net.layout import Norm
-from harness.net.predict import BATCH, probabilities
-from harness.numerics import Numerics, configure
+from harness.net.predict import BATCH, load_net, probabilities
+from harness.numerics import Numerics
 from harness.record import Config, Run
-from harness.weights import ensure
 
 GALLERY = "gallery"
 """Name of the streams that choose what is shown."""
@@ -33,16 +31,8 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
 
     Raises `UserError` when the images are not those of the run.
     """
-    if packed.manifest.hash != run.images.hash:
-        raise UserError(
-            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
-            f"({packed.manifest.hash[:12]}); train it again, or name its images"
-        )
     config, settings = run.config, run.config.resolved
-    numerics = configure(settings)
-    weights, digest = ensure(run, name, packed)
-    net = trained(settings, run.images.channels, run.images.classes, weights)
-    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net, numerics, digest = load_net(run, name, packed)
     test = Images(packed, "test", settings, numerics.device)
     probs = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
