@@ -129,8 +129,7 @@ def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
         "index": np.arange(len(labels), dtype=np.int32),
         "label": labels.numpy().astype(np.int16),
     }
-    for place in range(k):
-        columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
+    columns |= {f"top{place + 1}": top[:, place].numpy().astype(np.int16) for place in range(k)}
     columns["p1"] = _rounded(probs.gather(1, top[:, :1])[:, 0])
     columns["p_label"] = _rounded(probs.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()

@@ -97,8 +97,8 @@ def test_every_batch_is_shown_once_and_counted(
 
     monkeypatch.setattr(AlexNet, "forward", forward)
     evaluated(run, packed, tmp_path / "results")
-    # The 270 training and 30 validation images once, batches of 128; ten crops of the 100 test images.
-    assert shown == [128, 128, 14, 30, *[100] * 10]
+    # Ten crops of the 100 test images; the 270 training and 30 validation images once, batches of 128.
+    assert shown == [*[100] * 10, 128, 128, 14, 30]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("eval: 1 of 5 batches, ")
     assert lines[-2].startswith("eval: 5 of 5 batches, ")

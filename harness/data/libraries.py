@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -39,16 +40,11 @@ def load(name: str, root: str) -> tuple[list[str], Sets]:
 
     folder = Path(root or DEFAULT_ROOT).expanduser()
     if name == "fashion-mnist":
-        kind = datasets.FashionMNIST
-        return _open(name, folder, lambda: _known(kind, folder, True, False), lambda: kind(folder, download=True))
+        read = partial(_known, datasets.FashionMNIST, folder, True, False)
+        return _open(name, folder, read, partial(datasets.FashionMNIST, folder, download=True))
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "stl10": datasets.STL10}[name]
-
-    def fetch() -> None:
-        _fetch(kind.url, kind.tgz_md5, folder, kind.base_folder)
-
-    if name == "stl10":
-        return _open(name, folder, lambda: _known(kind, folder, "train", "test"), fetch)
-    return _open(name, folder, lambda: _cifar(kind, folder), fetch)
+    read = partial(_known, kind, folder, "train", "test") if name == "stl10" else partial(_cifar, kind, folder)
+    return _open(name, folder, read, partial(_fetch, kind.url, kind.tgz_md5, folder, kind.base_folder))
 
 
 def imagenette(root: str) -> Path:

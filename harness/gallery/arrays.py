@@ -12,14 +12,6 @@ MAPS = 5
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """Weights of the first layer: an array (kernels, side, side, channels) a column. `layer` is its name."""
-
-    layer: str
-    columns: list[np.ndarray]
-
-
-@dataclass(frozen=True)
 class Predictions:
     """N test images (N, side, side, channels) uint8 as the net sees them, labels (N,), the most probable classes (N, k)
     and their probabilities (N, k). `indices` are places in the test part."""
@@ -87,13 +79,13 @@ class Response:
 class Gallery:
     """Everything that is drawn of one run.
 
-    `confusion`: counts of test images by label (rows) and most probable class (columns). `left_out`: name of a picture
-    -> why there is none.
+    `kernels`: weights of conv1, an array (kernels, side, side, channels) a column. `confusion`: counts of test images
+    by label (rows) and most probable class (columns). `left_out`: name of a picture -> why there is none.
     """
 
     config: Config
     class_names: list[str]
-    kernels: Kernels
+    kernels: list[np.ndarray]
     predictions: Predictions
     neighbours: Neighbours
     confusion: np.ndarray

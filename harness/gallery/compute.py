@@ -12,15 +12,12 @@ from harness import randomness
 from harness.data.batches import Images, TrainingBatches, own_colour
 from harness.data.packed import Packed
 from harness.features import Search
-from harness.gallery.arrays import MAPS, Augmentations, Gallery, Kernels, Neighbours, Predictions, Response
+from harness.gallery.arrays import MAPS, Augmentations, Gallery, Neighbours, Predictions, Response
 from harness.net.alexnet import AlexNet
 from harness.net.layout import Norm
 from harness.net.predict import BATCH, load_net, probabilities
 from harness.numerics import Numerics
 from harness.record import Config, Run
-
-GALLERY = "gallery"
-"""Name of the streams that choose what is shown."""
 
 SHOWN, QUERIES, EPOCHS = 10, 5, 10
 """Test images with their answers; test images with their neighbours; epochs of one image's augmentations at most."""
@@ -57,12 +54,12 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
     )
 
 
-def kernels(net: AlexNet) -> Kernels:
-    """The first layer's weights, by columns where the next layer reads them apart."""
+def kernels(net: AlexNet) -> list[np.ndarray]:
+    """Weights of conv1 (kernels, side, side, channels), by columns where the next layer reads them apart."""
     first, second = net.rows[:2]
     weights = net.get_parameter(f"layers.{first.name}.weight").detach().cpu().permute(0, 2, 3, 1).numpy()
     columns = second.groups if second.kind == "conv" else 1
-    return Kernels(first.name, [np.ascontiguousarray(column) for column in np.split(weights, columns)])
+    return [np.ascontiguousarray(column) for column in np.split(weights, columns)]
 
 
 def predictions(probs: Tensor, test: Images, seed: int) -> Predictions:
@@ -115,30 +112,28 @@ def augmentations(packed: Packed, config: Config) -> Augmentations | None:
     images = batches.images
     index = int(_choose(images.count, 1, config.seed, "augmentations")[0])
     epochs = list(range(1, min(settings.epochs, EPOCHS) + 1))
-    corners, flips, colours, views = [], [], [], []
+    drawings = []
     for epoch in epochs:
         step, place = divmod(int(np.flatnonzero(batches.order(epoch) == index)[0]), settings.batch)
         batch = next(iter(batches.epoch(epoch, step)))
         corner, flip = batch.draws.corners[place], bool(batch.draws.flips[place])
-        corners.append(corner.numpy())
-        flips.append(flip)
+        colour = torch.zeros(images.part.images.shape[3])  # added to every pixel, in grey levels
         if batch.draws.colour is not None:
-            drawn = batch.draws.colour[place]
+            colour = batch.draws.colour[place]
             if settings.colour_scale == "per_image":
-                drawn = own_colour(images.fetch(np.array([index])), drawn[None])[0]
-            colours.append(drawn.numpy())  # what was added to every pixel: (channels,) in grey levels
+                colour = own_colour(images.fetch(np.array([index])), colour[None])[0]
         seen = batch.images[place].permute(1, 2, 0) / settings.input_scale + _mean(images, corner, flip)
-        views.append(seen.round().clamp(0, 255).to(torch.uint8).numpy())
-    colours += [np.zeros_like(colours[0])] * (len(epochs) - len(colours)) if colours else []
+        drawings.append((corner, flip, colour, seen.round().clamp(0, 255).to(torch.uint8)))
+    corners, flips, colours, views = (np.stack(drawn) for drawn in zip(*drawings, strict=True))
     return Augmentations(
         index=index,
         label=int(images.labels[index]),
         image=np.array(images.part.images[index]),
         epochs=epochs,
-        corners=np.stack(corners),
-        flips=np.array(flips),
-        colour=np.stack(colours) if colours else None,
-        views=np.stack(views),
+        corners=corners,
+        flips=flips,
+        colour=colours if colours.any() else None,
+        views=views,
     )
 
 
@@ -203,7 +198,7 @@ def centres(images: Images, indices: np.ndarray) -> np.ndarray:
 
 
 def _choose(count: int, shown: int, seed: int, picture: str) -> np.ndarray:
-    stream = randomness.stream(seed, GALLERY, picture)
+    stream = randomness.stream(seed, "gallery", picture)
     drawn: np.ndarray = torch.randperm(count, generator=stream)[:shown].numpy()
     return drawn
 

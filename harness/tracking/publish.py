@@ -70,7 +70,7 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     if len(standing(study, results).ended) < len(study.seeds):
         # Nobody asked for a look: what is published before all runs are there has no verdict but by a declared one.
         results = replace(results, early=True)
-    mark = root / _pending(study)
+    mark = root / pending(study)
     try:
         with client(root) as mlflow:
             published = _Publication(mlflow, study, results, root).go()
@@ -82,11 +82,8 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     return published
 
 
-def pending(study: Study) -> bool:
-    return _pending(study).exists()
-
-
-def _pending(study: Study) -> Path:
+def pending(study: Study) -> Path:
+    """A file that is there while a publication waits for its server, below the root."""
     return Path("build") / f"{study.name}-not-published"
 
 
@@ -306,7 +303,7 @@ def _numbers(row: VariantRow) -> dict[str, float]:
 def note(study: Study, rows: list[VariantRow], summary: str) -> str:
     """The description of a study's run, in Markdown: its summary, its purpose, and the variants in a table."""
     # MLflow takes 8,000 characters of a tag.
-    table = rendered("note.md.j2", purpose=study.file.purpose[:1000], said="", rows=rows, most=40).rstrip("\n")
+    table = rendered("note.md.j2", purpose=study.file.purpose[:1000], rows=rows, most=40).rstrip("\n")
     return f"{summary}\n\n{table}"
 
 
