@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness import randomness
-from harness.data.batches import Images, TrainingBatches, own_colour
+from harness.data.batches import Images, TrainingBatches, image_colour
 from harness.data.packed import Packed
 from harness.features import Search
 from harness.gallery.arrays import MAPS, Augmentations, Gallery, Neighbours, Predictions, Response
@@ -121,7 +121,7 @@ def augmentations(packed: Packed, config: Config) -> Augmentations | None:
         if batch.draws.colour is not None:
             colour = batch.draws.colour[place]
             if settings.colour_scale == "per_image":
-                colour = own_colour(images.fetch(np.array([index])), colour[None])[0]
+                colour = image_colour(images.fetch(np.array([index])), colour[None])[0]
         seen = batch.images[place].permute(1, 2, 0) / settings.input_scale + _mean(images, corner, flip)
         drawings.append((corner, flip, colour, seen.round().clamp(0, 255).to(torch.uint8)))
     corners, flips, colours, views = (np.stack(drawn) for drawn in zip(*drawings, strict=True))

@@ -204,13 +204,11 @@ class _Publication:
     def _mean(self, row: VariantRow, place: int, execution: str) -> str:
         """A variant's mean over its seeds, with its difference to the baseline and its verdict; returns its id."""
         end = self.end + (len(self.study.variants) - 1 - place) / 1000
+        verdict = "baseline" if row.is_baseline else row.verdict or "none"
         return self._once(
             f"{row.variant} (n = {row.finished})",
             {"role": "mean", "execution": execution, "variant": row.variant},
-            {
-                "verdict": "baseline" if row.is_baseline else row.verdict or "none",
-                "mlflow.runColor": self._colour(row.variant),
-            },
+            {"verdict": verdict, "mlflow.runColor": self._colour(row.variant)},
             (end, end),
             lambda run_id: self._log_numbers(run_id, _numbers(row)),
         )[0]
