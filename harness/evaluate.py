@@ -13,11 +13,11 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
-from harness.features import Search, column_chroma, count_batches, hides, pixels, precision, see
+from harness.features import Search, column_chroma, hides, pixels, precision, see
 from harness.files import atomic_folder, write_bytes
 from harness.identity.known import identity
 from harness.net.alexnet import AlexNet
-from harness.net.predict import load_net, mean_loss, top_errors
+from harness.net.predict import BATCH, load_net, mean_loss, top_errors
 from harness.numerics import Numerics
 from harness.progress import progress, say
 from harness.record import Metrics, Run, RunFolder, write_metrics
@@ -96,7 +96,7 @@ def _see(
     searched = hides(net) and parts["train"].count <= SEARCHED
     hidden: list[Tensor] = []
     keep = hidden.append if searched else None
-    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
+    with progress(sum(-(-images.count // BATCH) for images in parts.values()), "eval", "batches") as advance:
         # The test part comes first: its neighbours are looked for while the training part goes by.
         seen = {"test": see(net, parts["test"], numerics, ten=True, thinned=seed, hidden=keep, advance=advance)}
         search = Search(torch.cat(hidden)) if hidden else None

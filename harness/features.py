@@ -104,11 +104,6 @@ def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: i
     return stacked.mean(0).softmax(1).cpu(), stacked.exp().mean(0).cpu()
 
 
-def count_batches(images: Images) -> int:
-    """Batches in which `see` shows a part."""
-    return -(-images.count // BATCH)
-
-
 def pixels(images: Images) -> Iterator[Tensor]:
     """The centre crops as the net sees them, batch by batch: (batch, channels * crop * crop) on the CPU."""
     return (view.flatten(1).cpu() for (view,) in images.test_views(BATCH, ten=False))

@@ -160,7 +160,7 @@ def test_hidden_units_are_given_away_batch_by_batch(packed: Path, monkeypatch: p
         alive.append(sum(one() is not None for one in given))
 
     features.see(net, images, configure(tiny()), hidden=take, advance=lambda units, note: told.append(units))
-    assert len(given) == features.count_batches(images) == sum(told) == 27
+    assert len(given) == sum(told) == 27
     assert max(alive) <= 2
 
 

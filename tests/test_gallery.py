@@ -23,7 +23,7 @@ from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.evaluate import evaluate
 from harness.gallery import compute, draw
-from harness.gallery.arrays import MAPS, Gallery
+from harness.gallery.compute import MAPS, Gallery
 from harness.gallery.render import captions, draw_all, find_cell, render
 from harness.net.alexnet import AlexNet, trained
 from harness.net.layout import Norm

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torchvision.utils import make_grid
 
-from harness.gallery.arrays import MAPS, Augmentations, Neighbours, Predictions, Response
+from harness.gallery.compute import MAPS, Augmentations, Neighbours, Predictions, Response
 from harness.style import BLUE, GREEN, INK, ORANGE, style
 
 WIDTH, DPI = 7.6, 150

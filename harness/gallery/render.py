@@ -10,8 +10,7 @@ from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
 from harness.gallery import draw
-from harness.gallery.arrays import Gallery
-from harness.gallery.compute import compute
+from harness.gallery.compute import Gallery, compute
 from harness.grammar import counted
 from harness.progress import say
 from harness.record import RunFolder, read_run
