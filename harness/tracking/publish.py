@@ -93,7 +93,12 @@ class _Publication:
 
         self.mlflow, self.study, self.results, self.root, self.entities = mlflow, study, results, root, entities
         self.experiment = experiment(mlflow, root, study.name)
-        self.runs = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
+        # A training that was done again, to whatever end, has another identity.
+        self.runs = [
+            (r, r.run, hash_json([hash_file(r.run.folder.provenance), hash_file(r.run.folder.metrics)]))
+            for r in results.all
+            if r.run is not None and r.status != "stale"
+        ]
         # Later than any run: MLflow lists the latest first, so the report, then the means, then runs without a mean.
         ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.runs)
         self.end = 1 + max(ends, default=0)
@@ -277,11 +282,6 @@ class _Publication:
         source = json.dumps({"path": self.study.manifest.as_posix()})
         images = e.Dataset(name=run.images.name, digest=run.images.hash[:36], source_type="dvc", source=source)
         self.mlflow.log_inputs(run_id, [e.DatasetInput(images, [e.InputTag("mlflow.data.context", "train")])])
-
-
-def record(run: Run) -> str:
-    """Identity of a recorded run: a training that was done again, to whatever end, has another."""
-    return hash_json([hash_file(run.folder.provenance), hash_file(run.folder.metrics)])
 
 
 def _numbers(row: VariantRow) -> dict[str, float]:
