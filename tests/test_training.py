@@ -23,6 +23,7 @@ from harness.files import write_text
 from harness.identity.known import identity
 from harness.pipeline import named_run
 from harness.record import Run, RunFolder, read_run
+from harness.settings.load import load_study
 from harness.settings.schema import Settings
 from harness.train.recipe import rate
 
@@ -235,7 +236,8 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
     for name, variants in studies.items():
         few = {"source": "synthetic", "train_limit": 100, "test_limit": 40}
         folder, baseline = Path("experiments") / name, next(iter(variants))
-        data(study_file(folder, name=name, seeds=[0, 1], baseline=baseline, data=few, variants=variants), None)
+        file = study_file(folder, name=name, seeds=[0, 1], baseline=baseline, data=few, variants=variants)
+        data(load_study(file), None)
 
     def go(spec: str, seed: int = 0) -> Run:
         named_run.train(spec, seed, None, None, 1e9, None, Path("."))
