@@ -15,23 +15,23 @@ from harness.record import Run, RunFolder, read_run
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 """A hook of the user's is not to run for what the harness does with git."""
 
+CODEC = ("utf-8", "surrogateescape")
+
 
 def git(root: Path, *words: str, stdin: str = "") -> str | None:
     """Output of a git command in `root`, or None when it fails, outside a repository too, or without git.
 
-    Bytes that are no UTF-8 are kept as surrogates: `_bytes` gives them back.
+    Bytes that are no UTF-8 are kept as surrogates, in `stdin` too.
     """
     variables = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", *words]
     try:
-        done = subprocess.run(command, cwd=root, env=variables, input=_bytes(stdin), capture_output=True, check=False)
+        done = subprocess.run(
+            command, cwd=root, env=variables, input=stdin.encode(*CODEC), capture_output=True, check=False
+        )
     except FileNotFoundError:
         return None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return done.stdout.decode(*CODEC) if done.returncode == 0 else None
 
 
 def commit_of(revision: str, root: Path) -> str | None:
@@ -86,7 +86,7 @@ def files_of(revision: str, paths: Sequence[str], root: Path) -> dict[str, bytes
     text = git(root, "cat-file", "--batch", stdin="".join(f"{revision}:./{path}\n" for path in paths))
     if text is None:
         raise UserError(f"{revision}: git cannot read it")
-    output, files, at = _bytes(text), {}, 0
+    output, files, at = text.encode(*CODEC), {}, 0
     for path in paths:
         end = output.index(b"\n", at)
         head, at = output[at:end].split(), end + 1

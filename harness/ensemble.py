@@ -63,8 +63,7 @@ def _ensemble(nets: dict[str, Run], packed: Packed) -> tuple[dict[str, Any], dic
         net = trained(settings, run.images.channels, run.images.classes, weights).to(numerics.device)
         test, validation = (Images(packed, part, settings, numerics.device) for part in ("test", "validation"))
         seen = see(net, test, numerics, ten=True)
-        assert seen.ten is not None  # noqa: S101 - it was asked for
-        probs.append((seen.centre, seen.ten, probabilities(net, validation, numerics)))
+        probs.append((seen["centre"], seen["ten"], probabilities(net, validation, numerics)))
     centre, ten, validation_probs = (torch.stack(part) for part in zip(*probs, strict=True))
     labels = test.labels.cpu()
     weight = tuned(validation_probs, validation.labels.cpu())

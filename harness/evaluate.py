@@ -13,15 +13,14 @@ from torch import Tensor
 from harness.data.batches import Images
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError
-from harness.features import Search, Seen, column_chroma, count_batches, hides, pixels, precision, see
+from harness.features import Search, column_chroma, hides, pixels, precision, see
 from harness.files import atomic_folder, write_bytes
 from harness.identity.known import identity
-from harness.net.alexnet import AlexNet, trained
-from harness.net.predict import mean_loss, top_errors
-from harness.numerics import Numerics, configure
+from harness.net.alexnet import AlexNet
+from harness.net.predict import BATCH, load_net, mean_loss, top_errors
+from harness.numerics import Numerics
 from harness.progress import progress, say
 from harness.record import Metrics, Run, RunFolder, write_metrics
-from harness.weights import ensure
 
 SEARCHED = 100_000
 """With more training images than this the neighbours of each test image are not looked for among them."""
@@ -31,6 +30,9 @@ SEARCHED_PIXELS = 50_000_000
 
 TOP5_CLASSES = 10
 """With fewer classes than this a top-5 error says nothing, and is left out."""
+
+ENDINGS = {"centre": "", "ten": "_10crop", "geometric": "_mc_geometric", "arithmetic": "_mc_arithmetic"}
+"""Probabilities that `see` gives -> the ending of their errors' names."""
 
 
 def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
@@ -45,13 +47,8 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
     # A diverged run has no errors, and a table without a row: the same files, so that DVC finds what it expects.
     table = predictions(torch.empty(0, run.images.classes), torch.empty(0, dtype=torch.int64))
     if record.status == "finished":
-        if packed.manifest.hash != run.images.hash:
-            raise UserError(
-                f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
-                f"({packed.manifest.hash[:12]}); train it again, or name its images"
-            )
-        weights, digest = ensure(run, name, packed)
-        numbers, table = _measure(run, name, packed, weights)
+        net, numerics, digest = load_net(run, name, packed)
+        numbers, table = _measure(run, name, packed, net, numerics)
         metrics = metrics.model_copy(
             update={"numbers": numbers, "weights": None if digest == run.hashes.weights else digest}
         )
@@ -62,20 +59,16 @@ def evaluate(run: Run, name: str, packed: Packed, out: Path) -> Metrics:
 
 
 def _measure(
-    run: Run, name: str, packed: Packed, weights: dict[str, Tensor]
+    run: Run, name: str, packed: Packed, net: AlexNet, numerics: Numerics
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     settings, classes = run.config.resolved, run.images.classes
-    numerics = configure(settings)
-    net = trained(settings, run.images.channels, classes, weights)
-    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = {part: Images(packed, part, settings, numerics.device) for part in PARTS}
     seen, search = _see(net, parts, numerics, run.seed)
     metrics: dict[str, float] = {}
     for part, images in parts.items():
-        one, labels = seen[part], images.labels.cpu()
-        endings = {"": one.centre, "_10crop": one.ten, "_mc_geometric": one.geometric, "_mc_arithmetic": one.arithmetic}
-        for ending, probs in endings.items():
-            if probs is None:
+        labels = images.labels.cpu()
+        for kind, ending in ENDINGS.items():
+            if (probs := seen[part].get(kind)) is None:
                 continue
             if len(probs) != packed.manifest.counts[part]:
                 raise UserError(
@@ -85,7 +78,7 @@ def _measure(
             metrics[f"{part}_top1{ending}"] = top_errors(probs, labels)
             if classes >= TOP5_CLASSES:
                 metrics[f"{part}_top5{ending}"] = top_errors(probs, labels, 5)
-        metrics[f"{part}_loss"] = mean_loss(one.centre, labels)
+        metrics[f"{part}_loss"] = mean_loss(seen[part]["centre"], labels)
         metrics[f"{part}_images"] = len(labels)
     metrics |= column_chroma(net, run.seed)
     if search:
@@ -93,17 +86,17 @@ def _measure(
     unsound = [key for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if unsound:
         raise UserError(f"{name}: {unsound[0]} is not a finite number, though the run finished")
-    return metrics, predictions(seen["test"].centre, parts["test"].labels.cpu())
+    return metrics, predictions(seen["test"]["centre"], parts["test"].labels.cpu())
 
 
 def _see(
     net: AlexNet, parts: dict[str, Images], numerics: Numerics, seed: int
-) -> tuple[dict[str, Seen], Search | None]:
+) -> tuple[dict[str, dict[str, Tensor]], Search | None]:
     """What the net made of each part, and the search of the last hidden layer, where it has one and is searched."""
     searched = hides(net) and parts["train"].count <= SEARCHED
     hidden: list[Tensor] = []
     keep = hidden.append if searched else None
-    with progress(sum(map(count_batches, parts.values())), "eval", "batches") as advance:
+    with progress(sum(-(-images.count // BATCH) for images in parts.values()), "eval", "batches") as advance:
         # The test part comes first: its neighbours are looked for while the training part goes by.
         seen = {"test": see(net, parts["test"], numerics, ten=True, thinned=seed, hidden=keep, advance=advance)}
         search = Search(torch.cat(hidden)) if hidden else None
@@ -136,8 +129,7 @@ def predictions(probs: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
         "index": np.arange(len(labels), dtype=np.int32),
         "label": labels.numpy().astype(np.int16),
     }
-    for place in range(k):
-        columns[f"top{place + 1}"] = top[:, place].numpy().astype(np.int16)
+    columns |= {f"top{place + 1}": top[:, place].numpy().astype(np.int16) for place in range(k)}
     columns["p1"] = _rounded(probs.gather(1, top[:, :1])[:, 0])
     columns["p_label"] = _rounded(probs.gather(1, labels[:, None])[:, 0])
     columns["correct"] = (top[:, 0] == labels).numpy()

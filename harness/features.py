@@ -4,8 +4,8 @@ Krizhevsky et al. (2012), sections 4.2 (halved outputs stand for the mean over t
 kernels see colour, the other's do not; images that lie near each other in the last hidden layer look alike).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,20 +40,6 @@ PERMUTATIONS = 10_000
 """Random divisions of the kernels into two columns, for a p-value to the third digit."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a net made of the images of a part, each row an image, on the CPU.
-
-    `centre` and `ten`: class probabilities of the centre crop, and their mean over ten crops: of the softmax outputs,
-    as section 4.1 says, not of the logits. `geometric` and `arithmetic`: means over thinned nets (None without).
-    """
-
-    centre: Tensor
-    ten: Tensor | None
-    geometric: Tensor | None
-    arithmetic: Tensor | None
-
-
 def hides(net: AlexNet) -> bool:
     """Whether a hidden layer is fully connected, so that `see` has its outputs to give."""
     return len(net.rows) > 1 and net.rows[-2].kind == "fc"
@@ -68,18 +54,19 @@ def see(
     thinned: int | None = None,
     hidden: Callable[[Tensor], None] | None = None,
     advance: Advance | None = None,
-) -> Seen:
-    """Show a net all images of a part once: their centre crop, or ten crops.
+) -> dict[str, Tensor]:
+    """Show a net all images of a part once; class probabilities by name, each row an image, on the CPU.
 
-    `thinned`: the seed of the masks of `MASKS` thinned nets, when these are wanted. The layers below the first dropout
-    and below the last layer are computed once for all that stands on them. `hidden`: given the outputs of the last
-    hidden layer on the centre crop, (batch, units) on the CPU, batch by batch and scaled as at test time, if the net
-    `hides`; they are not kept, since those of a large part need more memory than all else. `advance`: told of each
-    batch.
+    `centre`: of the centre crop; `ten` (if asked for): the mean over ten crops of the softmax outputs, as section 4.1
+    says, not of the logits; `geometric` and `arithmetic`: means over `MASKS` thinned nets with masks of the seed
+    `thinned` (if given, and the net has dropout). The layers below the first dropout and below the last layer are
+    computed once for all that stands on them. `hidden`: given the outputs of the last hidden layer on the centre crop,
+    (batch, units) on the CPU, batch by batch and scaled as at test time, if the net `hides`; they are not kept, since
+    those of a large part need more memory than all else. `advance`: told of each batch.
     """
     last = len(net.rows) - 1
     dropped = [i for i, row in enumerate(net.rows) if any(isinstance(op, Dropout) for op in row.after)]
-    parts: dict[str, list[Tensor]] = {name: [] for name in ("centre", "ten", "geometric", "arithmetic")}
+    parts: defaultdict[str, list[Tensor]] = defaultdict(list)
     net.eval()
     for step, views in enumerate(images.test_views(BATCH, ten)):
         total = torch.zeros(())
@@ -101,7 +88,7 @@ def see(
         if advance is not None:
             advance(1, "")
     net.train()
-    return Seen(**{name: torch.cat(tensors) if tensors else None for name, tensors in parts.items()})  # type: ignore[arg-type]
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 
 def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: int, step: int) -> tuple[Tensor, Tensor]:
@@ -115,11 +102,6 @@ def _thinned(net: AlexNet, view: Tensor, first: int, numerics: Numerics, seed: i
             logs.append(net(below, masks, start=first).float().log_softmax(1))
     stacked = torch.stack(logs)
     return stacked.mean(0).softmax(1).cpu(), stacked.exp().mean(0).cpu()
-
-
-def count_batches(images: Images) -> int:
-    """Batches in which `see` shows a part."""
-    return -(-images.count // BATCH)
 
 
 def pixels(images: Images) -> Iterator[Tensor]:

@@ -82,7 +82,13 @@ def _temporary(path: Path, folder: bool) -> tuple[int, str]:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         # mkstemp's eight characters: not the temporary files of a neighbour with a longer name.
         if re.fullmatch(r"[a-z0-9_]{8}", left.name[len(path.name) + 2 : -4]):
-            _remove_abandoned(left)
+            with suppress(OSError):  # locked, so in use; or removed by another process
+                handle = os.open(left, os.O_RDONLY)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                finally:
+                    os.close(handle)
     place: dict[str, Any] = {"prefix": f".{path.name}.", "suffix": ".tmp", "dir": path.parent}
     while True:
         if folder:
@@ -97,19 +103,6 @@ def _temporary(path: Path, folder: bool) -> tuple[int, str]:
         os.close(handle)  # another process took it for abandoned before it was locked
 
 
-def _remove_abandoned(left: Path) -> None:
-    with suppress(OSError):
-        handle = os.open(left, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink()
-        finally:
-            os.close(handle)
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic(path) as file:
@@ -120,9 +113,8 @@ def write_array(path: Path, values: np.ndarray) -> None:
     """Write an array as .npy under a temporary name and rename it. Raises `UserError` when the disk is full."""
     import numpy as np
 
-    content = io.BytesIO()
-    np.save(content, values, allow_pickle=False)
-    write_bytes(path, content.getvalue())
+    with atomic(path) as file:
+        np.save(file, values, allow_pickle=False)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 EVERY = 10.0
 """Seconds between two plain lines, at the least."""
@@ -17,11 +18,9 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-@contextmanager
-def progress(total: int, label: str, unit: str, done: int = 0) -> Iterator[Advance]:
+def progress(total: int, label: str, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
     """Show how far work of `total` units is, of which `done` were done before, with its rate and the time left."""
-    with (_bar if sys.stdout.isatty() else _lines)(total, label, unit, done) as advance:
-        yield advance
+    return (_bar if sys.stdout.isatty() else _lines)(total, label, unit, done)
 
 
 @contextmanager
@@ -44,25 +43,19 @@ def _lines(total: int, label: str, unit: str, done: int) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(total: int, label: str, unit: str, done: int) -> Iterator[Advance]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}, {{task.fields[rate]}}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    begin, count = time.monotonic(), done
-    with Progress(*columns) as bar:
-        task = bar.add_task(label, total=total, completed=done, note="", rate="")
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Any:
+            return f"{unit}, {task.speed or 0:.3g}/s"
+
+    note = TextColumn("{task.fields[note]}")
+    columns = BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn(), note
+    with Progress(TextColumn("{task.description}"), *columns) as bar:
+        task = bar.add_task(label, total=total, completed=done, note="")
 
         def advance(units: int, note: str = "") -> None:
-            nonlocal count
-            count += units
-            rate = (count - done) / max(time.monotonic() - begin, 1e-9)
-            bar.update(task, completed=count, note=note, rate=f"{rate:.3g}/s")
+            bar.update(task, advance=units, note=note)
 
         yield advance
 

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,6 @@ ALLOW_DIRTY = "HARNESS_ALLOW_DIRTY"
 ALLOWED = f"--allow-dirty, or {ALLOW_DIRTY}=1 in the environment under dvc"
 """How a user says so, of a refusal."""
 
-DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color")
-"""As it is for everybody, whatever a user's git is told to show."""
-
 
 def source() -> dict[str, str | None]:
     """Commit of the working tree, and the hash of what differs from it in the code that can change numbers."""
@@ -37,7 +34,9 @@ def source() -> dict[str, str | None]:
     if commit is None:
         return {"commit": None, "dirty": None}
     code = _code()
-    differences = (git(HERE, *DIFF, "HEAD", "--", *code) or "") + "".join(
+    # As it is for everybody, whatever a user's git is told to show.
+    words = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
+    differences = (git(HERE, *words, "--", *code) or "") + "".join(
         f"{name} {hash_file(Path(name))}\n" for name in untracked(HERE, code)
     )
     digest = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest()
@@ -46,10 +45,10 @@ def source() -> dict[str, str | None]:
 
 def _code() -> list[str]:
     """The files that packing, training and evaluation can reach, as git names them from here."""
-    return sorted({os.path.relpath(path) for scope in PROVEN for path in closure(SCOPES[scope]).all})
+    return sorted({os.path.relpath(path) for scope in PROVEN for path in closure(SCOPES[scope]).values()})
 
 
-def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
+def check_clean(wanted: bool | None, declared: Collection[Path]) -> None:
     """Refuse to make numbers with uncommitted code: nobody could make them again.
 
     `wanted`: whether to refuse; None: where the files `declared` of a study are committed as they are, unless the
@@ -69,7 +68,7 @@ def check_clean(wanted: bool | None, declared: Sequence[Path]) -> None:
         )
 
 
-def committed(files: Sequence[Path]) -> bool:
+def committed(files: Collection[Path]) -> bool:
     """Whether the last commit holds all of these files as they are."""
     names = [os.path.relpath(file) for file in files]
     return held(HERE, names) == names and not changed(HERE, names)

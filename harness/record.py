@@ -180,28 +180,23 @@ class Metrics(Record):
     numbers: dict[str, float] = {}
 
     @classmethod
-    def parsed(cls, values: Any, where: str) -> Self:
-        """The content of a metrics.json, checked. `where` names the file. Raises `UserError`."""
+    def read(cls, path: Path) -> Self:
+        values = read_json(path)
         try:
             if not isinstance(values, dict):
-                raise UserError(f"{where}: got {type(values).__name__}; a mapping of numbers is allowed")
+                raise UserError(f"{path}: got {type(values).__name__}; a mapping of numbers is allowed")
             numbers = {k: v for k, v in values.items() if k not in cls.model_fields or k == "numbers"}
             for key, value in numbers.items():
                 # An integer may be beyond the range of floats.
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                if not number or not abs(value) <= sys.float_info.max:
-                    raise UserError(f"{where}: {key}: got {value!r:.60}; allowed: a finite number")
+                if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+                    raise UserError(f"{path}: {key}: got {value!r:.60}; allowed: a finite number")
             named = {key: values[key] for key in values.keys() - numbers.keys()}
-            metrics = parse(cls, {**named, "numbers": {key: float(value) for key, value in numbers.items()}}, where)
+            metrics = parse(cls, {**named, "numbers": numbers}, str(path))
             if metrics.status == "diverged" and metrics.diverged_epoch is None:
-                raise UserError(f"{where}: diverged_epoch: missing; a diverged run has one")
+                raise UserError(f"{path}: diverged_epoch: missing; a diverged run has one")
         except UserError as error:
             raise UserError(f"{error}; evaluate the run again") from error
         return metrics
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        return cls.parsed(read_json(path), str(path))
 
     def as_json(self) -> dict[str, Any]:
         """The content of metrics.json: flat, as DVC shows it."""
@@ -290,9 +285,21 @@ class Run:
         return self.measured.numbers if self.measured else {}
 
     @cached_property
-    def losses(self) -> np.ndarray | None:
-        """The loss of every step, (steps,) float32; None in records of a harness that kept none. Raises `UserError`."""
-        return _read_losses(self.folder.losses, len(self.history))
+    def losses(self) -> np.ndarray:
+        """The loss of every step, (steps,) float32. Raises `UserError`."""
+        import numpy as np
+
+        path, epochs = self.folder.losses, len(self.history)
+        try:
+            losses = np.load(path, allow_pickle=False)
+        except Exception as error:  # numpy raises several kinds, those of Python's own parser among them
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: not the losses of a run: {reason}; {CHANGED}") from error
+        if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
+            raise UserError(f"{path}: not the losses of a run: an array (steps,) of float32 is needed; {CHANGED}")
+        if not len(losses) or len(losses) % epochs:
+            raise UserError(f"{path}: got {len(losses)} losses for {epochs} epochs of history.csv; {CHANGED}")
+        return losses
 
 
 def paired(one: Mapping[int, Any], other: Mapping[int, Any]) -> list[int]:
@@ -350,23 +357,6 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not epochs or [row["epoch"] for row in epochs] != list(range(1, len(epochs) + 1)):
         raise UserError(f"{path}: not a run's history: a row an epoch, from 1, is needed; {CHANGED}")
     return epochs
-
-
-def _read_losses(path: Path, epochs: int) -> np.ndarray | None:
-    import numpy as np
-
-    try:
-        losses = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # numpy raises several kinds, those of Python's own parser among them
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not the losses of a run: {reason}; {CHANGED}") from error
-    if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
-        raise UserError(f"{path}: not the losses of a run: an array (steps,) of float32 is needed; {CHANGED}")
-    if not len(losses) or len(losses) % epochs:
-        raise UserError(f"{path}: got {len(losses)} losses for {epochs} epochs of history.csv; {CHANGED}")
-    return losses
 
 
 def chain(link: str, content: bytes) -> str:

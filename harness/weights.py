@@ -6,17 +6,14 @@ a run whose settings are taken back is found again, and studies share the runs t
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
-from harness.instructions import limits
+from harness.process import call
 from harness.progress import clock, say
 from harness.record import Config, Provenance, Run, RunFolder, caches, chain, write_training
 
@@ -126,12 +123,14 @@ def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]
     if weights := load(run):
         return weights, run.hashes.weights
     say(f"{name}: its weights are not here: training it again, {clock(run.provenance.wall_seconds)} as recorded")
-    entry = _again(run, name, packed)
+    instructions, data = run.provenance.machine.get("instructions"), packed.folder
+    failure = f"{name}: its weights are not here, and it could not be trained again"
+    entry = train(run.settings, run.seed, instructions, data, Path("."), failure)
     record = Provenance.read(entry.provenance)
     digest = record.hashes.weights
     loaded = _load(entry.training / FILE, digest)
     if loaded is None:
-        raise UserError(f"{name}: its weights were trained again and cannot be read: {entry.training / FILE}")
+        raise UserError(f"{failure}: {entry.training / FILE} cannot be read")
     if digest != run.hashes.weights:
         old, new = ({**one.machine, "torch": one.versions.get("torch")} for one in (run.provenance, record))
         keys = [key for key in ("device_name", "cpu", "instructions", "threads", "torch") if old[key] != new[key]]
@@ -140,19 +139,12 @@ def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]
     return loaded, digest
 
 
-def _again(run: Run, name: str, packed: Packed) -> RunFolder:
-    """Train a run again in a process of its own, whose libraries are held to the recorded instructions."""
+def train(settings: dict[str, Any], seed: int, instructions: object, data: Path, code: Path, failure: str) -> RunFolder:
+    """Train a run in a process of its own, held to recorded `instructions`; returns its entry. See `process.call`."""
     with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
-        settings, out = Path(folder) / "settings.json", Path(folder) / "run"
-        write_json(settings, run.settings)
-        words = ["train", str(settings), "--seed", str(run.seed), "--out", str(out), "--data", str(packed.folder)]
-        variables = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
-        narrow = limits(run.provenance.machine.get("instructions"))
-        command = [sys.executable, "-m", "harness", *words]
-        done = subprocess.run(command, env={**narrow, **variables}, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode == 130:
-            raise KeyboardInterrupt
-        if done.returncode:
-            raise UserError(f"{name}: its weights are not here, and it could not be trained again: see above")
+        file, out = Path(folder) / "settings.json", Path(folder) / "run"
+        write_json(file, settings)
+        words = ("train", file, "--seed", seed, "--out", out, "--data", data.resolve())
+        call(instructions, *words, code=code, caches=caches(), failure=failure)
         record = Provenance.read(RunFolder(out, out).provenance)
         return entry_of(record.fingerprint, record.hashes.weights)

@@ -16,8 +16,8 @@ from fake_study import alter
 
 from harness.compare.baseline import noise
 from harness.files import read_yaml
-from harness.instructions import LIMITS
 from harness.pipeline.checked import write_checked
+from harness.process import LIMITS
 from harness.settings.load import load_study
 
 __all__ = ["built", "clone", "project"]  # fixtures

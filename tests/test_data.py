@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from pictures import picture, settings, tree
 
 from harness.data.folders import to_size
-from harness.data.pack import pack, principal_components
+from harness.data.pack import cut, limited, pack, principal_components, stratified
 from harness.data.packed import PARTS, Packed
-from harness.data.split import cut, limited, stratified
 from harness.errors import UserError
 from harness.settings.schema import DataSettings
 

@@ -46,10 +46,9 @@ def test_ten_crops_average_probabilities_not_logits(run: Run, packed: Path) -> N
         views = next(images.test_views(100, ten=True))
         expected = torch.stack([net(view).softmax(1) for view in views]).mean(0)
         of_logits = torch.stack([net(view) for view in views]).mean(0).softmax(1)
-    torch.testing.assert_close(seen.ten, expected)
-    assert torch.equal(seen.centre, probabilities(net, images, numerics))
-    assert seen.ten is not None
-    assert not torch.allclose(seen.ten, of_logits, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(seen["ten"], expected)
+    assert torch.equal(seen["centre"], probabilities(net, images, numerics))
+    assert not torch.allclose(seen["ten"], of_logits, rtol=1e-6, atol=1e-7)
 
 
 def test_errors_and_loss_by_hand() -> None:
@@ -98,8 +97,8 @@ def test_every_batch_is_shown_once_and_counted(
 
     monkeypatch.setattr(AlexNet, "forward", forward)
     evaluated(run, packed, tmp_path / "results")
-    # The 270 training and 30 validation images once, batches of 128; ten crops of the 100 test images.
-    assert shown == [128, 128, 14, 30, *[100] * 10]
+    # Ten crops of the 100 test images; the 270 training and 30 validation images once, batches of 128.
+    assert shown == [*[100] * 10, 128, 128, 14, 30]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("eval: 1 of 5 batches, ")
     assert lines[-2].startswith("eval: 5 of 5 batches, ")

@@ -1,5 +1,6 @@
 """Every setting that may change a run changes what it should, and nothing else; each trains, resumes and evaluates."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def test_a_factor_trains_resumes_and_evaluates(
     straight = trained(settings, few, tmp_path / "straight")
     with monkeypatch.context() as patch:
         # Told to stop after the first step.
-        patch.setattr(running._Watch, "between_steps", lambda self: True)
+        patch.setattr(running, "_signals", lambda: nullcontext(lambda: True))
         with pytest.raises(Interrupted):
             trained(settings, few, tmp_path / "resumed")
     resumed = trained(settings, few, tmp_path / "resumed")

@@ -40,9 +40,7 @@ def test_thinned_nets_are_averaged_over_their_masks(packed: Path, monkeypatch: p
     monkeypatch.setattr(features, "MASKS", 3)
     net, images = net_and_images(packed)
     seen = features.see(net, images, configure(tiny()), thinned=7)
-    assert seen.geometric is not None
-    assert seen.arithmetic is not None
-    found = seen.geometric, seen.arithmetic
+    found = seen["geometric"], seen["arithmetic"]
     view = next(images.test_views(100, ten=False))[0]
     with torch.no_grad():
         logs = torch.stack([net(view, net.draw_masks(100, 7, 0, number)).log_softmax(1) for number in range(3)])
@@ -53,14 +51,13 @@ def test_thinned_nets_are_averaged_over_their_masks(packed: Path, monkeypatch: p
 
 def test_a_net_without_dropout_has_no_thinned_nets(packed: Path) -> None:
     net, images = net_and_images(packed, dropout=0)
-    assert features.see(net, images, configure(tiny()), thinned=0).geometric is None
+    assert "geometric" not in features.see(net, images, configure(tiny()), thinned=0)
 
 
 def test_scaled_outputs_are_the_geometric_mean_where_the_net_is_linear_above_dropout(packed: Path) -> None:
     """Section 4.2: exact for one layer of dropout below a softmax, in the limit of many masks."""
     net, images = net_and_images(packed, depth="-fc7")
-    found = features.see(net, images, configure(tiny()), thinned=0).geometric
-    assert found is not None
+    found = features.see(net, images, configure(tiny()), thinned=0)["geometric"]
     with torch.no_grad():
         scaled = net(next(images.test_views(100, ten=False))[0]).softmax(1)
     assert (found - scaled).abs().max() < 0.05
@@ -163,7 +160,7 @@ def test_hidden_units_are_given_away_batch_by_batch(packed: Path, monkeypatch: p
         alive.append(sum(one() is not None for one in given))
 
     features.see(net, images, configure(tiny()), hidden=take, advance=lambda units, note: told.append(units))
-    assert len(given) == features.count_batches(images) == sum(told) == 27
+    assert len(given) == sum(told) == 27
     assert max(alive) <= 2
 
 
@@ -172,7 +169,7 @@ def test_hidden_units_are_those_before_the_last_layer(packed: Path) -> None:
     given: list[Tensor] = []
     seen = features.see(net, images, configure(tiny()), ten=True, hidden=given.append)
     units = torch.cat(given)
-    assert torch.equal(seen.centre, probabilities(net, images, configure(tiny())))
+    assert torch.equal(seen["centre"], probabilities(net, images, configure(tiny())))
     with torch.no_grad():
         logits = net.layers["fc8"](units)
         expected = net(next(images.test_views(100, ten=False))[0])

@@ -245,8 +245,7 @@ def parts(root: Path) -> None:
 
 
 def losses(root: Path) -> None:
-    stream = read_run(RunFolder.of(root / CELL)).losses
-    assert stream is not None or not (root / CELL / "train/losses.npy").exists()
+    assert len(read_run(RunFolder.of(root / CELL)).losses)
 
 
 def settings_of(root: Path) -> None:

@@ -23,9 +23,8 @@ from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.evaluate import evaluate
 from harness.gallery import compute, draw
-from harness.gallery.arrays import MAPS, Gallery, Kernels
-from harness.gallery.captions import captions
-from harness.gallery.render import draw_all, find_cell, render
+from harness.gallery.compute import MAPS, Gallery
+from harness.gallery.render import captions, draw_all, find_cell, render
 from harness.net.alexnet import AlexNet, trained
 from harness.net.layout import Norm
 from harness.net.lrn import response_norm
@@ -155,9 +154,9 @@ def test_the_index_says_which_run_and_which_images(drawn: Path, made: Made, show
 def test_kernels_of_each_column_are_the_halves_of_the_weights(made: Made, shown: Gallery) -> None:
     weights = made.weights["conv1.weight"].permute(0, 2, 3, 1).numpy()
     half = len(weights) // 2
-    assert len(shown.kernels.columns) == 2
-    np.testing.assert_array_equal(shown.kernels.columns[0], weights[:half])
-    np.testing.assert_array_equal(shown.kernels.columns[1], weights[half:])
+    assert len(shown.kernels) == 2
+    np.testing.assert_array_equal(shown.kernels[0], weights[:half])
+    np.testing.assert_array_equal(shown.kernels[1], weights[half:])
 
 
 def test_a_kernels_zero_is_grey_and_its_largest_weight_is_an_end() -> None:
@@ -266,7 +265,7 @@ def test_what_does_not_apply_is_left_out_and_said(tmp_path: Path) -> None:
     }  # fmt: skip
     shown = made.compute()
     assert shown.neighbours.layer == "fc6"
-    assert len(shown.kernels.columns) == 1
+    assert len(shown.kernels) == 1
     texts = captions(shown)
     assert "fc6" in texts["neighbours"][1]
     assert "column" not in texts["kernels"][1]
@@ -290,7 +289,7 @@ def test_columns_and_last_hidden_layer_are_read_from_the_net(
     opened = Packed.open(packed)
     numerics = configure(resolved)
     test, train = (Images(opened, part, resolved, numerics.device) for part in ("test", "train"))
-    assert len(compute.kernels(net).columns) == columns
+    assert len(compute.kernels(net)) == columns
     assert compute.neighbours(net, test, train, numerics, 0).layer == layer
 
 
@@ -314,7 +313,7 @@ def test_grey_images_and_fewer_than_five_classes(tmp_path: Path, monkeypatch: py
 
     data = {"source": "fashion-mnist-8k", "train_limit": 100, "test_limit": 40}
     shown = trained_run(tmp_path / "second", data, colour=0, epochs=1).compute()
-    assert shown.kernels.columns[0].shape[-1] == 1
+    assert shown.kernels[0].shape[-1] == 1
     assert shown.augmentations is not None
     assert shown.augmentations.colour is None
     for name, (content, _) in draw_all(shown).items():
@@ -337,7 +336,7 @@ def test_the_first_layer_fits() -> None:
     rng = np.random.default_rng(0)
     columns = [rng.normal(size=(48, 11, 11, 3)).astype(np.float32) for _ in range(2)]
     for shown in (columns, [np.concatenate(columns)], *([rng.normal(size=(n, 5, 5, 1))] * 2 for n in (2, 6, 14, 22))):
-        assert size_of(draw.kernels(Kernels("conv1", shown)))[1] < 500
+        assert size_of(draw.kernels(shown))[1] < 500
 
 
 def test_photographs_are_stored_with_fewer_colours_and_look_the_same(shown: Gallery) -> None:

@@ -73,7 +73,7 @@ def changed(folder: Path, file: str, old: str, new: str) -> str:
 
 def test_the_closure_is_what_imports_reach(tmp_path: Path) -> None:
     code = closure("harness.data.pack", write(tmp_path, SMALL))
-    assert list(code.files) == [
+    assert list(code) == [
         "harness", "harness.data", "harness.data.near", "harness.data.pack", "harness.data.parts", "harness.deep",
         "harness.deep.below", "harness.deep.told", "harness.late", "harness/data/table.json",
         "harness/deep/words/text.txt",

@@ -345,7 +345,7 @@ def test_what_a_row_holds_is_no_undeclared_change(tmp_path: Path) -> None:
     moved = pair(3, provenance__hashes__augmentation="a" * 64, **other)
     assert moved.failures == []
     assert moved.moved == ["augmentation stream"]
-    assert "conv1" in moved.affected
+    assert "conv1" in moved.initial_affected
     # The batch order follows the seed in both; with the held seed nothing may differ.
     assert pair(3, provenance__hashes__batch_order="b" * 64).failures == ["batch order differs"]
     failing = pair(0, provenance__hashes__augmentation="a" * 64, **other).failures

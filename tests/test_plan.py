@@ -173,7 +173,7 @@ def test_cells_name_the_study_its_runs_and_the_study_that_it_extends(
         "name": "c", "folder": "experiments/child", "parent": "experiments/s/study.yaml", "first": "base-3",
         "seeds": [3, 4], "variants": ["base", "b"],
     }  # fmt: skip
-    assert lineage(child) == [child, Path("experiments/s/study.yaml")]
+    assert list(lineage(child)) == [child, Path("experiments/s/study.yaml")]
     assert read_text(cells_text(load_study(Path("experiments/s/study.yaml"))))["parent"] == "experiments/s/study.yaml"
 
 

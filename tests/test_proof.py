@@ -90,8 +90,8 @@ def test_a_run_moves_what_its_switch_declares_to_move_and_no_more(real: tuple[St
     assert pair.changed == sorted(changes)
     assert set(pair.moved) == moved
     # conv5 of the one-GPU net has the shape that it has in two columns, though it sees other kernels.
-    assert set(pair.affected) == affected
-    assert not set(pair.equal_layers) & affected
+    assert set(pair.initial_affected) == affected
+    assert not set(pair.initial_equal) & affected
 
 
 def checks(study: Study, root: Path) -> dict[str, IsolationCheck]:

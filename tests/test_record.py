@@ -86,16 +86,14 @@ def test_a_record_comes_back_as_it_was_written(folder: RunFolder, file: str, cha
 def test_history_and_losses_come_back_to_the_bit(folder: RunFolder) -> None:
     run = read(folder)
     assert [repr({name: row[name] for name in HISTORY}) for row in run.history] == [repr(row) for row in ROWS]
-    assert run.losses is not None
     assert run.losses.tobytes() == LOSSES.tobytes()
     assert (run.metrics, run.seed, run.images) == (METRICS.numbers, 3, run.config.data)
 
 
-def test_a_run_is_read_before_it_is_evaluated_and_without_losses(folder: RunFolder) -> None:
+def test_a_run_is_read_before_it_is_evaluated(folder: RunFolder) -> None:
     folder.metrics.unlink()
-    folder.losses.unlink()
     run = read_run(folder)
-    assert (run.measured, run.metrics, run.losses) == (None, {}, None)
+    assert (run.measured, run.metrics) == (None, {})
 
 
 def test_a_history_of_before_the_clean_curve_is_read(folder: RunFolder) -> None:

@@ -240,8 +240,8 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
     findings.__dict__["rows"] = [base, *rows]
     effects = findings.components
     for effect in effects:
-        d, verdict = judged[effect.variant].difference, judged[effect.variant].verdict
-        sign = -1 if effect.variant in added else 1
+        d, verdict = judged[effect.row.variant].difference, judged[effect.row.variant].verdict
+        sign = -1 if effect.row.variant in added else 1
         assert effect.mean == (None if d.mean is None else sign * d.mean)
         assert effect.values == tuple(sign * value for value in d.values)
         if d.low is not None and effect.low is not None and effect.mean is not None:
@@ -257,7 +257,7 @@ def test_effects_have_their_verdicts_sign_and_the_sentence_says_no_more(
         (verb,) = re.findall(r"helps?\b|hurts?\b|difference|undecided|Too few pairs", words) or ["Too few pairs"]
         group = {"help": "helps", "hurt": "hurts", "difference": "no difference"}.get(verb, verb)
         named = {name for name, one in labels.items() if one.label in re.findall(r"[\w-]+", words)}
-        assert named <= {effect.variant for effect in effects if effect.verdict == group}, text
+        assert named <= {effect.row.variant for effect in effects if effect.verdict == group}, text
     for word in ("helps", "hurts", "no difference", "undecided"):
         count = sum(effect.verdict == word for effect in effects)
         assert count <= 4 or f"and {count - 4} more" in text

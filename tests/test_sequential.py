@@ -78,15 +78,6 @@ def test_one_look_is_a_study_without_looks_and_a_very_early_one_has_an_alpha_tha
     assert nominal((2, 500), 0.05) == pytest.approx([LEAST, 0.05], abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("looks", "alpha", "comparisons"),
-    [((), 0.05, 1), ((5, 3), 0.05, 1), ((0, 3), 0.05, 1), ((3, 5), 0.6, 1), ((3,), 0.05, 0)],
-)
-def test_what_is_no_plan_is_refused(looks: tuple[int, ...], alpha: float, comparisons: int) -> None:
-    with pytest.raises(ValueError, match="got"):
-        nominal(looks, alpha, comparisons)
-
-
 # ---- error rates, by simulation
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_what_is_packed_again_is_the_same_to_the_byte_and_names_its_code(
 
 def test_images_are_shared_by_the_studies_that_have_the_same() -> None:
     manifest = pack_study(declare(), HERE)
-    write_json(Path("elsewhere.json"), manifest.as_json())
+    write_json(Path("elsewhere.json"), asdict(manifest))
     assert packed_as(manifest, DataSettings(**IMAGES), "elsewhere.json").folder == cached()[0]
     other = pack_study(declare(split_seed=1), HERE)
     assert other.hash != manifest.hash

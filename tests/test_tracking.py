@@ -403,12 +403,12 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
         return result.output
 
     outputs = [harness("publish", uri=f"http://user:hunter2@127.0.0.1:{free_port()}")]
-    assert pending(study)
+    assert pending(study).exists()
     address = interface[0]["variants"].partition("/#/")[0]
     assert address.startswith("http://127.0.0.1:"), "offered to this machine alone"
     login = address.replace("//", "//user:hunter2@")
     outputs.append(harness("publish", uri=login))
-    assert not pending(study)
+    assert not pending(study).exists()
     client = MlflowClient(address)
     published = publish(study, made[1], root)
     assert (published.runs, published.new) == (5, 0)

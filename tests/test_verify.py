@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.data.store import images_of
 from harness.errors import UserError
-from harness.instructions import LIMITS
+from harness.process import LIMITS
 from harness.record import Run, RunFolder, read_run
 from harness.report.build import render
 from harness.report.isolation import read_verified, verified_text

@@ -4,7 +4,6 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from harness.data.packed import Packed
 from harness.data.store import images_of, pack_study
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.instructions import LIMITS
 from harness.pipeline import named_run
 from harness.pipeline.checked import write_checked
 from harness.pipeline.dvc_files import is_recorded
+from harness.process import LIMITS
 from harness.progress import clock
 from harness.record import Config, Provenance, Run, RunFolder, read_run
 from harness.settings.load import load_study
@@ -174,7 +173,7 @@ def test_a_run_that_cannot_be_trained_again_is_refused(images: Packed, monkeypat
     run = train()
     shutil.rmtree("runs")
     for status, error in ((2, UserError), (130, KeyboardInterrupt)):
-        monkeypatch.setattr("subprocess.run", lambda *_, status=status, **__: SimpleNamespace(returncode=status))
+        monkeypatch.setattr("subprocess.Popen.wait", lambda *_, status=status, **__: status)
         with pytest.raises(error, match="its weights are not here, and it could not be" if status == 2 else None):
             weights.ensure(run, "base-0", images)
 
@@ -257,10 +256,9 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
 
     def restored(config: Config) -> bool:
         shutil.rmtree(PLACE.training, ignore_errors=True)
-        return named_run._restored(config, PLACE.training)
+        return "restored" in named_run._reuse(config, run.provenance.machine, PLACE.training)
 
-    assert not restored(config), "they are not committed"
-    named_run._reuse(config, run.provenance.machine, PLACE.training)
+    assert not restored(config), "they are not committed, and taken from the cache"
     commit()
     assert not restored(Config.of(config.resolved, 1, run.images))
     assert not restored(config.model_copy(update={"settings": config.settings | {"lr": 0.02}}))
@@ -269,7 +267,6 @@ def test_records_of_another_run_or_version_are_not_restored() -> None:
     alter(PLACE.config, lambda values: values.update(more=1))
     commit()
     assert not restored(config), "a record of another version"
-    named_run._reuse(config, run.provenance.machine, PLACE.training)
     PLACE.losses.unlink()
     commit()
     assert not restored(config), "a file is missing"

@@ -32,7 +32,7 @@ class Number(Declared):
 class Claim(Declared):
     """C: a claim of the paper's text; A: a point in which its authors' run may differ from the text.
 
-    A claim whose variants a study lacks is not testable there, unless its test says `required`.
+    A claim whose variants a study lacks is not testable there.
     """
 
     id: str = Field(pattern=r"^(C\d\d[a-z]?|A\d{1,2})$", description="its key in the file")
@@ -80,18 +80,5 @@ def _claim(key: str, value: Any, where: str) -> Claim:
 
 
 def claims_of(study: Study, root: Path) -> dict[str, Claim]:
-    """The claims that a study names, below `root`; none where it names none. Raises `UserError`.
-
-    It refuses a study that lacks a variant which a claim requires, before anything runs.
-    """
-    if not study.file.claims:
-        return {}
-    file = root / study.file.claims
-    claims = load_claims(file)
-    for claim in claims.values():
-        if isinstance(claim.test, Test) and claim.test.required and (missing := claim.missing(study.variants)):
-            raise UserError(
-                f"{file}: {claim.id}: test: requires {', '.join(missing)}, which study {study.name} lacks; allowed: "
-                f"{', '.join(study.variants)}, or required: false"
-            )
-    return claims
+    """The claims that a study names, below `root`; none where it names none. Raises `UserError`."""
+    return load_claims(root / study.file.claims) if study.file.claims else {}

@@ -8,14 +8,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
-
 from harness import record
 from harness.claims.verdict import Estimate
 from harness.record import Run
-from harness.statistics.comparison import Comparison
-from harness.statistics.effects import log_ratio
-from harness.statistics.models import compare
 
 SECONDS_A_DAY = 86_400
 
@@ -49,6 +44,8 @@ def difference(
     name: str, one: Mapping[int, float], other: Mapping[int, float], confidence: float, unit: str = "points"
 ) -> Estimate:
     """Mean difference of two numbers by seed, one less other."""
+    from harness.statistics.models import compare  # scipy is slow to import, and claims are also only declared
+
     d = compare(one, other, confidence)
     return Estimate(name, d.mean, d.low, d.high, d.n, unit)
 
@@ -61,17 +58,10 @@ def paired(
     return difference(name, {s: value(one[s]) for s in seeds}, {s: value(other[s]) for s in seeds}, confidence, unit)
 
 
-def of_comparison(name: str, comparison: Comparison, confidence: float) -> Estimate:
-    """The mean difference of a study's own comparison, with an interval of its model at another confidence."""
-    d = comparison.difference
-    if d.mean is None or comparison.se is None or comparison.df is None:
-        return Estimate(name, d.mean, d.low, d.high, d.n)
-    half = float(stats.t.ppf((1 + confidence) / 2, comparison.df)) * comparison.se
-    return Estimate(name, d.mean, d.mean - half, d.mean + half, d.n)
-
-
 def share(name: str, held: int, n: int, confidence: float) -> Estimate:
     """A share of runs with its Clopper-Pearson interval."""
+    from scipy import stats
+
     low, high = stats.binomtest(held, n).proportion_ci(confidence)
     return Estimate(name, held / n, float(low), float(high), n, "of the runs")
 
@@ -126,6 +116,8 @@ def ratio(name: str, one: Sequence[float], other: Sequence[float], confidence: f
     """The geometric mean of the ratios of pairs."""
     if min([*one, *other], default=1.0) <= 0:
         raise NotMeasuredError("a time is not above zero")
+    from harness.statistics.effects import log_ratio
+
     r = log_ratio(dict(enumerate(one)), dict(enumerate(other)), confidence)
     return Estimate(name, r.ratio, r.low, r.high, r.n, "times")
 

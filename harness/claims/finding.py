@@ -4,18 +4,22 @@ A test names variants as studies name them. Which study has them is not known he
 together, each interval is at 1 - (1 - confidence) / k.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.claims.estimate import NotMeasuredError, Runs, metric, of_comparison, paired
+from harness.claims.estimate import NotMeasuredError, Runs, metric, paired
 from harness.claims.facts import FACTS
 from harness.claims.verdict import Estimate, Region, Ruling, Verdict, judge, weakest
 from harness.settings.schema import Declared
 from harness.settings.study import NAME, Study
-from harness.statistics.comparison import Comparison
+
+if TYPE_CHECKING:
+    from harness.statistics.comparison import Comparison
 
 Variant = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
@@ -48,9 +52,12 @@ class Evidence:
         return self.comparisons if same else {}
 
     def difference(self, name: str, against: str, error: str, confidence: float) -> Estimate:
+        from scipy import stats
+
         row = self.same_comparisons(error, against).get(name)
-        if row is not None and row.se is not None:
-            return of_comparison(name, row, confidence)
+        if row and row.difference.mean is not None and row.se is not None:
+            mean, half = row.difference.mean, float(stats.t.ppf((1 + confidence) / 2, row.df)) * row.se
+            return Estimate(name, mean, mean - half, mean + half, row.difference.n)
         return paired(name, self.runs[name], self.runs[against], lambda run: metric(run, error), confidence)
 
 
@@ -76,7 +83,7 @@ class ArithmeticTest(Declared):
     fact: str = Field(description="which")
 
     @model_validator(mode="after")
-    def _fact(self) -> "ArithmeticTest":
+    def _fact(self) -> ArithmeticTest:
         if self.fact not in FACTS:
             raise ValueError(f"fact: got {self.fact!r}; allowed: {', '.join(FACTS)}")
         return self
@@ -91,14 +98,13 @@ class Test(Declared):
     variants: Annotated[list[Variant], Field(min_length=1)] = Field(description="what is compared or looked at")
     against: Variant | None = Field(None, description="the variant that they are compared with")
     study: str = Field("", description="the study that declares these variants")
-    required: bool = Field(False, description="a study that lacks a variant is refused")
 
     @property
     def names(self) -> list[str]:
         return [*self.variants, *([self.against] if self.against else [])]
 
     @model_validator(mode="after")
-    def _unique(self) -> "Test":
+    def _unique(self) -> Test:
         if repeated := [name for name in self.names if self.names.count(name) > 1]:
             raise ValueError(f"variants: {repeated[0]} is a duplicate")
         return self
@@ -126,7 +132,7 @@ class Directed(Test):
     ratio: ClassVar[bool] = False
 
     @model_validator(mode="after")
-    def _margin(self) -> "Directed":
+    def _margin(self) -> Directed:
         if self.ratio and self.margin is not None and self.margin <= 1:
             raise ValueError(f"margin: got {self.margin:g}; {self.statistic} takes a factor > 1")
         if (self.direction == "equal") != (self.margin is not None):

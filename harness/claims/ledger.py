@@ -17,7 +17,6 @@ from harness.settings.check import SOURCES
 from harness.settings.load import load_study
 from harness.settings.parse import parse
 from harness.settings.study import Study, top_of
-from harness.statistics.comparison import Comparison
 from harness.statistics.judging import PROMISED
 
 NEEDS: dict[Need, str] = {
@@ -52,24 +51,6 @@ class ClaimRow:
     n: int | None = None
 
 
-def ledger(
-    claims: Mapping[str, Claim],
-    study: Study,
-    finished: Callable[[str], Runs],
-    ensembles: Mapping[str, Ensemble],
-    command: Callable[[Sequence[str]], str],
-    comparisons: Mapping[str, Comparison],
-) -> list[ClaimRow]:
-    """A row a claim, in the order of the file.
-
-    `finished`: a variant's finished runs by seed; `command`: what re-runs the named variants of the study;
-    `comparisons`: of the study's variants with its baseline, whose intervals the rows on the same differences have.
-    """
-    runs = {name: finished(name) for name in study.variants}
-    evidence = Evidence(study, runs, ensembles, comparisons)
-    return [_row(claim, evidence, command) for claim in claims.values()]
-
-
 def read_ensembles(path: Path) -> dict[str, Ensemble]:
     """A study's ensembles by variant; none where it has no file of them. Raises `UserError`."""
     values = read_json(path) if path.exists() else {}
@@ -78,7 +59,8 @@ def read_ensembles(path: Path) -> dict[str, Ensemble]:
     return {name: parse(Ensemble, value, f"{path}: {name}") for name, value in values.items()}
 
 
-def _row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], str]) -> ClaimRow:
+def claim_row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]], str]) -> ClaimRow:
+    """What a study says of a claim. `command`: what re-runs the named variants of the study."""
     test, study = claim.test, evidence.study
     if isinstance(test, ArithmeticTest):
         return computed(claim, test)
@@ -126,8 +108,8 @@ def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs])
     words = f"Regime: {name} has {training:.1f} % training and {error:.1f} % test error"
     if training > test.fitted * error:
         limit = f"{words}; overfitting is taken to begin where the first is at most {test.fitted:g} times the second"
-        lacking = "the net does not overfit here"
-        return replace(finding, verdict="not testable here", reason=lacking, notes=(limit, *finding.notes))
+        notes = (limit, *finding.notes)
+        return replace(finding, verdict="not testable here", reason="the net does not overfit here", notes=notes)
     training, error = errors(against)
     shown = f"({training:.1f} % and {error:.1f} %)"
     too = f"and so does {against} {shown}: the claim is on by how much"
@@ -196,24 +178,21 @@ def _of_top5(test: Test, study: Study) -> bool:
 
 def list_claims(claims: Mapping[str, Claim]) -> str:
     """Each claim with its section, its words, its numbers and its test; what is computed comes with its verdict."""
-    return "\n".join(line for claim in claims.values() for line in _lines(claim))
-
-
-def _lines(claim: Claim) -> list[str]:
-    test, row = claim.test, None
-    tested = "nothing: these are numbers of others" if test is None else str(test)
-    if isinstance(test, ArithmeticTest):
-        row, tested = computed(claim, test), f"arithmetic, {test.fact}"
-    facts = {
-        "published": "; ".join(f"{n.name} {n.value:g} {n.unit}".strip() for n in claim.published),
-        "behind": claim.behind,
-        "tested by": tested,
-        "computed": f"{row.verdict}. {row.reason}" if row else "",
-        "needs": ", ".join(need for need in claim.needs if need != "any"),
-        "scale": claim.scale,
-        "caveat": claim.caveat,
-    }
-    return [
-        f"{claim.id}  [{claim.type}; section {claim.section}]  {claim.claim}",
-        *(f"    {name}: {text}" for name, text in facts.items() if text),
-    ]
+    lines = []
+    for claim in claims.values():
+        test, row = claim.test, None
+        tested = "nothing: these are numbers of others" if test is None else str(test)
+        if isinstance(test, ArithmeticTest):
+            row, tested = computed(claim, test), f"arithmetic, {test.fact}"
+        facts = {
+            "published": "; ".join(f"{n.name} {n.value:g} {n.unit}".strip() for n in claim.published),
+            "behind": claim.behind,
+            "tested by": tested,
+            "computed": f"{row.verdict}. {row.reason}" if row else "",
+            "needs": ", ".join(need for need in claim.needs if need != "any"),
+            "scale": claim.scale,
+            "caveat": claim.caveat,
+        }
+        lines.append(f"{claim.id}  [{claim.type}; section {claim.section}]  {claim.claim}")
+        lines += [f"    {name}: {text}" for name, text in facts.items() if text]
+    return "\n".join(lines)

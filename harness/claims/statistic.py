@@ -5,9 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
-from scipy import stats
 
 from harness import record
 from harness.claims import estimate
@@ -51,6 +49,7 @@ class DifferenceTest(Pairwise):
         return len(self.variants) * (1 + len(self.also))
 
     def measure(self, evidence: Evidence) -> Finding:
+
         finding = super().measure(evidence)
         if self.also:
             finding = self._with_others(finding, evidence)
@@ -257,6 +256,9 @@ class RankingTest(Test):
     variants: Annotated[list[Variant], Field(min_length=2)] = Field(description="the claimed order, largest first")
 
     def measure(self, evidence: Evidence) -> Finding:
+        import numpy as np
+        from scipy import stats
+
         error, against = evidence.study.file.metric, evidence.runs[self.against]
         order = [evidence.runs[name] for name in self.variants]
         seeds = sorted(set.intersection(*(set(record.paired(runs, against)) for runs in order)))

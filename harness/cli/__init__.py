@@ -5,11 +5,11 @@ from typing import Any
 
 import typer
 
-from harness.cli import proofs, results, stages, studies
+from harness.cli import results, stages, studies
 from harness.cli.app import app
 from harness.errors import UserError
 
-__all__ = ["app", "main", "proofs", "results", "stages", "studies"]
+__all__ = ["app", "main", "results", "stages", "studies"]
 
 ORDER = [
     "run", "variants", "ui", "plan", "doctor", "claims", "describe", "compare", "candidate", "discard",
@@ -17,7 +17,7 @@ ORDER = [
 ]  # fmt: skip
 """The commands as `harness --help` lists them: what is used first stands first."""
 
-app.registered_commands.sort(key=lambda one: ORDER.index(one.name or one.callback.__name__))  # type: ignore[union-attr]
+app.registered_commands.sort(key=lambda c: ORDER.index(c.name or c.callback.__name__))  # type: ignore[union-attr]
 
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""

@@ -80,7 +80,7 @@ def run(
     say("run: every run is up to date")
     dvc_files.keep_lock(file)  # with the runs that have just been recorded
     pool.repro(file)
-    if pending(study):
+    if pending(study).exists():
         # DVC holds the stage to be up to date, since nothing that it depends on has changed.
         publish(study)
     dvc_files.keep_lock(file)

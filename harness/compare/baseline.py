@@ -6,7 +6,6 @@ The committed one where it was, else one that was kept here, else it is trained 
 from __future__ import annotations
 
 import math
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,14 @@ from harness.commits import run_of
 from harness.data.packed import read_manifest
 from harness.data.store import images_of
 from harness.errors import UserError
-from harness.files import write_json
 from harness.identity.known import identity
-from harness.instructions import LIMITS
-from harness.process import HARNESS, start
+from harness.process import LIMITS, call
 from harness.progress import clock, say
-from harness.record import Provenance, Run, RunFolder, caches, fingerprint, read_run
+from harness.record import Run, RunFolder, caches, fingerprint, read_run
 from harness.report.circumstances import arithmetic
 from harness.settings.schema import MACHINE, sparse
 from harness.settings.study import Cell, Study, unequal
-from harness.weights import SHORT, name_of
+from harness.weights import SHORT, train
 
 EVALUATION = "eval"
 """Folder of a run's evaluation, beside its weights in the cache."""
@@ -128,30 +125,18 @@ def _kept(mark: str, wanted: str) -> Run | None:
 def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> Run:
     """Train the baseline as `like` was, unless `kept` is its run, and evaluate it; both stay in the cache."""
     data, machine = images_of(study, root).folder.resolve(), like.provenance.machine
-
-    def call(command: str, *words: object) -> None:
-        full = (*HARNESS, command, *words, "--data", data)
-        with start(machine.get("instructions"), *full, code=root, caches=caches()) as process:
-            status = process.wait()
-        if status == 130:
-            raise KeyboardInterrupt
-        if status:
-            raise UserError(f"compare: {cell.key}: `harness {command}` failed: see above")
-
-    with tempfile.TemporaryDirectory(prefix="harness-compare-") as folder:
-        if kept:
-            place = kept.folder.training.resolve()
-        else:
-            settings, out = Path(folder) / "settings.json", Path(folder) / "run"
-            values = {name: getattr(like.config.resolved, name) for name in MACHINE}
-            values["device"] = str(machine.get("device")).partition(":")[0]
-            write_json(settings, sparse(study.variants[study.baseline].model_copy(update=values)))
-            call("train", settings, "--seed", cell.seed, "--out", out)
-            record = Provenance.read(RunFolder(out, out).provenance)
-            place = caches().resolve() / "runs" / name_of(record.fingerprint, record.hashes.weights)
-        # Evaluated in the cache: the next comparison finds it there.
-        call("eval", place, place / EVALUATION)
-        return read_run(RunFolder(place, place / EVALUATION))
+    instructions, failure = machine.get("instructions"), f"compare: {cell.key} cannot be made"
+    if kept:
+        place = kept.folder.training.resolve()
+    else:
+        values = {name: getattr(like.config.resolved, name) for name in MACHINE}
+        values["device"] = str(machine.get("device")).partition(":")[0]
+        settings = sparse(study.variants[study.baseline].model_copy(update=values))
+        place = train(settings, cell.seed, instructions, data, root, failure).training.resolve()
+    # Evaluated in the cache: the next comparison finds it there.
+    words = ("eval", place, place / EVALUATION, "--data", data)
+    call(instructions, *words, code=root, caches=caches(), failure=failure)
+    return read_run(RunFolder(place, place / EVALUATION))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Images:
         if colour is not None:
             colour = colour.to(self.device)
             if settings.colour_scale == "per_image":
-                colour = own_colour(stored, colour)
+                colour = image_colour(stored, colour)
             x += colour[:, None, None, :]
             x /= settings.colour_divide
         if settings.input_scale != 1.0:
@@ -115,7 +115,7 @@ class Images:
             ]
 
 
-def own_colour(stored: Tensor, factors: Tensor) -> Tensor:
+def image_colour(stored: Tensor, factors: Tensor) -> Tensor:
     """Colour shifts (N, 3) in grey levels along the principal components of each image's own pixels.
 
     `stored` is (N, H, W, 3) in 0..255, `factors` (N, 3) multiply the eigenvalues of the pixels in 0..1.

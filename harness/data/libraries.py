@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -39,16 +40,11 @@ def load(name: str, root: str) -> tuple[list[str], Sets]:
 
     folder = Path(root or DEFAULT_ROOT).expanduser()
     if name == "fashion-mnist":
-        kind = datasets.FashionMNIST
-        return _open(name, folder, lambda: _known(kind, folder, True, False), lambda: kind(folder, download=True))
+        read = partial(_known, datasets.FashionMNIST, folder, True, False)
+        return _open(name, folder, read, partial(datasets.FashionMNIST, folder, download=True))
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "stl10": datasets.STL10}[name]
-
-    def fetch() -> None:
-        _fetch(kind.url, kind.tgz_md5, folder, kind.base_folder)
-
-    if name == "stl10":
-        return _open(name, folder, lambda: _known(kind, folder, "train", "test"), fetch)
-    return _open(name, folder, lambda: _cifar(kind, folder), fetch)
+    read = partial(_known, kind, folder, "train", "test") if name == "stl10" else partial(_cifar, kind, folder)
+    return _open(name, folder, read, partial(_fetch, kind.url, kind.tgz_md5, folder, kind.base_folder))
 
 
 def imagenette(root: str) -> Path:
@@ -111,11 +107,11 @@ def unpack(archive: Path, folder: Path, inside: str) -> None:
             # Python's own check as well, which it has from 3.11.4 on.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(temporary, _plain(archive, tar))  # noqa: S202 - its members are looked at one by one
-        made, target = Path(temporary) / inside, folder / inside
+        unpacked, target = Path(temporary) / inside, folder / inside
         if target.exists():
-            shutil.copytree(made, target, copy_function=os.replace, dirs_exist_ok=True)
+            shutil.copytree(unpacked, target, copy_function=os.replace, dirs_exist_ok=True)
         else:
-            made.rename(target)
+            unpacked.rename(target)
 
 
 def _plain(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -136,9 +132,9 @@ def _cifar(kind: Any, folder: Path) -> tuple[list[str], Sets]:
     place = folder / kind.base_folder
     sets = {}
     for part, files in (("train", kind.train_list), ("test", kind.test_list)):
-        read = [_unpickled(place / name, md5) for name, md5 in files]
-        images = np.concatenate([np.asarray(one["data"], np.uint8).reshape(-1, 3, 32, 32) for one in read])
-        labels = [label for one in read for label in one["labels" if "labels" in one else "fine_labels"]]
+        batches = [_unpickled(place / name, md5) for name, md5 in files]
+        images = np.concatenate([np.asarray(batch["data"], np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
+        labels = [n for batch in batches for n in batch["labels" if "labels" in batch else "fine_labels"]]
         sets[part] = images.transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)
     return [str(name) for name in _unpickled(place / kind.meta["filename"], kind.meta["md5"])[kind.meta["key"]]], sets
 

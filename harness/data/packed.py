@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,6 @@ class Manifest:
     eigenvalues: list[float]
     eigenvectors: list[list[float]]
     left_out: list[dict[str, str]]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,7 +30,7 @@ def pack_study(study: Study, root: Path) -> Manifest:
     """
     manifest, code = _pack(study.data), identity("data")
     short = hash_json([manifest.hash, code])[:12]
-    write_json(root / study.manifest, {"id": short, "code": code, **manifest.as_json()})
+    write_json(root / study.manifest, {"id": short, "code": code, **asdict(manifest)})
     return manifest
 
 

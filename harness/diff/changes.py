@@ -80,7 +80,8 @@ def _moved(old: Side, new: Side, variants: list[str]) -> dict[str, Moved]:
     the difference of changes, whatever the two runs of a seed share.
     """
     one, other = ({v: side.compared(v) for v in variants} for side in (old, new))
-    moved = {v: Moved(_mean(other[v]) - _mean(one[v]) if len(one[v]) and len(other[v]) else None) for v in variants}
+    means = {v: float(other[v].mean() - one[v].mean()) for v in variants}
+    moved = {v: Moved(None if math.isnan(mean) else mean) for v, mean in means.items()}
     tested = [v for v in variants if _comparable(old, new, v)]
     if not tested:
         return moved
@@ -114,7 +115,7 @@ def unpaired(old: "pd.Series[float]", new: "pd.Series[float]", alpha: float) -> 
     n, m = len(old), len(new)
     if not n or not m:
         return Moved(None)
-    mean = _mean(new) - _mean(old)
+    mean = float(new.mean() - old.mean())
     if min(n, m) < 2:
         return Moved(mean)
     shared = old.index.intersection(new.index)
@@ -128,10 +129,6 @@ def unpaired(old: "pd.Series[float]", new: "pd.Series[float]", alpha: float) -> 
         df = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
     half = float(stats.t.ppf(1 - alpha / 2, df)) * math.sqrt(variance)
     return Moved(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), df)))
-
-
-def _mean(values: "pd.Series[float]") -> float:
-    return float(np.mean(values.to_numpy()))
 
 
 def _agreement(old: Side, new: Side, variant: str, moved: Moved) -> Agreement:

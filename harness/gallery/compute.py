@@ -3,29 +3,111 @@
 Which images are shown is drawn from streams of the run's seed and of nothing else: nobody picked them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from harness import randomness
-from harness.data.batches import Images, TrainingBatches, own_colour
+from harness.data.batches import Images, TrainingBatches, image_colour
 from harness.data.packed import Packed
-from harness.errors import UserError
 from harness.features import Search
-from harness.gallery.arrays import MAPS, Augmentations, Gallery, Kernels, Neighbours, Predictions, Response
-from harness.net.alexnet import AlexNet, trained
+from harness.net.alexnet import AlexNet
 from harness.net.layout import Norm
-from harness.net.predict import BATCH, probabilities
-from harness.numerics import Numerics, configure
+from harness.net.predict import BATCH, load_net, probabilities
+from harness.numerics import Numerics
 from harness.record import Config, Run
-from harness.weights import ensure
-
-GALLERY = "gallery"
-"""Name of the streams that choose what is shown."""
 
 SHOWN, QUERIES, EPOCHS = 10, 5, 10
 """Test images with their answers; test images with their neighbours; epochs of one image's augmentations at most."""
+
+MAPS = 5
+"""Kernels of a response that are shown at most: a window of the paper's LRN."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N test images (N, side, side, channels) uint8 as the net sees them, labels (N,), the most probable classes (N, k)
+    and their probabilities (N, k). `indices` are places in the test part."""
+
+    indices: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    top: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Q test images, and of each the R training images nearest to it in `layer` (Euclidean), nearest first.
+
+    `images` (Q, ...) and `near_images` (Q, R, ...) uint8; `near`: places in the training part (Q, R).
+    """
+
+    layer: str
+    indices: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    near: np.ndarray
+    near_images: np.ndarray
+    near_labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """One training image (side, side, channels), and what the net saw of it in E epochs (E, crop, crop, channels).
+
+    `corners` (E, 2): row and column of the crop's upper left pixel; `flips` (E,); `colour` (E, channels): grey levels
+    added, or None where there was no colour noise.
+    """
+
+    index: int
+    label: int
+    image: np.ndarray
+    epochs: list[int]
+    corners: np.ndarray
+    flips: np.ndarray
+    colour: np.ndarray | None
+    views: np.ndarray
+
+
+@dataclass(frozen=True)
+class Response:
+    """A layer's maps (kernels, side, side) for one test image before and after response normalisation.
+
+    `shown`: neighbouring kernels of one window, in order; `centre` is the one that responds most to the image.
+    """
+
+    layer: str
+    index: int
+    label: int
+    image: np.ndarray
+    norm: Norm
+    before: np.ndarray
+    after: np.ndarray
+    shown: list[int]
+    centre: int
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Everything that is drawn of one run.
+
+    `kernels`: weights of conv1, an array (kernels, side, side, channels) a column. `confusion`: counts of test images
+    by label (rows) and most probable class (columns). `left_out`: name of a picture -> why there is none.
+    """
+
+    config: Config
+    class_names: list[str]
+    kernels: list[np.ndarray]
+    predictions: Predictions
+    neighbours: Neighbours
+    confusion: np.ndarray
+    augmentations: Augmentations | None
+    response: Response | None
+    left_out: dict[str, str]
 
 
 def compute(run: Run, name: str, packed: Packed) -> Gallery:
@@ -33,16 +115,8 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
 
     Raises `UserError` when the images are not those of the run.
     """
-    if packed.manifest.hash != run.images.hash:
-        raise UserError(
-            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
-            f"({packed.manifest.hash[:12]}); train it again, or name its images"
-        )
     config, settings = run.config, run.config.resolved
-    numerics = configure(settings)
-    weights, digest = ensure(run, name, packed)
-    net = trained(settings, run.images.channels, run.images.classes, weights)
-    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net, numerics, digest = load_net(run, name, packed)
     test = Images(packed, "test", settings, numerics.device)
     probs = probabilities(net, test, numerics)
     augmented = augmentations(packed, config)
@@ -67,12 +141,12 @@ def compute(run: Run, name: str, packed: Packed) -> Gallery:
     )
 
 
-def kernels(net: AlexNet) -> Kernels:
-    """The first layer's weights, by columns where the next layer reads them apart."""
+def kernels(net: AlexNet) -> list[np.ndarray]:
+    """Weights of conv1 (kernels, side, side, channels), by columns where the next layer reads them apart."""
     first, second = net.rows[:2]
     weights = net.get_parameter(f"layers.{first.name}.weight").detach().cpu().permute(0, 2, 3, 1).numpy()
     columns = second.groups if second.kind == "conv" else 1
-    return Kernels(first.name, [np.ascontiguousarray(column) for column in np.split(weights, columns)])
+    return [np.ascontiguousarray(column) for column in np.split(weights, columns)]
 
 
 def predictions(probs: Tensor, test: Images, seed: int) -> Predictions:
@@ -125,30 +199,28 @@ def augmentations(packed: Packed, config: Config) -> Augmentations | None:
     images = batches.images
     index = int(_choose(images.count, 1, config.seed, "augmentations")[0])
     epochs = list(range(1, min(settings.epochs, EPOCHS) + 1))
-    corners, flips, colours, views = [], [], [], []
+    drawings = []
     for epoch in epochs:
         step, place = divmod(int(np.flatnonzero(batches.order(epoch) == index)[0]), settings.batch)
         batch = next(iter(batches.epoch(epoch, step)))
         corner, flip = batch.draws.corners[place], bool(batch.draws.flips[place])
-        corners.append(corner.numpy())
-        flips.append(flip)
+        colour = torch.zeros(images.part.images.shape[3])  # added to every pixel, in grey levels
         if batch.draws.colour is not None:
-            drawn = batch.draws.colour[place]
+            colour = batch.draws.colour[place]
             if settings.colour_scale == "per_image":
-                drawn = own_colour(images.fetch(np.array([index])), drawn[None])[0]
-            colours.append(drawn.numpy())  # what was added to every pixel: (channels,) in grey levels
+                colour = image_colour(images.fetch(np.array([index])), colour[None])[0]
         seen = batch.images[place].permute(1, 2, 0) / settings.input_scale + _mean(images, corner, flip)
-        views.append(seen.round().clamp(0, 255).to(torch.uint8).numpy())
-    colours += [np.zeros_like(colours[0])] * (len(epochs) - len(colours)) if colours else []
+        drawings.append((corner, flip, colour, seen.round().clamp(0, 255).to(torch.uint8)))
+    corners, flips, colours, views = (np.stack(drawn) for drawn in zip(*drawings, strict=True))
     return Augmentations(
         index=index,
         label=int(images.labels[index]),
         image=np.array(images.part.images[index]),
         epochs=epochs,
-        corners=np.stack(corners),
-        flips=np.array(flips),
-        colour=np.stack(colours) if colours else None,
-        views=np.stack(views),
+        corners=corners,
+        flips=flips,
+        colour=colours if colours.any() else None,
+        views=views,
     )
 
 
@@ -213,7 +285,7 @@ def centres(images: Images, indices: np.ndarray) -> np.ndarray:
 
 
 def _choose(count: int, shown: int, seed: int, picture: str) -> np.ndarray:
-    stream = randomness.stream(seed, GALLERY, picture)
+    stream = randomness.stream(seed, "gallery", picture)
     drawn: np.ndarray = torch.randperm(count, generator=stream)[:shown].numpy()
     return drawn
 

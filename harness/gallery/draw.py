@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torchvision.utils import make_grid
 
-from harness.gallery.arrays import MAPS, Augmentations, Kernels, Neighbours, Predictions, Response
+from harness.gallery.compute import MAPS, Augmentations, Neighbours, Predictions, Response
 from harness.style import BLUE, GREEN, INK, ORANGE, style
 
 WIDTH, DPI = 7.6, 150
@@ -37,18 +37,13 @@ def png(figure: Figure, limit: int = LIMIT) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
     picture = Image.open(drawn).convert("RGB")
-    content = _encoded(picture)
-    for colours in (256, 192, 128, 96, 64, 32):
-        if len(content) <= limit:
+    for colours in (None, 256, 192, 128, 96, 64, 32):
+        content = io.BytesIO()
+        reduced = picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
+        reduced.save(content, format="png", optimize=True)
+        if content.tell() <= limit:
             break
-        content = _encoded(picture.quantize(colours, dither=Image.Dither.NONE))
-    return content
-
-
-def _encoded(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
+    return content.getvalue()
 
 
 def short(name: str, characters: int) -> str:
@@ -79,11 +74,11 @@ def _show(axes: Axes, image: np.ndarray, frame: str = "none", **look: Any) -> Ax
     return axes
 
 
-def kernels(first: Kernels) -> bytes:
+def kernels(weights: list[np.ndarray]) -> bytes:
     """Every kernel of the first layer, column by column; grey is zero, and each kernel has its own scale."""
-    across = 16 if len(first.columns) == 1 else 8
+    across = 16 if len(weights) == 1 else 8
     sheets = []
-    for column in first.columns:
+    for column in weights:
         pixels = torch.from_numpy(kernel_pixels(column)).permute(0, 3, 1, 2)
         sheets.append(make_grid(pixels, across, padding=1, pad_value=255).permute(1, 2, 0).numpy())
     high, wide, _ = sheets[0].shape

@@ -3,19 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.files import atomic_folder, write_bytes, write_json
 from harness.gallery import draw
-from harness.gallery.arrays import Gallery
-from harness.gallery.captions import captions
-from harness.gallery.compute import compute
+from harness.gallery.compute import Gallery, compute
+from harness.grammar import counted
 from harness.progress import say
 from harness.record import RunFolder, read_run
 from harness.settings.study import Cell, Study
 
-INDEX = "gallery.json"
-"""What the gallery shows, beside the pictures: for the report, which needs neither run nor images."""
+TITLES = {
+    "kernels": "First-layer kernels",
+    "predictions": "Test images and what the net says",
+    "neighbours": "Nearest neighbours",
+    "confusion": "Confusion",
+    "augmentations": "Augmentation",
+    "lrn": "Local response normalisation",
+}
+"""Name of a picture -> its title, in the order in which they are shown."""
 
 
 def find_cell(study: Study, variant: str | None, seed: int | None) -> Cell:
@@ -62,7 +71,7 @@ def render(cell: Cell, study: Study, root: Path, out: Path) -> dict[str, Any]:
         size = sum(len(content) for content, _ in pictures.values())
         message = f"{len(pictures)} pictures of {cell.key}, {size / 1000:.0f} KB"
     with atomic_folder(out) as temporary:
-        write_json(temporary / INDEX, index)
+        write_json(temporary / "gallery.json", index)
         for name, (content, _) in pictures.items():
             write_bytes(temporary / f"{name}.png", content)
     say(f"{out}: {message}")
@@ -84,3 +93,31 @@ def draw_all(gallery: Gallery) -> dict[str, tuple[bytes, dict[str, Any]]]:
     if gallery.response:
         pictures["lrn"] = draw.response(gallery.response, names), {"test": [gallery.response.index]}
     return pictures
+
+
+def captions(gallery: Gallery) -> dict[str, tuple[str, str]]:
+    """Name of each picture that is drawn -> its title and its caption."""
+    environment = Environment(  # noqa: S701 - plain text, which the report escapes
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("captions.j2")
+    count, side, _, channels = gallery.kernels[0].shape
+    near, predictions, counts = gallery.neighbours, gallery.predictions, gallery.confusion
+    wrong = counts - np.diag(np.diag(counts))
+    context = template.new_context(
+        vars(gallery)
+        | {
+            "columns": len(gallery.kernels), "count": count, "side": side, "channels": channels,
+            "right": (predictions.top[:, 0] == predictions.labels).sum(),
+            "same": (near.near_labels == near.labels[:, None]).sum(),
+            "total": counts.sum(), "correct": np.trace(counts), "shown": len(draw.shown_classes(counts)),
+            "wrong": wrong, "worst": divmod(int(wrong.argmax()), len(counts)),
+            "settings": gallery.config.resolved,
+            "epochs": counted(len(gallery.augmentations.epochs) if gallery.augmentations else 0, "epoch"),
+        }
+    )  # fmt: skip
+    return {
+        name: (title, "".join(template.blocks[name](context)).strip().replace("\n", " "))
+        for name, title in TITLES.items()
+        if name not in gallery.left_out
+    }

@@ -9,7 +9,6 @@ import ast
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,21 +40,6 @@ SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields of the syntax tree that do not change what is computed, or that follow from where a node stands."""
 
 
-Imports = list[tuple[str, tuple[str, ...]]]
-"""Import statements: the module, behind a dot a level where it is relative, and the names."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """What is reached: modules with their files, then data files of their packages by path; both sorted by name."""
-
-    files: dict[str, Path]
-
-    @property
-    def all(self) -> list[Path]:
-        return list(self.files.values())
-
-
 @cache
 def digest(scope: str, root: Path = ROOT) -> str:
     """SHA-256 of the code of a scope: names and normal forms of its modules, names and bytes of its data files.
@@ -64,18 +48,18 @@ def digest(scope: str, root: Path = ROOT) -> str:
     is not valid Python, and where the entry module is missing.
     """
     total = hashlib.sha256()
-    for name, path in closure(SCOPES[scope], root).files.items():
+    for name, path in closure(SCOPES[scope], root).items():
         content = path.read_bytes()
         part = _parsed(content, path)[0] if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
         total.update(f"{name} {part}\n".encode())
     return total.hexdigest()
 
 
-def closure(entry: str, root: Path = ROOT) -> Code:
+def closure(entry: str, root: Path = ROOT) -> dict[str, Path]:
     """All code of the package below `root` that module `entry` can reach by import statements.
 
     Those inside functions count, those under `if TYPE_CHECKING:` do not. Parent packages count, and data files that
-    lie in the folder of a reached package below the first one. Raises `UserError` as `digest` does.
+    lie in the folder of a reached package below the first one. Sorted by name, modules first. Raises `UserError`.
     """
     if _path(entry, root) is None:
         raise UserError(f"{root}: has no module {entry}")
@@ -95,7 +79,7 @@ def closure(entry: str, root: Path = ROOT) -> Code:
             waiting += [module, *(f"{module}.{one}" for one in names)]  # a name may be a module, or in one
     packages = [path.parent for name, path in modules.items() if path.name == "__init__.py" and name != PACKAGE]
     data = {path.relative_to(root).as_posix(): path for folder in packages for path in _data_files(folder)}
-    return Code(dict(sorted(modules.items())) | dict(sorted(data.items())))
+    return dict(sorted(modules.items())) | dict(sorted(data.items()))
 
 
 def _path(module: str, root: Path) -> Path | None:
@@ -116,7 +100,7 @@ def _data_files(folder: Path) -> Iterator[Path]:
 
 
 @cache
-def _parsed(content: bytes, path: Path) -> tuple[str, Imports]:
+def _parsed(content: bytes, path: Path) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
     """SHA-256 of a module's normal form, and its imports; kept, so that the scopes share the work."""
     try:
         tree = ast.parse(content)
@@ -164,6 +148,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Import statements: the module, behind a dot a level where it is relative, and the names."""
     if isinstance(node, ast.Import):
         yield from ((alias.name, ()) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

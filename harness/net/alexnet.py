@@ -96,17 +96,17 @@ def trained(settings: Settings, channels: int, classes: int, weights: dict[str, 
 
 def _module(row: Layer) -> nn.Module:
     # On `meta` first, then empty: the weights are drawn in `initialise`, from their own streams, and not twice.
-    made: nn.Module
+    module: nn.Module
     with torch.device("meta"):
         if row.kind == "local":
-            made = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side)
+            module = LocallyConnected(row.inputs, row.outputs, row.kernel, row.pad, row.side)
         elif row.kind == "conv":
-            made = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups)
+            module = nn.Conv2d(row.inputs, row.outputs, row.kernel, row.stride, row.pad, groups=row.groups)
         elif row.groups > 1:
-            made = GroupedLinear(row.inputs, row.outputs, row.groups)
+            module = GroupedLinear(row.inputs, row.outputs, row.groups)
         else:
-            made = nn.Linear(row.inputs, row.outputs)
-    return made.to_empty(device=torch.get_default_device())
+            module = nn.Linear(row.inputs, row.outputs)
+    return module.to_empty(device=torch.get_default_device())
 
 
 def _apply(x: Tensor, op: Op, mask: Tensor | None) -> Tensor:

@@ -198,19 +198,13 @@ def layout(settings: Settings, channels: int = 3, classes: int | None = None) ->
 
 def _table(settings: Settings) -> dict[str, _Conv]:
     """Convolutions and locally connected layers of the net by name, all that `depth` may leave out included."""
-    convs: tuple[_Conv, ...]
-    if settings.net == "cifar_quick":
-        convs = _CIFAR_QUICK
-    elif settings.net == "cifar_local":
-        first = replace(_CIFAR_LOCAL[2], kernels=settings.local_width)
-        convs = (*_CIFAR_LOCAL[:2], first, _CIFAR_LOCAL[3])
-    elif settings.net == "owt":
-        convs = _OWT
-    else:
-        convs = _SMALL if settings.geometry == "small" else _PAPER
-        if settings.columns == "apart":
-            # As run #150: conv2 has 160 kernels a column instead of 128, to make up for what the columns no longer see.
-            convs = (convs[0], replace(convs[1], kernels=convs[1].kernels * 5 // 4), *convs[2:])
+    first = replace(_CIFAR_LOCAL[2], kernels=settings.local_width)
+    local = (*_CIFAR_LOCAL[:2], first, _CIFAR_LOCAL[3])
+    alexnet = _SMALL if settings.geometry == "small" else _PAPER
+    if settings.columns == "apart":
+        # As run #150: conv2 has 160 kernels a column instead of 128, to make up for what the columns no longer see.
+        alexnet = (alexnet[0], replace(alexnet[1], kernels=alexnet[1].kernels * 5 // 4), *alexnet[2:])
+    convs = {"cifar_quick": _CIFAR_QUICK, "cifar_local": local, "owt": _OWT, "alexnet": alexnet}[settings.net]
     if settings.depth == "-conv5_narrow":
         convs = (*convs[:3], replace(convs[3], kernels=convs[4].kernels), convs[4])
     if settings.depth == "+conv6":

@@ -18,10 +18,8 @@ def response_norm(x: Tensor, norm: Norm) -> Tensor:
     """Normalise `x` of shape (N, C, H, W) as `norm` says; the result has its shape, type and memory format.
 
     Krizhevsky et al. (2012), section 3.3. Half-precision inputs are computed in float32.
-    Raises `ValueError` when the columns do not divide C.
+    The columns divide C.
     """
-    if x.shape[1] % norm.columns:
-        raise ValueError(f"{x.shape[1]} kernels do not make {norm.columns} columns")
     if x.dtype in (torch.float16, torch.bfloat16):
         return response_norm(x.float(), norm).to(x.dtype)
     return _ResponseNorm.apply(x, norm)  # type: ignore[no-any-return]

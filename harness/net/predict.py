@@ -5,11 +5,34 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import Images
-from harness.net.alexnet import AlexNet
-from harness.numerics import Numerics
+from harness.data.packed import Packed
+from harness.errors import UserError
+from harness.net.alexnet import AlexNet, trained
+from harness.numerics import Numerics, configure
+from harness.record import Run
+from harness.weights import ensure
 
 BATCH = 128
 """Images at a time: fixed, since the order of sums inside a batched product may depend on it."""
+
+
+def load_net(run: Run, name: str, packed: Packed) -> tuple[AlexNet, Numerics, str]:
+    """The net of a finished run on its device, ready to see its packed images; and the hash of its weights.
+
+    Weights that are not here are trained again. `name`: the run's, for messages. Raises `UserError` when the images are
+    not those of the run.
+    """
+    if packed.manifest.hash != run.images.hash:
+        raise UserError(
+            f"{name}: was trained on other images ({run.images.hash[:12]}) than those of {packed.folder} "
+            f"({packed.manifest.hash[:12]}); train it again, or name its images"
+        )
+    settings = run.config.resolved
+    weights, digest = ensure(run, name, packed)
+    numerics = configure(settings)
+    net = trained(settings, run.images.channels, run.images.classes, weights)
+    net.to(numerics.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net, numerics, digest
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     runs = {name: _with_start(settings, study, root) for name, settings in study.variants.items()}
     claims = hash_file(root / study.file.claims) if study.file.claims else None
     if candidate:
-        runs["candidate"] = _of_candidate(*candidate)
+        runs["candidate"] = hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]
     # Where weights are kept changes no result.
     declared = study.file.model_dump(mode="json", exclude={"weights"})
     values = {
@@ -40,10 +40,6 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
         "settings": runs,
     }
     write_json(root / study.checked, values)
-
-
-def _of_candidate(settings: Settings, seed: int) -> str:
-    return hash_json([short_hash(settings), seed])[:SHORT]
 
 
 def _with_start(settings: Settings, study: Study, root: Path) -> str:
@@ -65,6 +61,6 @@ def check_settings(study: Study, variant: str | None, settings: Settings, seed: 
     if not path.exists():
         raise UserError(f"{path}: no such file; run: harness check {study.name}")
     known: dict[str, Any] = read_json(path).get("settings", {})
-    digest = _with_start(settings, study, root) if variant else _of_candidate(settings, seed)
+    digest = _with_start(settings, study, root) if variant else hash_json([short_hash(settings), seed])[:SHORT]
     if known.get(variant or "candidate") != digest:
         raise UserError(f"{study.path}: {variant or 'the candidate'} changed since `harness check`; run it again")

@@ -1,6 +1,7 @@
 """The stages that train and evaluate one run: from its name to the folder of its records."""
 
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def train(
     named = load_run(spec)
     seed = _seed(named, seed, spec)
     # The candidate is what code is tried with before it is committed.
-    declared = lineage(named.study.path) if named.study and named.variant else []
+    declared = lineage(named.study.path) if named.study and named.variant else {}
     provenance.check_clean(require_clean, declared)
     if named.study and os.environ.get("DVC_STAGE"):
         check_settings(named.study, named.variant, named.settings, seed, root)
@@ -123,25 +124,14 @@ def _reuse(config: Config, machine: dict[str, Any], out: Path) -> str:
     """
     if is_recorded():
         return ""
-    if _restored(config, out):
-        return "restored from the last commit: the same settings, seed, images and code"
+    # The last commit may have a run of another version, and there may be none.
+    with suppress(UserError), run_of("HEAD", Path(os.path.relpath(out.parent)), Path(".")) as run:
+        if run and run.fingerprint == config.fingerprint and not changed(run.settings, config.settings):
+            weights.copy_records(run.folder, out, run.provenance.reused_from)
+            return "restored from the last commit: the same settings, seed, images and code"
     entry = weights.find(config, machine, provenance.versions()["torch"])
     if entry is None or changed(Config.read(entry.config).settings, config.settings):
         return ""
     stage = Provenance.read(entry.provenance).dvc_stage
     weights.copy_records(entry, out, None if stage == os.environ.get("DVC_STAGE") else stage)
     return f"is a run that was made before ({stage or entry.training}): the same settings, seed, images and code"
-
-
-def _restored(config: Config, out: Path) -> bool:
-    """Whether the last commit holds this run at `out`, and its records were brought back."""
-    try:
-        with run_of("HEAD", Path(os.path.relpath(out.parent)), Path(".")) as run:
-            if run is None or run.losses is None or run.fingerprint != config.fingerprint:
-                return False
-            if changed(run.settings, config.settings):
-                return False
-            weights.copy_records(run.folder, out, run.provenance.reused_from)
-            return True
-    except UserError:
-        return False  # of another version, or outside git

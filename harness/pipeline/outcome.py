@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from harness.commits import changed, held, run_of
@@ -16,7 +17,7 @@ from harness.diff.sides import Snapshot, read_side
 from harness.errors import UserError
 from harness.grammar import counted, verb
 from harness.pipeline.dvc_files import CANDIDATE, folders_of, places
-from harness.record import Metrics, Run, RunFolder, read_run
+from harness.record import Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
 from harness.settings.study import Study
 from harness.settings.study import changed as changed_settings
@@ -44,7 +45,10 @@ def differing(study: Study, root: Path) -> list[str]:
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
-    why = {name: cause(_committed(place, root), _present(root / place)) for name, place in touched.items()}
+    why = {
+        name: cause(_run(place, root, committed=True), _run(place, root, committed=False))
+        for name, place in touched.items()
+    }
     weights = " weights" if study.file.weights == "dvc" else ""
     lock = " dvc.lock" if study.is_default else ""
     return [
@@ -56,20 +60,11 @@ def differing(study: Study, root: Path) -> list[str]:
     ]
 
 
-def _committed(place: Path, root: Path) -> Run | None:
-    """The run as the last commit has it; None where it has none, or that of another version."""
-    try:
-        with run_of("HEAD", place, root) as run:
-            return run
-    except UserError:
-        return None
-
-
-def _present(place: Path) -> Run | None:
-    try:
-        return read_run(RunFolder.of(place))
-    except UserError:
-        return None
+def _run(place: Path, root: Path, committed: bool) -> Run | None:
+    """A run's records, or those that the last commit has; None where there are none, or those of another version."""
+    with suppress(UserError), run_of("HEAD", place, root) if committed else nullcontext(None) as run:
+        return run if committed else read_run(RunFolder.of(root / place))
+    return None
 
 
 def cause(old: Run | None, new: Run | None) -> str:
@@ -85,24 +80,15 @@ def cause(old: Run | None, new: Run | None) -> str:
         return f"of other settings ({', '.join(settings)})"
     if old.seed != new.seed:
         return f"of another seed ({old.seed} -> {new.seed})"
-    if old.hashes == new.hashes and old.measured and new.measured:
-        return _evaluation(old.measured, new.measured)
-    differences = _differences(old, new)
-    return f"re-run with {' and '.join(differences) or 'other results, which no record explains'}"
-
-
-def _evaluation(old: Metrics, new: Metrics) -> str:
-    if old == new:
-        return IDENTICAL
-    if old.code != new.code:
-        return f"evaluated by other code ({_short(old.code, new.code)})"
-    if old.weights != new.weights:
-        return f"evaluated with other weights ({_short(old.weights, new.weights)})"
-    return "evaluated on another machine"
-
-
-def _differences(old: Run, new: Run) -> list[str]:
-    """What is not the same of images, code and machine, each with both values."""
+    one, other = old.measured, new.measured
+    if old.hashes == new.hashes and one and other:
+        if one == other:
+            return IDENTICAL
+        if one.code != other.code:
+            return f"evaluated by other code ({_short(one.code, other.code)})"
+        if one.weights != other.weights:
+            return f"evaluated with other weights ({_short(one.weights, other.weights)})"
+        return "evaluated on another machine"
     hashes = {
         "other images": (old.images_hash, new.images_hash),
         "another numerics identity": (old.hashes.code, new.hashes.code),
@@ -110,10 +96,11 @@ def _differences(old: Run, new: Run) -> list[str]:
     circumstances = other_circumstances(old.provenance, new.provenance)
     if "instructions" in circumstances:  # they say more of two processors than the names
         circumstances.pop("device_name", None)
-    return [
+    differences = [
         *(f"{name} ({_short(*pair)})" for name, pair in hashes.items() if pair[0] != pair[1]),
         *(f"{words} ({show(circumstances[name])})" for name, words in CAUSES.items() if name in circumstances),
     ]
+    return f"re-run with {' and '.join(differences) or 'other results, which no record explains'}"
 
 
 def _short(old: str | None, new: str | None) -> str:

@@ -29,7 +29,8 @@ def share(study: Study, root: Path) -> None:
     target = study.shared_weights
     folder, recorded = root / target.with_suffix(""), (root / target).exists()
     wanted, present = _names(study, root), {path.stem for path in folder.glob(f"*{SUFFIX}")}
-    new = {name for name in wanted - present if _cached(name).exists()}
+    cached = {name: caches() / "runs" / name / FILE for name in wanted - present}
+    new = {name for name, path in cached.items() if path.exists()}
     missing = counted(len(wanted - present - new), "run")
     if recorded and not new and present <= wanted:
         return
@@ -44,9 +45,9 @@ def share(study: Study, root: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in new:
         try:
-            os.link(_cached(name), folder / f"{name}{SUFFIX}")
+            os.link(cached[name], folder / f"{name}{SUFFIX}")
         except OSError:  # a file system without hard links
-            write_bytes(folder / f"{name}{SUFFIX}", _cached(name).read_bytes())
+            write_bytes(folder / f"{name}{SUFFIX}", cached[name].read_bytes())
     files = list(folder.glob(f"*{SUFFIX}"))
     if files:
         pool.dvc("add", folder.as_posix())
@@ -64,7 +65,3 @@ def _names(study: Study, root: Path) -> set[str]:
             if record.status == "finished":
                 names.add(name_of(record.fingerprint, record.hashes.weights))
     return names
-
-
-def _cached(name: str) -> Path:
-    return caches() / "runs" / name / FILE

@@ -90,51 +90,41 @@ MOST = 10
 """Rows of the first page's table; the details have all."""
 
 
-def _page_values(findings: Findings) -> dict[str, Any]:
+def _values(findings: Findings) -> dict[str, Any]:
     """What every page is given."""
+    study, root = findings.study, findings.root
+    path = study.path if study.path.is_absolute() else root / study.path
+    inside = path.resolve().is_relative_to(root.resolve())
+    name = path.resolve().relative_to(root.resolve()) if inside else Path(path.name)
+    measured = {error for row in [*findings.rows, findings.candidate] if row for error in row.errors}
     return {
         "findings": findings,
-        "study": findings.study,
+        "study": study,
         "base": findings.base,
-        "metric": findings.study.file.metric,
-        "folder": findings.study.name,
+        "metric": study.file.metric,
+        "folder": study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({file})' for file in files])}.",
-        "method_pages": {
-            name: words for name, words in PAGES.items() if (findings.root / f"reports/{name}.md").exists()
-        },
+        "method_pages": {page: words for page, words in PAGES.items() if (root / f"reports/{page}.md").exists()},
         "most": MOST,
-    }
-
-
-def _details_values(findings: Findings) -> dict[str, Any]:
-    """What the page of the details is given beside it."""
-    study, results, root = findings.study, findings.results, findings.root
-    file = study.path if study.path.is_absolute() else root / study.path
-    inside = file.resolve().is_relative_to(root.resolve())
-    name = file.resolve().relative_to(root.resolve()) if inside else Path(file.name)
-    known = {error for row in [*findings.rows, findings.candidate] if row for error in row.errors}
-    return {
-        "error_names": {error: words for error, words in ERROR_NAMES.items() if error in known},
+        "error_names": {error: words for error, words in ERROR_NAMES.items() if error in measured},
         "evidence_metric": METRIC,
         "curve_names": effects.LEVEL_CURVES,
         "varied": circumstances.varied(study),
         "held": circumstances.held_fixed(study),
         "study_link": f"[{plain(name.as_posix())}](<{os.path.relpath(name, study.folder)}>)" if inside else code(name),
         "unreadable": _unreadable(findings),
-        "identity": identity_text(results),
-        "conditions": [one for one in findings.conditions if one.groups.keys() - {circumstances.NONE}],
-        "gallery": gallery(study, results, root),
+        "identity": identity_text(findings.results),
+        "conditions": [shared for shared in findings.conditions if shared.groups.keys() - {circumstances.NONE}],
+        "gallery": gallery(study, findings.results, root),
     }
 
 
 def _unreadable(findings: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
     """Each set of images that lacks some, with these files and why, where the study's manifest is of this set."""
-    path, incomplete = (
-        findings.root / findings.study.manifest,
-        [images for images in findings.images if images.left_out],
-    )
+    path = findings.root / findings.study.manifest
+    incomplete = [images for images in findings.images if images.left_out]
     manifest = read_manifest(path) if incomplete and path.exists() else None
-    files = {manifest.hash: [(one["path"], one["why"]) for one in manifest.left_out]} if manifest else {}
+    files = {manifest.hash: [(file["path"], file["why"]) for file in manifest.left_out]} if manifest else {}
     return [(images, files.get(images.hash, [])) for images in incomplete]
 
 
@@ -169,7 +159,9 @@ def faults(findings: Findings) -> list[str]:
 def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Path:
     """Write the report of `study` below `root`, with its figures and tables, and return its path.
 
-    It reads the results of the declared cells, and of the candidate where there is one. `early`: the report is interim.
+    It reads the results of the declared cells, and of the candidate where there is one, and renews the index of all
+    studies. `early`: the report is interim.
+
     Raises `UserError` for a result that is broken, and for an early report on a study that is done.
     """
     results = read_results(study, candidate, root, early)
@@ -195,23 +187,18 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
         ("curves-loss", "train_loss", "training loss"),
     ):
         write_bytes(folder / f"{file}.svg", figures.curves(curves, names, study.baseline, column, label))
-    values = _page_values(findings)
-    write_text(folder / "details.md", rendered("details.md.j2", **values, **_details_values(findings)))
+    values = _values(findings)
+    write_text(folder / "details.md", rendered("details.md.j2", **values))
     write_text(folder / "claims.md", rendered("claims.md.j2", **values, words=claims))
     write_text(root / study.report, rendered("page.md.j2", **values))
     write_text(root / study.html, html_page(findings, values, curves))
     ended = sum(cell.ended is not None for cell in results.cells)
     summary = {"title": study.file.title, "answer": findings.answer, "finished": ended, "declared": len(results.cells)}
     write_json(root / study.summary, summary)
-    write_text(root / study.index, _index(root))
+    studies = [
+        (other, read_json(root / other.summary) if (root / other.summary).exists() else None)
+        for other in map(load_study, declared_names(root))
+    ]
+    studies.sort(key=lambda row: (row[1] is None, not row[0].is_default, row[0].name))
+    write_text(root / study.index, rendered("index.md.j2", rows=studies))
     return root / study.report
-
-
-def _index(root: Path) -> str:
-    """The index of all declared studies below `root`, those with a report first, as Markdown."""
-    rows = []
-    for study in map(load_study, declared_names(root)):
-        path = root / study.summary
-        rows.append((study, read_json(path) if path.exists() else None))
-    rows.sort(key=lambda row: (row[1] is None, not row[0].is_default, row[0].name))
-    return rendered("index.md.j2", rows=rows)

@@ -19,9 +19,6 @@ INPUTS = {
 The code is the same: a run of another numerics identity does not count.
 """
 
-OUTCOMES = ("losses", "weights")
-"""Hashes of what must come out bitwise identical, as the predictions must, when settings, seed, data and code are."""
-
 
 @dataclass(frozen=True)
 class Twin:
@@ -84,10 +81,11 @@ def _twin(study: Study, settings: Settings, seed: int, run: Run | None, results:
             continue
         if run is None or cell.run is None or cell.status != "finished":
             return Twin(cell, False, [], [], {})
-        one, other = cell.run.hashes.model_dump(), run.hashes.model_dump()
-        outcomes = [name for name in OUTCOMES if one[name] != other[name]]
+        declared, ours = cell.run.hashes.model_dump(), run.hashes.model_dump()
+        # With the predictions, what must come out bitwise identical when settings, seed, data and code are.
+        outcomes = [name for name in ("losses", "weights") if declared[name] != ours[name]]
         if not same_predictions(cell.run.folder.predictions, run.folder.predictions):
             outcomes.append("predictions")
-        causes = [words for name, words in INPUTS.items() if one[name] != other[name]]
+        causes = [words for name, words in INPUTS.items() if declared[name] != ours[name]]
         return Twin(cell, True, outcomes, causes, differing(cell.run.provenance, run.provenance))
     return None

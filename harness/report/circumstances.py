@@ -1,10 +1,10 @@
 """What was declared and held fixed in a study, and where its runs differ in what should be the same."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.record import Run
 from harness.report.format import paragraph
@@ -70,27 +70,21 @@ CIRCUMSTANCES = {
 """What a run was computed with: name -> the part of its record that has it. The likelier causes of other bits first."""
 
 
-class Computed(Protocol):
-    """A record of a run, as far as it says what the run was computed with."""
+def circumstances(record: Any) -> dict[str, Any]:
+    """What a run was computed with, by the names of `CIRCUMSTANCES`; None where the record does not say.
 
-    @property
-    def machine(self) -> Mapping[str, Any]: ...
-    @property
-    def versions(self) -> Mapping[str, Any]: ...
-
-
-def circumstances(record: Computed) -> dict[str, Any]:
-    """What a run was computed with, by the names of `CIRCUMSTANCES`; None where the record does not say."""
+    `record`: of a run or of its verification, with `machine` and `versions`.
+    """
     return {name: getattr(record, part).get(name) for name, part in CIRCUMSTANCES.items()}
 
 
-def differing(one: Computed, other: Computed) -> dict[str, tuple[Any, Any]]:
+def differing(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
     """What two runs were not both computed with: name -> what each of the two had."""
     a, b = circumstances(one), circumstances(other)
     return {name: (a[name], b[name]) for name in a if a[name] != b[name]}
 
 
-def arithmetic(record: Computed) -> str:
+def arithmetic(record: Any) -> str:
     """What decides a run's bits beside threads: `cpu, AVX2, torch 2.9.0`, or with the name of a GPU."""
     values = circumstances(record)
     device = str(values["device"]).partition(":")[0]

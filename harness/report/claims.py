@@ -7,8 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from harness.claims.claim import Claim, Number, claims_of
-from harness.claims.ledger import ClaimRow, ledger, read_ensembles
+from harness.claims.claim import Claim, claims_of
+from harness.claims.finding import Evidence
+from harness.claims.ledger import ClaimRow, claim_row, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
 from harness.report.runs import Results, rerun, standing
@@ -39,7 +40,8 @@ def ledger_rows(
     """
     known = named or claims_of(study, root)
     ensembles = read_ensembles(root / study.folder / "ensembles.json") if known else {}
-    return ledger(known, study, results.finished, ensembles, lambda names: rerun(study, names), compared)
+    evidence = Evidence(study, {name: results.finished(name) for name in study.variants}, ensembles, compared)
+    return [claim_row(claim, evidence, lambda names: rerun(study, names)) for claim in known.values()]
 
 
 def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
@@ -77,15 +79,12 @@ def counts(rows: Sequence[ClaimRow]) -> list[str]:
 def published(claim: Claim) -> str:
     """`top-1: 1.4 points; top-5: 1.2 points`: errors with as many decimals as the longest has."""
     errors = max((_decimals(n.value) for n in claim.published if n.unit in ERRORS), default=0)
-    return "; ".join(
-        f"{n.name}: {_printed(n, errors if n.unit in ERRORS else _decimals(n.value))}" for n in claim.published
-    )
-
-
-def _printed(published: Number, places: int) -> str:
-    unit = "point" if published.unit == "points" and published.value == 1 else published.unit
-    text = f"{published.value:,.{places}f}" if published.value >= 10_000 else number(published.value, places)
-    return f"{text} {unit}".rstrip()
+    parts = []
+    for n in claim.published:
+        places = errors if n.unit in ERRORS else _decimals(n.value)
+        text = f"{n.value:,.{places}f}" if n.value >= 10_000 else number(n.value, places)
+        parts.append(f"{n.name}: {text} {'point' if n.unit == 'points' and n.value == 1 else n.unit}".rstrip())
+    return "; ".join(parts)
 
 
 def _decimals(published: float) -> int:

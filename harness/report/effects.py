@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -11,21 +11,9 @@ from harness.errors import UserError
 from harness.record import Run
 from harness.report.runs import Results, Standing, rerun
 from harness.report.variants import paired_runs
-from harness.settings.parse import parse
-from harness.settings.plan import Plan
 from harness.settings.study import Study
-from harness.statistics.effects import (
-    LevelRatio,
-    Ratio,
-    Reached,
-    TwoWays,
-    add_one_in,
-    factorial,
-    gap,
-    level_ratio,
-    log_ratio,
-    time_to_level,
-)
+from harness.statistics import effects as measured
+from harness.statistics.effects import LevelRatio, Ratio, Reached, TwoWays
 from harness.statistics.models import Difference, Summary, compare, summarise
 
 # ---- designs
@@ -62,7 +50,9 @@ def factorials(study: Study) -> list[Factorial]:
         for levels in itertools.product((0, 1), repeat=len(names)):
             switched = [name for name, level in zip(names, levels, strict=True) if level]
             cells[levels] = "_".join(switched) or study.baseline
-            if not _adds_up(study, switched, cells[levels]):
+            alone = [study.differences(name) for name in switched]
+            together = dict(itertools.chain(*(changes.items() for changes in alone)))
+            if sum(map(len, alone)) != len(together) or study.differences(cells[levels]) != together:
                 clash = "its cells do not differ from the baseline in what their factors alone change, added up"
         designs.append(Factorial(tuple(names), cells, clash))
     return designs
@@ -82,15 +72,7 @@ def components(study: Study) -> list[AddedAndRemoved]:
 
 def _planned(study: Study, kind: str) -> list[list[str]]:
     """The factors of the plan's steps of a kind."""
-    steps = [parse(Plan, values, f"{study.path}: plan.{place}") for place, values in enumerate(study.file.plan)]
-    return [list(step.factors or study.file.factors) for step in steps if step.kind == kind]
-
-
-def _adds_up(study: Study, factors: Sequence[str], variant: str) -> bool:
-    """Whether a variant differs from the baseline in what each of some factors changes alone, and in nothing else."""
-    alone = [study.differences(name) for name in factors]
-    together = dict(itertools.chain(*(changes.items() for changes in alone)))
-    return sum(map(len, alone)) == len(together) and study.differences(variant) == together
+    return [list(step.factors or study.file.factors) for step in study.file.plan if step.kind == kind]
 
 
 # ---- what the runs show
@@ -100,7 +82,6 @@ LEVEL_CURVES = {"validation_top1": "validation error", "clean_top1": "training e
 them."""
 
 Runs = Mapping[int, Run]
-Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -161,20 +142,16 @@ def effects_of(study: Study, results: Results, now: Standing) -> Effects:
     runs, confidence = paired_runs(study, results, now), study.file.confidence
     finished = {variant: {s: run for s, run in arm.items() if run.metrics} for variant, arm in runs.items()}
     errors = {variant: _values(arm, study.file.metric) for variant, arm in finished.items()}
-    gaps = {variant: gap(_values(a, "test_top1"), _values(a, "train_top1")) for variant, a in finished.items()}
+    gaps = {variant: measured.gap(_values(a, "test_top1"), _values(a, "train_top1")) for variant, a in finished.items()}
     levels = _levels(finished[study.baseline])
-    reached = {
-        variant: {curve: _reached(curve, level, arm) for curve, level in levels.items()}
-        for variant, arm in runs.items()
-    }
 
     def of(variant: str) -> VariantEffects:
         base = study.baseline if variant != study.baseline else None
         times = {}
-        for curve in levels:
-            epochs = reached[variant][curve]
-            ratio = level_ratio(epochs, reached[base][curve], confidence) if base else None
-            times[curve] = TimeToLevel(tuple(one.epochs for one in epochs.values()), ratio)
+        for curve, level in levels.items():
+            epochs = _reached(curve, level, runs[variant])
+            ratio = measured.level_ratio(epochs, _reached(curve, level, runs[base]), confidence) if base else None
+            times[curve] = TimeToLevel(tuple(reached.epochs for reached in epochs.values()), ratio)
         return VariantEffects(
             variant,
             summarise(gaps[variant].values()),
@@ -183,28 +160,27 @@ def effects_of(study: Study, results: Results, now: Standing) -> Effects:
             times,
         )
 
+    def with_contrasts(design: Factorial) -> Factorial:
+        cells = {levels: errors[variant] for levels, variant in design.cells.items()}
+        if design.clash or not set.intersection(*map(set, cells.values())):
+            return design
+        return replace(design, contrasts=measured.factorial(cells, design.factors, confidence))
+
     def two_ways(component: AddedAndRemoved) -> TwoWays:
         bare, bare_with, full, full_without = (errors[name] for name in component.variants)
-        return add_one_in(bare, bare_with, full, full_without, confidence)
+        return measured.add_one_in(bare, bare_with, full, full_without, confidence)
 
     return Effects(
         sum(map(bool, runs.values())) > 1,
         levels,
         [of(variant) for variant in study.variants],
-        [_with_contrasts(design, errors, confidence) for design in factorials(study)],
-        [(one, two_ways(one)) for one in components(study)],
+        [with_contrasts(design) for design in factorials(study)],
+        [(component, two_ways(component)) for component in components(study)],
     )
 
 
 def _values(runs: Runs, metric: str) -> dict[int, float]:
     return {seed: run.metrics[metric] for seed, run in runs.items() if metric in run.metrics}
-
-
-def _with_contrasts(design: Factorial, errors: Mapping[str, Values], confidence: float) -> Factorial:
-    cells = {levels: errors[variant] for levels, variant in design.cells.items()}
-    if design.clash or not set.intersection(*(set(values) for values in cells.values())):
-        return design
-    return replace(design, contrasts=factorial(cells, design.factors, confidence))
 
 
 def _time_ratio(runs: Runs, baseline: Runs) -> Ratio:
@@ -214,7 +190,7 @@ def _time_ratio(runs: Runs, baseline: Runs) -> Ratio:
     """
     seeds = [seed for seed in runs if seed in baseline and _machine(runs[seed]) == _machine(baseline[seed])]
     variant, base = ({seed: _seconds(arm[seed]) for seed in seeds} for arm in (runs, baseline))
-    return replace(log_ratio(variant, base), low=None, high=None)
+    return replace(measured.log_ratio(variant, base), low=None, high=None)
 
 
 def _machine(run: Run) -> list[object]:
@@ -250,7 +226,7 @@ def _reached(curve: str, error: float, runs: Runs) -> dict[int, Reached]:
         if not run.metrics:
             reached[seed] = Reached(math.inf, float(run.settings["epochs"]))
         elif _recorded(run, curve):
-            reached[seed] = Reached(time_to_level(run.history, curve, error), run.history[-1]["epoch"])
+            reached[seed] = Reached(measured.time_to_level(run.history, curve, error), run.history[-1]["epoch"])
     return reached
 
 
@@ -279,24 +255,23 @@ def effects_csv(effects: Effects, study: Study) -> list[dict[str, Any]]:
             rows.append(row | {"value": numbers.mean})
         return rows[-1]
 
-    for one in effects.variants:
-        pair = (one.variant, study.baseline)
-        add(pair, "gap", one.variant, "points", one.gap)
-        if one.gap_difference and one.time_ratio:
-            add(pair, "gap, difference", one.variant, "points", one.gap_difference)
-            add(pair, "training time, ratio", one.variant, "times", one.time_ratio)
-        for curve, time in one.times.items():
+    for arm in effects.variants:
+        pair = (arm.variant, study.baseline)
+        add(pair, "gap", arm.variant, "points", arm.gap)
+        if arm.gap_difference and arm.time_ratio:
+            add(pair, "gap, difference", arm.variant, "points", arm.gap_difference)
+            add(pair, "training time, ratio", arm.variant, "times", arm.time_ratio)
+        for curve, time in arm.times.items():
             epochs, level = Summary(len(time.epochs), time.median, None), effects.levels[curve]
-            row = add(pair, f"epochs to {curve}", one.variant, "epochs", epochs)
+            row = add(pair, f"epochs to {curve}", arm.variant, "epochs", epochs)
             row.update(level=level, variant_never=time.never)
             if time.ratio:
-                add(pair, f"epochs to {curve}, ratio", one.variant, "times", time.ratio)["level"] = level
+                add(pair, f"epochs to {curve}, ratio", arm.variant, "times", time.ratio)["level"] = level
     for design in effects.factorials:
         for of, d in design.contrasts.items():
             kind = "main effect" if len(of) == 1 else "interaction"
             add(design.cells.values(), kind, " x ".join(of), "points", d)
     for component, two in effects.components:
-        ways = {"added": two.added, "removed": two.removed, "removed less added": two.interaction}
-        for way, d in ways.items():
+        for way, d in (("added", two.added), ("removed", two.removed), ("removed less added", two.interaction)):
             add(component.variants, way, component.factor, "points", d)
     return rows

@@ -43,9 +43,8 @@ def evidence_rows(study: Study, results: Results) -> dict[str, ImageEvidence | N
 
 def wrong_answers(run: Run) -> NDArray[np.bool_]:
     """Which test images a finished run gets wrong, in the images' order. Raises `UserError` for a broken table."""
-    table = read_predictions(run.folder.predictions, ["index", "correct"])
-    order = np.argsort(table["index"].to_numpy(), kind="stable")
-    return np.asarray(~table["correct"].to_numpy().astype(bool)[order])
+    table = read_predictions(run.folder.predictions, ["index", "correct"]).sort_by("index")
+    return np.asarray(~table["correct"].to_numpy().astype(bool))
 
 
 def evidence_csv(evidence: Mapping[str, ImageEvidence | None], confidence: float) -> list[dict[str, Any]]:
@@ -56,7 +55,7 @@ def evidence_csv(evidence: Mapping[str, ImageEvidence | None], confidence: float
         if e:
             numbers = (
                 e.seeds, e.images, e.mean, e.sd_seeds, e.sd_images, e.low, e.high, confidence, e.pooled.only_variant,
-                e.pooled.only_baseline, e.pooled.p, sum(one.p <= 1 - confidence for one in e.per_seed), e.floor,
+                e.pooled.only_baseline, e.pooled.p, sum(test.p <= 1 - confidence for test in e.per_seed), e.floor,
             )  # fmt: skip
             table[-1] |= dict(zip(IMAGE_COLUMNS[1:], numbers, strict=True))
     return table

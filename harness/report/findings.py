@@ -14,12 +14,12 @@ from harness.net.layout import layout
 from harness.record import Images
 from harness.report import circumstances, claims, effects, evidence, isolation, variants
 from harness.report.candidate import Candidate, candidate_row
-from harness.report.format import paragraph, paragraphs, plain, which_images
+from harness.report.format import paragraph, paragraphs, plain
 from harness.report.runs import Results, Standing, rerun, standing
 from harness.settings import declared
 from harness.settings.schema import Settings
 from harness.settings.study import Study, top_of
-from harness.statistics.comparison import Comparison, Rules
+from harness.statistics.comparison import Comparison
 from harness.statistics.images import ImageEvidence
 from harness.statistics.judging import PROMISED
 from harness.statistics.models import residuals_of
@@ -48,10 +48,6 @@ class Findings:
     @cached_property
     def standing(self) -> Standing:
         return standing(self.study, self.results)
-
-    @property
-    def rules(self) -> Rules:
-        return variants.rules(self.study)
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
@@ -82,7 +78,7 @@ class Findings:
     @cached_property
     def pooled_alone(self) -> list[tuple[str, Comparison]]:
         """Variants whose verdict rests on the pooled variance, each with its own paired t, which has another."""
-        if self.rules.test != "block" or not self.standing.judged:
+        if self.study.file.test != "block" or not self.standing.judged:
             return []
         study = replace(self.study, file=self.study.file.model_copy(update={"test": "paired_t"}))
         alone = variants.comparisons(study, self.results, self.standing)
@@ -95,7 +91,7 @@ class Findings:
         errors = variants.compared_errors(self.study, self.results, self.standing)
         seeds = sorted(set.intersection(*(set(arm) for arm in errors.values())))
         table = np.array([[arm[seed] for arm in errors.values()] for seed in seeds])
-        if self.rules.test != "block" or min(len(errors), len(seeds)) < LEAST_ARMS or not np.isfinite(table).all():
+        if self.study.file.test != "block" or min(len(errors), len(seeds)) < LEAST_ARMS or not np.isfinite(table).all():
             return {}
         residuals = residuals_of(table)
         p = float(stats.bartlett(*residuals.T).pvalue) if (residuals.std(0) > 0).all() else 0.0
@@ -206,7 +202,11 @@ class Findings:
 
     @property
     def which_images(self) -> str:
-        return which_images(self.images_name, self.images[0].counts if self.images else {})
+        """`fashion-mnist-8k (3,500 training, ...)`."""
+        words = {"train": "training", "validation": "validation", "test": "test images"}
+        counts = self.images[0].counts if self.images else {}
+        parts = [f"{counts[part]:,} {word}" for part, word in words.items() if part in counts]
+        return f"{plain(self.images_name)} ({', '.join(parts)})"
 
     @property
     def again(self) -> str:
@@ -228,8 +228,8 @@ class Findings:
     @cached_property
     def answer(self) -> str:
         """The study's answer: one sentence of Markdown."""
-        one = [effect for effect in self.components if effect.settings == 1] or self.components
-        groups = {word: [e for e in one if e.verdict == word] for word in variants.WORDS.values()}
+        single = [effect for effect in self.components if effect.settings == 1] or self.components
+        groups = {word: [e for e in single if e.verdict == word] for word in variants.WORDS.values()}
         return paragraph("sentence", findings=self, study=self.study, groups=groups, images=plain(self.images_name))
 
     @cached_property
@@ -238,7 +238,7 @@ class Findings:
         return paragraphs(
             "warnings",
             findings=self,
-            pooled_alone=[e for e in self.components if e.variant in dict(self.pooled_alone)],
+            pooled_alone=[e for e in self.components if e.row.variant in dict(self.pooled_alone)],
             unfinished=[cell for row in self.rows for cell in row.unfinished if any(r.finished for r in self.rows)],
             several=[effect for effect in self.components if effect.settings > 1],
             seeds=min((effect.seeds for effect in self.components if effect.verdict), default=PROMISED),

@@ -15,7 +15,6 @@ from markdown_it import MarkdownIt
 
 from harness.grammar import counted, verb
 from harness.progress import clock
-from harness.settings.study import Study
 from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.models import Difference, Summary
 
@@ -173,18 +172,6 @@ def cells_text(cells: Iterable[Any]) -> str:
     for cell in cells:
         seeds.setdefault(cell.variant, []).append(str(cell.seed))
     return "; ".join(f"{code(variant)} {', '.join(numbers)}" for variant, numbers in seeds.items())
-
-
-def images_name(study: Study) -> str:
-    """The source of a study's images; of a folder its name."""
-    return Path(study.data.root).name if study.data.source == "folder" and study.data.root else study.data.source
-
-
-def which_images(name: str, counts: dict[str, int]) -> str:
-    """`fashion-mnist-8k (3,500 training, ...)`."""
-    ways = {"train": "training", "validation": "validation", "test": "test images"}
-    parts = [f"{counts[part]:,} {way}" for part, way in ways.items() if part in counts]
-    return f"{plain(name)} ({', '.join(parts)})"
 
 
 def points(value: float | None) -> str:

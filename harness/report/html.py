@@ -48,18 +48,12 @@ def html_page(findings: Findings, values: dict[str, Any], curves: list[dict[str,
 
 # ---- the table
 
-Pair = tuple[Result, float | None, float | None, float | None]
-"""A seed's run of a variant and its error, the baseline's with that seed, and the difference, variant − baseline.
 
-None where there is no such number, or the runs are not compared.
-"""
-
-
-def pairs_of(base: VariantRow, row: VariantRow) -> list[Pair]:
-    """A variant's declared runs beside the baseline's."""
-    one, other = ({run.seed: run.metrics[row.metric] for run in arm.runs} for arm in (row, base))
+def pairs_of(base: VariantRow, row: VariantRow) -> list[tuple[Result, float | None, float | None, float | None]]:
+    """A variant's declared runs, each with its error, the baseline's of its seed, and the difference, if compared."""
+    errors, base_errors = ({run.seed: run.metrics[row.metric] for run in arm.runs} for arm in (row, base))
     differences = {} if row.is_baseline else dict(zip(row.difference.seeds, row.difference.values, strict=True))
-    return [(c, one.get(c.seed), other.get(c.seed), differences.get(c.seed)) for c in row.cells]
+    return [(c, errors.get(c.seed), base_errors.get(c.seed), differences.get(c.seed)) for c in row.cells]
 
 
 def summary(effect: Effect) -> str:

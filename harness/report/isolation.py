@@ -84,15 +84,15 @@ def verified_text(study: Study, cells: list[Result], root: Path) -> str:
     stored = read_verified(root / study.folder / FILE)
     records = {cell.key: identity(cell.run.fingerprint, cell.run.hashes) for cell in cells if cell.run}
     held = {key: stored[key] for key, record in records.items() if key in stored and stored[key].record == record}
-    sound = [one for one in held.values() if one.verified]
-    first = [one for one in sound if not one.whole]
+    equal = [verification for verification in held.values() if verification.verified]
+    first = [verification for verification in equal if not verification.whole]
     parts = paragraphs(
         "verified",
         of=len(cells),
-        whole=[one for one in sound if one.whole],
+        whole=[verification for verification in equal if verification.whole],
         first=first,
-        least=min(first, key=lambda one: (one.epochs, one.steps), default=None),
-        lost={key: one for key, one in held.items() if not one.verified},
+        least=min(first, key=lambda verification: (verification.epochs, verification.steps), default=None),
+        lost={key: verification for key, verification in held.items() if not verification.verified},
     )
     return "; ".join(parts) or "not yet"
 
@@ -120,22 +120,18 @@ class Pair:
     """One run of a variant against the baseline's of the same seed.
 
     `changed`: settings in which their records differ. `moved`: streams that differ because a changed setting says so.
-    `equal_layers`: layers whose initial weights are the same; `affected`: layers that the switch changes or that one
-    net alone has. `failures`: what differs and should not; `unshown`: what the records cannot tell, and why.
+    `initial_equal`: layers whose initial weights are the same; `initial_affected`: those that the switch changes or
+    that one net alone has. `failures`: what differs and should not; `unshown`: what the records cannot tell, and why.
     """
 
     variant: str
     seed: int
     changed: list[str]
     moved: list[str]
-    equal_layers: list[str]
-    affected: list[str]
+    initial_equal: list[str]
+    initial_affected: list[str]
     failures: list[str]
     unshown: list[str]
-
-    @property
-    def verdict(self) -> Verdict:
-        return "fails" if self.failures else "proven"
 
 
 @dataclass(frozen=True)
@@ -207,9 +203,9 @@ def _conditions(expected: set[str], base: Run, run: Run) -> list[str]:
     """Images, numerics identity, and what of machine and versions the numbers depend on."""
     failures = []
     for name, matters, tell in CONDITIONS:
-        one, other = tell(base), tell(run)
-        if matters and one != other and not expected & MOVES_CONDITION.get(name, set()):
-            failures.append(f"{name}: {one} against {other}")
+        values = tell(base), tell(run)
+        if matters and values[0] != values[1] and not expected & MOVES_CONDITION.get(name, set()):
+            failures.append(f"{name}: {values[0]} against {values[1]}")
     # CONDITIONS shows short hashes; these are compared whole.
     for name, key in (("data", "data"), ("numerics identity", "code")):
         if getattr(base.hashes, key) != getattr(run.hashes, key) and not any(f.startswith(name) for f in failures):
@@ -252,11 +248,8 @@ PROOF_COLUMNS = [
     "baseline_fingerprint", "fingerprint", "data", "code",
 ]  # fmt: skip
 
-LISTS = {
-    "why": "failures", "changed": "changed", "moved": "moved", "initial_equal": "equal_layers",
-    "initial_affected": "affected", "unshown": "unshown",
-}  # fmt: skip
-"""Columns that are a pair's lists, and its attribute."""
+LISTS = ("changed", "moved", "initial_equal", "initial_affected", "unshown")
+"""Columns that are a pair's lists."""
 
 
 def proof_csv(checks: Iterable[IsolationCheck], study: Study, results: Results) -> list[dict[str, Any]]:
@@ -271,8 +264,9 @@ def proof_csv(checks: Iterable[IsolationCheck], study: Study, results: Results) 
             row: dict[str, Any] = {"variant": proof.variant, "seed": seed, "verdict": "open", "why": "no pair of runs"}
             pair, base, run = pairs.get(seed), runs[study.baseline, seed], runs[proof.variant, seed]
             if pair and base and run:
-                row |= {column: "; ".join(getattr(pair, name)) for column, name in LISTS.items()}
-                row |= {"verdict": pair.verdict, "data": run.hashes.data, "code": run.hashes.code}
+                row |= {name: "; ".join(getattr(pair, name)) for name in LISTS}
+                row |= {"verdict": "fails" if pair.failures else "proven", "why": "; ".join(pair.failures)}
+                row |= {"data": run.hashes.data, "code": run.hashes.code}
                 row |= {"baseline_fingerprint": base.fingerprint, "fingerprint": run.fingerprint}
             table.append(row | {"declared": declared})
     return table

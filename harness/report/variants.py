@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -127,20 +127,12 @@ def variant_rows(study: Study, results: Results, compared: Mapping[str, Comparis
     return [VariantRow(study, name, results.of(name), compared.get(name)) for name in study.variants]
 
 
-def rules(study: Study) -> Rules:
-    """What the study declares of its test. Raises `UserError` for a value that no test can take."""
-    try:
-        return Rules(alpha=study.alpha, margin=study.file.margin, test=study.file.test)
-    except ValueError as error:
-        raise UserError(f"{study.path}: {error}") from error
-
-
 def comparisons(study: Study, results: Results, now: Standing) -> dict[str, Comparison]:
     """Every variant against the baseline, under the study's rules at this point of it. Raises `UserError`."""
     family = study.file.family if now.judged else []
-    errors = compared_errors(study, results, now)
+    rules = Rules(alpha=now.alpha, margin=study.file.margin, test=study.file.test)
     try:
-        return compare_all(errors, study.baseline, replace(rules(study), alpha=now.alpha), family)
+        return compare_all(compared_errors(study, results, now), study.baseline, rules, family)
     except ValueError as error:
         raise UserError(f"{study.path}: {error}") from error
 
@@ -195,10 +187,6 @@ class Effect:
     labelled: bool
 
     @property
-    def variant(self) -> str:
-        return self.row.variant
-
-    @property
     def label(self) -> str:
         return f"{self.component.label} (added)" if self.labelled and self.component.added else self.component.label
 
@@ -222,7 +210,7 @@ class Effect:
         return self.verdict in ("undecided", ""), self.paper is None, -abs(self.mean or 0.0)
 
 
-def effect_of(row: VariantRow, base: float | None) -> Effect:
+def _effect(row: VariantRow, base: float | None) -> Effect:
     """A variant's difference as its component's effect. `base`: the baseline's error in percent.
 
     A variant without a label takes out what follows `no-` in its name, or else adds what its name says.
@@ -241,7 +229,7 @@ def effect_of(row: VariantRow, base: float | None) -> Effect:
         ends[-1] if ends else None,
         WORDS.get(TURNED.get(verdict, verdict) if component.added else verdict, ""),
         None if row.paper is None else sign * row.paper,
-        tuple(sign * one for one in d.values),
+        tuple(sign * value for value in d.values),
         labelled,
     )
 
@@ -249,7 +237,7 @@ def effect_of(row: VariantRow, base: float | None) -> Effect:
 def effects_of(rows: Sequence[VariantRow]) -> list[Effect]:
     """The effects of the variants, largest first."""
     base = next(row.error.mean for row in rows if row.is_baseline)
-    effects = [effect_of(row, base) for row in rows if not row.is_baseline]
+    effects = [_effect(row, base) for row in rows if not row.is_baseline]
     return sorted(effects, key=lambda effect: (effect.mean is None, -(effect.mean or 0.0)))
 
 
@@ -281,7 +269,7 @@ def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Stand
 
 def _variant(row: VariantRow) -> dict[str, Any]:
     d, c = row.difference, row.comparison
-    values = _shared(row.variant, row.changes, row.metric, row.cells, row.errors)
+    values = _shared(row, row.variant, row.metric, row.cells)
     values |= {"mean": row.error.mean, "sd": row.error.sd, "parameters": row.parameters, "wall_seconds": row.seconds}
     if row.published and row.paper is not None:
         values |= {"paper_difference": row.paper, "paper_where": row.published.where}
@@ -297,7 +285,7 @@ def _variant(row: VariantRow) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     run = candidate.run
-    values = _shared(CANDIDATE, candidate.changes, metric, [candidate.result], candidate.errors)
+    values = _shared(candidate, CANDIDATE, metric, [candidate.result])
     if run:
         values |= {"mean": candidate.error, "difference": candidate.difference}
         values |= {"pairs": int(candidate.difference is not None), "parameters": run.provenance.parameters}
@@ -305,20 +293,14 @@ def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     return values
 
 
-def _shared(
-    variant: str,
-    changes: dict[str, tuple[Any, Any]],
-    metric: str,
-    cells: Sequence[Result],
-    errors: Mapping[str, Summary],
-) -> dict[str, Any]:
+def _shared(row: VariantRow | Candidate, variant: str, metric: str, cells: Sequence[Result]) -> dict[str, Any]:
     """What a variant's row and the candidate's have both."""
     counts = Counter(cell.status for cell in cells)
     return {
         "variant": variant,
-        "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in changes.items()),
+        "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in row.changes.items()),
         "declared": len(cells),
         "metric": metric,
         **{status: counts[status] for status in ("finished", "diverged", "missing", "stale")},
-        **{name: summary.mean for name, summary in errors.items() if name in VARIANT_COLUMNS},
+        **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
     }

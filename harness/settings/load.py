@@ -3,6 +3,8 @@
 import os
 import re
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from harness.errors import UserError
 from harness.files import read_json, read_yaml
 from harness.grammar import product
 from harness.settings.parse import parse
-from harness.settings.plan import expand, merged
+from harness.settings.plan import expand
 from harness.settings.presets import PRESETS
 from harness.settings.schema import DataSettings, Settings
 from harness.settings.study import CANDIDATE, DEFAULT, NAME, Component, Study, StudyFile
@@ -28,13 +30,12 @@ def _flat(values: Any, where: str) -> dict[str, Any]:
     """The settings of a mapping over those of its presets."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: got {values!r}; a mapping of settings is allowed")
-    names = values.get("preset", [])
-    layers: list[dict[str, Any]] = []
+    names, flat = values.get("preset", []), dict[str, Any]()
     for name in names if isinstance(names, list) else [names]:
         if not isinstance(name, str) or name not in PRESETS:
             raise UserError(f"{where}: preset: got {name!r}; allowed: {', '.join(PRESETS)}")
-        layers.append(PRESETS[name])
-    return merged([*layers, {key: value for key, value in values.items() if key != "preset"}])
+        flat |= PRESETS[name]
+    return flat | {key: value for key, value in values.items() if key != "preset"}
 
 
 def load_candidate(path: Path) -> tuple[Settings, int]:
@@ -158,7 +159,7 @@ def load_study(path: Path) -> Study:
         path,
         file,
         data,
-        {name: parse(Settings, merged(layers), f"{path}: variants.{name}") for name, layers in variants.items()},
+        {name: parse(Settings, reduce(or_, layers), f"{path}: variants.{name}") for name, layers in variants.items()},
         {name: published for name, published in file.published.items() if name in variants},
         {name: Component.of(text) for name, text in file.components.items() if name in others},
     )
@@ -173,29 +174,22 @@ INHERITED = (
 LAID_OVER = ("settings", "factors", "data", "components")
 
 
-def lineage(path: Path) -> list[Path]:
-    """A study's file, and those that it extends, nearest first. Raises `UserError`."""
-    return [file for file, _ in _lineage(path)]
-
-
-def _lineage(path: Path) -> list[tuple[Path, Any]]:
-    """The files of `lineage`, each with its content."""
-    files = [(path, read_yaml(path))]
-    while True:
-        file, values = files[-1]
+def lineage(path: Path) -> dict[Path, Any]:
+    """A study's file, and those that it extends, nearest first, each with its content. Raises `UserError`."""
+    files: dict[Path, Any] = {}
+    while path not in files:
+        values = files[path] = read_yaml(path)
         parent = values.get("extends") if isinstance(values, dict) else None
         if not isinstance(parent, str) or not parent:
             return files
         # Written without `..`, as DVC and a reader would name it.
-        next_file = Path(os.path.normpath(file.parent / parent))
-        if next_file.resolve() in [known.resolve() for known, _ in files]:
-            raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
-        files.append((next_file, read_yaml(next_file)))
+        file, path = path, Path(os.path.normpath(path.parent / parent))
+    raise UserError(f"{file}: extends: got {parent!r}, which extends this file; a circle is not allowed")
 
 
 def _extended(path: Path) -> tuple[Any, Any]:
     """The content of a study file over that of the studies that it extends, and what it says itself."""
-    (file, whole), *nearer = reversed(_lineage(path))
+    (file, whole), *nearer = reversed(lineage(path).items())
     values = whole
     for child, values in nearer:
         if not isinstance(whole, dict):

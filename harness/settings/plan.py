@@ -1,6 +1,6 @@
 """A study's plan: from named factors to variants."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations, product
 from math import prod
 from typing import Any, Literal
@@ -12,9 +12,6 @@ from harness.settings.schema import Declared
 
 LARGEST = 10_000
 """Variants of one step at the most: more than a study's limit ever allows, counted before they are made."""
-
-Layers = tuple[dict[str, Any], ...]
-"""Settings that are laid over the study's, one after another."""
 
 
 class Plan(Declared):
@@ -35,7 +32,7 @@ class Plan(Declared):
         return self
 
 
-def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dict[str, Layers]:
+def expand(plan: Plan, factors: Mapping[str, dict[str, Any]], where: str) -> dict[str, tuple[dict[str, Any], ...]]:
     """Variants that a step of a plan declares: name -> the settings to lay over the baseline's.
 
     `where` names file and place. Raises `UserError` for unknown factors, and where nothing comes of the step.
@@ -74,11 +71,3 @@ def word(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     kept = text.lower().replace(".", "p").replace("e-", "em").replace("+", "")
     return "".join(c if c.isalnum() or c == "_" else "-" for c in kept).strip("-_") or "none"
-
-
-def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Mappings laid over one another, later ones win."""
-    together: dict[str, Any] = {}
-    for layer in layers:
-        together |= layer
-    return together

@@ -101,12 +101,10 @@ def level_ratio(
 
 def _log_epochs(one: Reached, other: Reached) -> float:
     """Logarithm of the ratio: infinite where one never got there, 0 where that says nothing of which is faster."""
-    if one.never and other.never:
-        return 0.0
     if one.never:
-        return math.inf if one.length >= other.epochs else 0.0
+        return math.inf if not other.never and one.length >= other.epochs else 0.0
     if other.never:
-        return -math.inf if other.length >= one.epochs else 0.0
+        return -_log_epochs(other, one)
     return math.log(one.epochs / other.epochs)
 
 

@@ -8,7 +8,6 @@ and Turnbull, Group Sequential Methods, 2000, section 4.4), which is an approxim
 """
 
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,13 +41,9 @@ def nominal(looks: tuple[int, ...], alpha: float, comparisons: int = 1) -> tuple
 
     `looks`: rising numbers of seeds, the last one the full number. Each comparison has an equal part of what is spent,
     so the bound of Bonferroni holds over looks and comparisons together, whatever they share; that is a little less
-    than for one comparison, since the extremes of many come apart at different looks. Raises `ValueError`.
+    than for one comparison, since the extremes of many come apart at different looks.
     """
-    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
-        raise ValueError(f"looks: got {list(looks)}; allowed: rising numbers of seeds")
     shares = np.array(looks, dtype=np.float64) / looks[-1]
-    if not 0 < alpha < 0.5 or comparisons < 1:
-        raise ValueError(f"got alpha {alpha} and {comparisons} comparisons; allowed: alpha in (0, .5), 1 or more")
     # A look never gives back what an earlier one was handed: rounding may make a part negative.
     parts = np.maximum(np.diff(spent(shares, alpha), prepend=0.0), 0) / comparisons
     bounds = _bounds(shares, parts)

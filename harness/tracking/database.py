@@ -98,10 +98,15 @@ def client(root: Path) -> Iterator[MlflowClient]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     uri = tracking_uri(root)
+    import requests
+
     if is_server(uri):
-        probe(uri)
+        try:
+            # Any answer will do, a refusal for want of a password too: the client has its own ways to log in.
+            requests.get(f"{shown(uri).rstrip('/')}/health", timeout=SECONDS)
+        except requests.RequestException as error:
+            raise TrackingDownError(shown(uri)) from error
     with FileLock(home(root) / ".mlflow.lock"):
-        import requests
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -128,17 +133,6 @@ def refused(uri: str, error: Exception) -> UserError:
     """One line of what MLflow, a database or a disk said, without the password."""
     message = without_secrets(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, uri)
     return UserError(f"MLflow at {shown(uri)}: {message[:300]}")
-
-
-def probe(uri: str) -> None:
-    """Ask a server whether it is there. Raises `TrackingDownError` when it does not answer within some seconds."""
-    import requests
-
-    try:
-        # Any answer will do, a refusal for want of a password too: the client has its own ways to log in.
-        requests.get(f"{shown(uri).rstrip('/')}/health", timeout=SECONDS)
-    except requests.RequestException as error:
-        raise TrackingDownError(shown(uri)) from error
 
 
 def open_database(uri: str) -> None:

@@ -70,7 +70,7 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     if len(standing(study, results).ended) < len(study.seeds):
         # Nobody asked for a look: what is published before all runs are there has no verdict but by a declared one.
         results = replace(results, early=True)
-    mark = root / _pending(study)
+    mark = root / pending(study)
     try:
         with client(root) as mlflow:
             published = _Publication(mlflow, study, results, root).go()
@@ -82,11 +82,8 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
     return published
 
 
-def pending(study: Study) -> bool:
-    return _pending(study).exists()
-
-
-def _pending(study: Study) -> Path:
+def pending(study: Study) -> Path:
+    """A file that is there while a publication waits for its server, below the root."""
     return Path("build") / f"{study.name}-not-published"
 
 
@@ -96,7 +93,12 @@ class _Publication:
 
         self.mlflow, self.study, self.results, self.root, self.entities = mlflow, study, results, root, entities
         self.experiment = experiment(mlflow, root, study.name)
-        self.runs = [(r, r.run, record(r.run)) for r in results.all if r.run is not None and r.status != "stale"]
+        # A training that was done again, to whatever end, has another identity.
+        self.runs = [
+            (r, r.run, hash_json([hash_file(r.run.folder.provenance), hash_file(r.run.folder.metrics)]))
+            for r in results.all
+            if r.run is not None and r.status != "stale"
+        ]
         # Later than any run: MLflow lists the latest first, so the report, then the means, then runs without a mean.
         ends = (run.provenance.started + run.provenance.wall_seconds for _, run, _ in self.runs)
         self.end = 1 + max(ends, default=0)
@@ -207,13 +209,11 @@ class _Publication:
     def _mean(self, row: VariantRow, place: int, execution: str) -> str:
         """A variant's mean over its seeds, with its difference to the baseline and its verdict; returns its id."""
         end = self.end + (len(self.study.variants) - 1 - place) / 1000
+        verdict = "baseline" if row.is_baseline else row.verdict or "none"
         return self._once(
             f"{row.variant} (n = {row.finished})",
             {"role": "mean", "execution": execution, "variant": row.variant},
-            {
-                "verdict": "baseline" if row.is_baseline else row.verdict or "none",
-                "mlflow.runColor": self._colour(row.variant),
-            },
+            {"verdict": verdict, "mlflow.runColor": self._colour(row.variant)},
             (end, end),
             lambda run_id: self._log_numbers(run_id, _numbers(row)),
         )[0]
@@ -284,11 +284,6 @@ class _Publication:
         self.mlflow.log_inputs(run_id, [e.DatasetInput(images, [e.InputTag("mlflow.data.context", "train")])])
 
 
-def record(run: Run) -> str:
-    """Identity of a recorded run: a training that was done again, to whatever end, has another."""
-    return hash_json([hash_file(run.folder.provenance), hash_file(run.folder.metrics)])
-
-
 def _numbers(row: VariantRow) -> dict[str, float]:
     """A mean's metrics, where there are such numbers: errors in percent, the difference and its limits in points.
 
@@ -306,7 +301,7 @@ def _numbers(row: VariantRow) -> dict[str, float]:
 def note(study: Study, rows: list[VariantRow], summary: str) -> str:
     """The description of a study's run, in Markdown: its summary, its purpose, and the variants in a table."""
     # MLflow takes 8,000 characters of a tag.
-    table = rendered("note.md.j2", purpose=study.file.purpose[:1000], said="", rows=rows, most=40).rstrip("\n")
+    table = rendered("note.md.j2", purpose=study.file.purpose[:1000], rows=rows, most=40).rstrip("\n")
     return f"{summary}\n\n{table}"
 
 

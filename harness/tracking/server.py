@@ -8,8 +8,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from harness.errors import UserError
@@ -41,8 +41,12 @@ def serve(study: Study, published: Publication, root: Path, port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise UserError(f"--port: {port} cannot be used ({error.strerror}); take another") from error
-    _stop_on_signals()
-    with tempfile.TemporaryFile() as log:
+    # Ctrl-C, `kill` and a closed terminal end the server, which would otherwise keep its port; also where Ctrl-C is
+    # ignored, as in a background job of a script.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
+    with tempfile.TemporaryFile() as log, suppress(KeyboardInterrupt):
         server = _start(uri, port, log)
         try:
             _wait(server, port, log, uri)
@@ -50,24 +54,8 @@ def serve(study: Study, published: Publication, root: Path, port: int) -> None:
             say("Ctrl-C ends it.")
             server.wait()
             raise UserError(f"mlflow server: ended by itself: {_last_line(log, uri)}")
-        except KeyboardInterrupt:
-            pass
         finally:
             _stop(server)
-
-
-def _stop_on_signals() -> None:
-    """Ctrl-C, `kill` and a closed terminal end the server, which would otherwise keep its port.
-
-    Also where Ctrl-C is ignored, as in a background job of a script.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, stop)
 
 
 def _start(uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -88,12 +76,10 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes], uri: str
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise UserError(f"mlflow server: ended before it answered: {_last_line(log, uri)}")
-        try:
+        with suppress(OSError):
             urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1)
-        except OSError:
-            time.sleep(0.2)
-        else:
             return
+        time.sleep(0.2)
     raise UserError(f"mlflow server: no answer within {READY:.0f} s")
 
 
@@ -113,12 +99,8 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
     """End the server and its workers, undisturbed by a second Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+    with suppress(ProcessLookupError):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             os.killpg(server.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            continue
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(10)

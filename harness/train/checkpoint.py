@@ -61,6 +61,4 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _numbers(self) -> list[int]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(p.stem) for p in self.folder.iterdir() if re.fullmatch(r"\d{8}\.json", p.name))
+        return sorted(int(p.stem) for p in self.folder.glob("*.json") if re.fullmatch(r"\d{8}", p.stem))

@@ -99,8 +99,8 @@ class SGD:
 
     def set_epoch(self, epoch: int, weights_lr: float) -> None:
         """Take the rates of an epoch."""
-        for name, (row, bias) in self._rows.items():
-            self.rates[name] = parameter_rates(self.settings, row, bias, epoch, weights_lr)
+        rows, settings = self._rows.items(), self.settings
+        self.rates = {name: parameter_rates(settings, row, bias, epoch, weights_lr) for name, (row, bias) in rows}
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:

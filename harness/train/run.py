@@ -27,21 +27,6 @@ Reuse = Callable[[Config, dict[str, Any]], str]
 """Given a run and its machine: put an equal run's records where this one's belong, and say whose; '' for none."""
 
 
-def images_record(packed: Packed) -> Images:
-    """What a run records of its images."""
-    m = packed.manifest
-    return Images(
-        name=m.name,
-        hash=m.hash,
-        size=m.size,
-        classes=len(m.class_names),
-        channels=m.channels,
-        class_names=list(m.class_names),
-        counts=dict(m.counts),
-        left_out=len(m.left_out),
-    )
-
-
 def train(
     settings: Settings,
     seed: int,
@@ -59,7 +44,18 @@ def train(
     `Interrupted` when it was stopped by SIGINT or SIGTERM: its state is then saved.
     """
     numerics = configure(settings)
-    config = Config.of(settings, seed, images_record(packed), start[0].fingerprint if start else None)
+    m = packed.manifest
+    images = Images(
+        name=m.name,
+        hash=m.hash,
+        size=m.size,
+        classes=len(m.class_names),
+        channels=m.channels,
+        class_names=list(m.class_names),
+        counts=dict(m.counts),
+        left_out=len(m.left_out),
+    )
+    config = Config.of(settings, seed, images, start[0].fingerprint if start else None)
     if (out / "config.json").exists():
         other = Provenance.read(out / "provenance.json").fingerprint
         if other != config.fingerprint:
@@ -76,8 +72,22 @@ def train(
         say(f"{out}: {origin}")
         return State()
     place = checkpoint_folder(config, out, {key: machine[key] for key in ("device", "threads")})
-    with _lock(place), _signals() as signalled, contextlib.ExitStack() as bar:
-        checkpoints, watch = Checkpoints(place), _Watch(signalled)
+    note = ""
+
+    def report(row: dict[str, Any]) -> None:
+        nonlocal note
+        note = (
+            f"after epoch {row['epoch']}: loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
+            f"validation error {row['validation_top1']:.1f} %"
+        )
+
+    def stop() -> bool:
+        if trainer.state.step:  # 0: asked at the end of an epoch, after its last step
+            advance(1, note)
+        return stopped()
+
+    with _lock(place), _signals() as stopped:
+        checkpoints = Checkpoints(place)
         trainer = Trainer(
             settings,
             seed,
@@ -85,16 +95,17 @@ def train(
             numerics,
             checkpoints,
             checkpoint_seconds,
-            watch.epoch,
-            watch.between_steps,
+            report,
+            stop,
             start=start[1] if start else {},
         )
         for line in checkpoints.damaged:
             say(line)
         say(_head(config, trainer, numerics))
-        watch.start(trainer, bar)
         source = provenance.source()
-        done = trainer.run()
+        total = settings.epochs * trainer.batches.steps
+        with progress(total, "train", "steps", trainer.steps_done) as advance:
+            done = trainer.run()
         # The last update can be the one that blows up: no step's loss comes after it, only the validation's.
         if done.diverged_epoch is None and not math.isfinite(done.history[-1]["validation_loss"]):
             done.diverged_epoch = done.history[-1]["epoch"]
@@ -108,34 +119,6 @@ def train(
     else:
         say(f"{out}: finished, validation error {done.history[-1]['validation_top1']:.2f} %")
     return done
-
-
-class _Watch:
-    """Shows how far a run is, and tells it to stop once a signal came."""
-
-    def __init__(self, signalled: Callable[[], bool]) -> None:
-        self.signalled, self.note = signalled, ""
-
-    def start(self, trainer: Trainer, bar: contextlib.ExitStack) -> None:
-        """Show a run from where it stands, until `bar` is closed."""
-        self.trainer, self.seen = trainer, trainer.steps_done
-        total = trainer.settings.epochs * trainer.batches.steps
-        self.advance = bar.enter_context(progress(total, "train", "steps", self.seen))
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Told of a finished epoch."""
-        self.note = (
-            f"after epoch {row['epoch']}: loss {row['train_loss']:.3f}, training error {row['train_top1']:.1f} %, "
-            f"validation error {row['validation_top1']:.1f} %"
-        )
-
-    def between_steps(self) -> bool:
-        """Asked between two steps: whether to stop."""
-        done = self.trainer.steps_done
-        if done > self.seen:
-            self.advance(done - self.seen, self.note)
-            self.seen = done
-        return self.signalled()
 
 
 def _head(config: Config, trainer: Trainer, numerics: Numerics) -> str:

@@ -95,17 +95,15 @@ def compare(record: Run, made: Made, here: bool) -> Match:
         same = same_predictions(old.predictions, made.predictions)
         pairs["predictions"] = ("as recorded", "as recorded" if same else "another table")
     differs = {name: pair for name, pair in (pairs | layers | metrics).items() if pair[0] != pair[1]}
-    of, of_steps, steps, step = len(old.history), 0, 0, None
-    if old.losses is not None:
-        of_steps = len(old.losses)
-        if made.losses is not None:
-            steps = min(of_steps, len(made.losses))
-            one, two = (losses.view(np.uint32).tolist() for losses in (old.losses, made.losses))
-            step = _part(one, two, made.whole)
-            pairs[LOSSES] = (None, None)
-            if step is not None:
-                values = [losses[step] if step < len(losses) else None for losses in (old.losses, made.losses)]
-                differs[LOSSES] = values[0], values[1]
+    of, of_steps, steps, step = len(old.history), len(record.losses), 0, None
+    if made.losses is not None:
+        steps = min(of_steps, len(made.losses))
+        one, two = (losses.view(np.uint32).tolist() for losses in (record.losses, made.losses))
+        step = _part(one, two, made.whole)
+        pairs[LOSSES] = (None, None)
+        if step is not None:
+            values = [losses[step] if step < len(losses) else None for losses in (record.losses, made.losses)]
+            differs[LOSSES] = values[0], values[1]
     first_step = None if step is None else [step // (of_steps // of) + 1, step % (of_steps // of) + 1]
     environment = differing(record.provenance, made)
     groups = {"initial weights ({} layers)": layers, "metrics ({})": metrics}
@@ -177,8 +175,7 @@ def likely_cause(
         )  # fmt: skip
     if any(name in INPUTS or name.startswith(INITIAL) for name in differs):
         return circumstances(DRAWS) or ALTERED
-    losses = record.losses if LOSSES in differs and "loss stream" not in differs else None
-    if losses is not None and hash_losses(losses) != record.hashes.losses:
+    if LOSSES in differs and "loss stream" not in differs and hash_losses(record.losses) != record.hashes.losses:
         return "losses.npy is not what the record's hash of the losses says: the file may have been altered"
     computed = circumstances(name for name in CIRCUMSTANCES if name != "os")
     if {"loss stream", "history", LOSSES} & differs.keys():

@@ -17,8 +17,7 @@ import torch
 from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.instructions import limits
-from harness.process import HARNESS, start
+from harness.process import HARNESS, LIMITS, start
 from harness.record import Run, RunFolder, read_run
 from harness.verify.match import Made
 
@@ -34,7 +33,7 @@ def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
     theirs = {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"}
     lines = []
     for name in sorted(theirs - {mine}):
-        variables = " ".join(f"{key}={value}" for key, value in limits(name).items())
+        variables = " ".join(f"{key}={value}" for key, value in LIMITS.get(name, {}).items())
         hint = f"; as they did: {variables}" if variables else ""
         lines.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")
     return lines
@@ -83,16 +82,12 @@ class Rerunner:
             raise UserError(f"{key}: its record names no commit; --here runs the present code instead")
         with self._lock:
             if commit not in self._trees:
-                self._trees[commit] = add_worktree(self.root, self._tree(commit), commit)
-        tree = self._trees[commit]
-        if tree is None:
+                self._trees[commit] = add_worktree(self.root, self.folder / f"code-{commit[:12]}", commit)
+        if (tree := self._trees[commit]) is None:
             raise UserError(
                 f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
             )
         return tree
-
-    def _tree(self, commit: str) -> Path:
-        return self.folder / f"code-{commit[:12]}"
 
     def _call(self, key: str, record: Run, code: Path, *words: object) -> None:
         """Run Python on the code in `code` to its end. Raises `UserError` with its last line when it fails."""
@@ -122,8 +117,8 @@ class Rerunner:
             yield
         finally:
             self._stop()
-            for commit in self._trees:  # their files go with the temporary folder
-                git(self.root, "worktree", "remove", "--force", str(self._tree(commit)))
+            for tree in self.folder.glob("code-*"):
+                git(self.root, "worktree", "remove", "--force", str(tree))
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -87,8 +87,6 @@ def _made(
         if content != record.hashes.data:
             # Nothing that follows could agree.
             return Made(False, {"data": content}, [], record.provenance.machine, record.provenance.versions)
-        if steps and record.losses is None:
-            return UserError(f"{key}: its record has no losses.npy, which the first steps are compared by")
         try:
             return rerunner.make(key, record, data, threads, steps)
         except UserError as error:
