@@ -55,6 +55,11 @@ class Claim(Declared):
             raise ValueError("needs: got overfitting; a claim whose statistic is difference may need it")
         return self
 
+    @property
+    def stated(self) -> bool:
+        """Whether the paper states it; other rows are on its authors' run (A), or go beyond it."""
+        return self.id.startswith("C") and self.section != "not in the paper"
+
     def missing(self, declared: Collection[str]) -> list[str]:
         """Variants that the test needs and that are not among the declared ones."""
         return [name for name in self.test.names if name not in declared] if isinstance(self.test, Test) else []

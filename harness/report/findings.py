@@ -157,7 +157,14 @@ class Findings:
 
     @cached_property
     def claim_counts(self) -> list[str]:
-        return claims.counts(self.claims)
+        """How many of the claims that the paper states have each verdict."""
+        return claims.counts([row for row in self.claims if row.claim.stated])
+
+    @cached_property
+    def other_counts(self) -> list[str]:
+        """The same of what its authors' run and later work add, where this study can test any of it."""
+        others = [row for row in self.claims if not row.claim.stated]
+        return claims.counts(others) if any(row.verdict != "not testable here" for row in others) else []
 
     # ---- how the runs were made
 
