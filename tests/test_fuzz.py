@@ -269,7 +269,7 @@ def evaluation(root: Path) -> None:
     """Of a run whose record may be damaged, so that its weights are not found; it is not trained again here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root / "cache"))
-        patch.setattr("harness.weights._again", mock.Mock(side_effect=UserError("its weights are not here")))
+        patch.setattr("harness.weights.train", mock.Mock(side_effect=UserError("its weights are not here")))
         evaluated(read_run(RunFolder.of(root / CELL)), root / "packed", root / "evaluated")
 
 

@@ -25,8 +25,8 @@ REFUSED = frozenset({
 })  # fmt: skip
 """Probes that raise an error, as they should: any other that does tests nothing."""
 
-NEW_SETTINGS: frozenset[str] = frozenset()
-"""Settings that the code of the last proof does not know: their probes have nothing to be compared with there."""
+NEW_SETTINGS = frozenset({"bias_schedule: last_drop"})
+"""Settings, and values of settings, that the code of the last proof does not know: their probes have nothing to be compared with there."""
 
 SEED = 3
 """Of the runs: not 0, which is what sources of randomness are held at."""
