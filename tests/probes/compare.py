@@ -77,9 +77,14 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 
 def comparable(old: dict[str, Any], may_lack: frozenset[str]) -> bool:
-    """Whether the old code could run a probe, or should have: it lacks no setting but those of `may_lack`."""
+    """Whether the old code could run a probe, or should have.
+
+    It may lack the settings in `may_lack`, and refuse the values there, which are written as `name: value`.
+    """
+    values = (entry.partition(": ") for entry in may_lack if ": " in entry)
+    refused = any(f": {name}: got {value!r}; allowed: one of " in old.get(WORDS, "") for name, _, value in values)
     unknown = old.get("unknown_settings")
-    return unknown is None or not set(unknown) <= may_lack
+    return not refused and (unknown is None or not set(unknown) <= may_lack)
 
 
 def _first_loss(old: dict[str, Any], new: dict[str, Any]) -> tuple[int | None, int | None]:

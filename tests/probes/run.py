@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -60,17 +60,8 @@ class Runner:
         """What a probe comes to: names and values that JSON holds. An error that it raises is what it comes to."""
         from harness.settings.schema import Settings
 
-        fields = Settings.model_fields
-        unknown = [name for name in probe["settings"] if name not in fields]
-        unknown += [
-            f"{name}: {value}"
-            for name, value in probe["settings"].items()
-            if name in fields
-            and isinstance(value, str)
-            and value not in (get_args(fields[name].annotation) or (value,))
-        ]
-        if unknown:
-            return {"unknown_settings": sorted(unknown)}
+        if unknown := sorted(set(probe["settings"]) - set(Settings.model_fields)):
+            return {"unknown_settings": unknown}
         kinds: dict[str, Callable[[dict[str, Any]], Outcomes]] = {
             "pack": self._pack,
             "library": self._library,

@@ -26,7 +26,7 @@ REFUSED = frozenset({
 """Probes that raise an error, as they should: any other that does tests nothing."""
 
 NEW_SETTINGS = frozenset({"bias_schedule: last_drop"})
-"""Settings, and values of settings, that the code of the last proof does not know: their probes have nothing to be compared with there."""
+"""Settings, and values as `name: value`, that the code of the last proof does not know: nothing to compare with."""
 
 SEED = 3
 """Of the runs: not 0, which is what sources of randomness are held at."""
