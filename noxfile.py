@@ -27,6 +27,7 @@ LONG = (
     "training", "trust", "weights",
 )  # fmt: skip
 JOBS = str(min(os.cpu_count() or 1, 8))
+SPREAD = ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
@@ -58,7 +59,14 @@ def tests(session: nox.Session) -> None:
     """Style, types, layers and tests; options go to pytest (as: nox -s tests -- -k lrn)."""
     install(session)
     lint(session)
-    run(session, "pytest", *(session.posargs or ["-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder"]))
+    run(session, "pytest", *(session.posargs or ["-m", "not nightly", *SPREAD]))
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The tests of a minute or more that `tests` leaves out: pools, queues, weights by DVC, trials of failure."""
+    install(session)
+    run(session, "pytest", "-m", "nightly", *SPREAD, *session.posargs)
 
 
 @nox.session

@@ -56,6 +56,7 @@ def test_a_clone_is_complete(clone: Path) -> None:
     assert call(clone, "git", "status", "--short") == ""
 
 
+@pytest.mark.nightly
 def test_a_queue_of_experiments_runs_a_sweep(clone: Path) -> None:
     def waits() -> bool:
         """Asked of git first, which answers at once: DVC starts for a second, on the same cores."""
@@ -74,6 +75,7 @@ def test_a_queue_of_experiments_runs_a_sweep(clone: Path) -> None:
     assert {"0.1", "0.3"} <= set(re.findall(r'"dropout": ([0-9.]+)', json.dumps(values)))
 
 
+@pytest.mark.nightly
 def test_cells_in_parallel_go_on_when_stopped_give_the_same_results_and_leave_nothing_to_do(
     built: Path, clone: Path
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_named(project: Path) -> N
     assert json.loads((project / "reports/tiny/runs/new-0/eval/metrics.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.nightly
 def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> None:
     folder = project / "experiments/extra"
     folder.mkdir()

@@ -93,6 +93,7 @@ def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_baseline_is_made_with_the_experiments_instructions(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.backends.cpu.get_cpu_capability() in LIMITS:
@@ -135,6 +136,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     assert call(clone, "git", "status", "--short").split() in ([], ["M", "experiments/study.declared.json"])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_weights_that_dvc_carries_are_pulled_and_nothing_is_trained(project: Path, tmp_path: Path) -> None:
     edit(project, weights="dvc")

@@ -28,6 +28,7 @@ TRIED = {
 """Trials that the sample of each kind comes to at least. Kinds of one group share the runs they are held against."""
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("group", TRIED)
 def test_a_sample_of_the_trials_loses_nothing(group: str, tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ def test_half_precision_is_declared_recorded_and_near(run: Any) -> None:
     assert hashes(run("tf32", tiny(precision="tf32"))) == hashes(full), "nothing on a CPU"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_is_the_same_net_in_other_arithmetic(
