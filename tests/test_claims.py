@@ -333,6 +333,7 @@ def study_of(source: str = "cifar10", seeds: int = 5, geometry: str = "small", *
     known: Any = SimpleNamespace(
         name="all", path=Path("experiments/all/study.yaml"), baseline="base", seeds=list(range(seeds)), file=file,
         data=SimpleNamespace(**({"source": source, "release": ""} | data)), variants=dict.fromkeys(VARIANTS, settings),
+        differences=lambda name: {"activation": (), "lr": ()} if name == "tanh" else {"x": ()},
     )  # fmt: skip
     return known  # type: ignore[no-any-return]
 
@@ -437,6 +438,11 @@ def test_what_is_not_there_is_said() -> None:
         assert word in rows[claim].reason, claim
         assert rows[claim].verdict in ("not testable here", "inconclusive"), claim
     assert rows_of(lacking, runs)["C23"].command == ""
+
+
+def test_a_variant_of_several_settings_is_said_to_be_one() -> None:
+    rows = rows_of(study_of(), all_runs())
+    assert [name for name, row in rows.items() if "Variant tanh changes 2 settings at once" in row.reason] == ["C15"]
 
 
 def test_one_seed_decides_nothing() -> None:

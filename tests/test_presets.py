@@ -11,7 +11,7 @@ from harness.net.alexnet import AlexNet
 from harness.net.layout import Dropout, Layer, Norm, Pool, layout
 from harness.net.local import GroupedLinear, LocallyConnected
 from harness.settings.load import resolve
-from harness.train.recipe import parameter_rates
+from harness.train.recipe import parameter_rates, rate
 
 
 def rows(**settings: Any) -> dict[str, Layer]:
@@ -159,3 +159,41 @@ def test_a_linear_layer_in_columns_is_a_block_diagonal_one() -> None:
     x = torch.randn(3, 6)
     whole = torch.block_diag(layer.weight[:2].detach(), layer.weight[2:].detach())
     torch.testing.assert_close(layer(x), F.linear(x, whole, layer.bias))
+
+
+@pytest.mark.parametrize(
+    ("preset", "epochs", "drops", "slow", "rest", "colour", "bias"),
+    [
+        ("as_run", 91, (25, 51, 79), 67, 72, 67, 0.02),
+        ("as_run_145_2010", 93, (23, 51, 78), None, None, None, 0.002),
+        ("one_gpu_145_half", 96, (20, 48), 66, 72, 66, 0.02),
+        ("as_run_147", 90, (23, 51, 79), None, 79, None, 0.002),
+        ("as_run_148", 97, (22, 44, 86), 69, 73, None, 0.02),
+        ("as_run_150", 91, (25, 51, 79), 67, 72, 67, 0.02),
+    ],
+)
+def test_each_run_of_the_authors_goes_as_its_log_says(
+    preset: str,
+    epochs: int,
+    drops: tuple[int, ...],
+    slow: int | None,
+    rest: int | None,
+    colour: int | None,
+    bias: float,
+) -> None:
+    """Epochs done when the rate falls, conv1 slows and rests, and colour noise ends; None: the log does not say."""
+    settings = resolve({"preset": preset}, "t")
+    assert settings.epochs == epochs
+    weights = [rate(settings, epoch, []) for epoch in range(1, epochs + 1)]
+    fallen = [done for done in range(1, epochs) if weights[done] < weights[done - 1]]
+    assert fallen[: len(drops)] == list(drops)
+    assert weights[0] == 0.01
+    assert [round(lr / 0.01, 9) for lr in weights[-1:]] == [10.0 ** -len(fallen)]
+    conv1, fc8 = rows(preset=preset)["conv1"], rows(preset=preset)["fc8"]
+    first = [parameter_rates(settings, conv1, False, epoch, lr).lr for epoch, lr in enumerate(weights, 1)]
+    resting = first.index(0.0)
+    slowed = next(done for done, (lr, full) in enumerate(zip(first, weights, strict=True)) if lr < full)
+    for logged, done in ((slow, slowed), (rest, resting), (colour, round(settings.colour_until * epochs))):
+        assert logged is None or logged == done
+    ends = parameter_rates(settings, fc8, True, epochs, weights[-1])
+    assert (ends.lr, ends.decay) == (pytest.approx(bias), 0.0)

@@ -80,7 +80,7 @@ def claim_row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]
             finding = _in_regime(finding, test, evidence.runs)
     except NotMeasuredError as error:
         return ClaimRow(claim, "not testable here", _reason(claim, f"{error}{also}"), command(test.names))
-    notes = list(finding.notes)
+    notes = [*finding.notes, *_several(test, study)]
     n = min(estimate.n for estimate in finding.estimates)
     if n < len(study.seeds):
         notes.append(f"{n} of {len(study.seeds)} declared seeds are behind it")
@@ -94,6 +94,14 @@ def claim_row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]
     reason = _reason(claim, finding.reason, *notes)
     shown = (finding.estimates, finding.weakest, finding.text)
     return ClaimRow(claim, finding.verdict, reason, command(test.names), *shown, n)
+
+
+def _several(test: Test, study: Study) -> list[str]:
+    """A note on each variant that changes more than one setting: what it shows is no verdict on any of them alone."""
+    if test.against != study.baseline:
+        return []
+    changes = {name: len(study.differences(name)) for name in test.variants}
+    return [f"Variant {name} changes {count} settings at once" for name, count in changes.items() if count > 1]
 
 
 def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs]) -> Finding:

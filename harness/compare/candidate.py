@@ -40,7 +40,7 @@ def compare(experiment: str, study: Study, root: Path) -> list[str]:
             f"seed {run.seed}, both with {arithmetic(run.provenance)}",
             f"{METRICS[metric]}: {number(one)} %, {study.baseline}-{run.seed}: {number(other)} % ({whose})",
             f"difference: {points(one - other)} points",
-            paragraph("scatter", found=scatter, points=points),
+            paragraph("scatter", noise=scatter, points=points),
             "one seed: no verdict",
         ]
 

@@ -26,7 +26,7 @@ def table(old: Side, new: Side, changes: Sequence[RowChange]) -> str:
         table=_aligned([HEAD, *(_line(change) for change in changes)]),
         rows=len(changes),
         both=both,
-        said=Counter(change.agreement for change in both),
+        agreements=Counter(change.agreement for change in both),
         alpha=next((float(change.new.rule["alpha"]) for change in both if change.new), 0.0),
         adjusted=[change.moved.adjusted for change in both if change.moved.adjusted is not None],
         changed=changed,

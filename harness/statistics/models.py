@@ -141,10 +141,10 @@ def block(values: Floats) -> Estimates:
     that of the variant's own paired differences where this is larger. A variant that leaves the pool has the comparison
     of `paired`, as all have with fewer than LEAST_SEEDS seeds or LEAST_COMPARISONS comparisons.
     """
-    own = paired(values)
+    alone = paired(values)
     n, arms = values.shape[-2:]
     if n < LEAST_SEEDS or arms - 1 < LEAST_COMPARISONS:
-        return own
+        return alone
     inside = pool(values)
     with_baseline, variants = inside[..., 0], inside[..., 1:]
     centred = values - values.mean(-2, keepdims=True)
@@ -154,8 +154,8 @@ def block(values: Floats) -> Estimates:
     df = np.where(with_baseline, df, df_apart)[..., None]
     enough = np.where(with_baseline, inside.sum(-1) >= 3, variants.sum(-1) >= 2)
     pooled = variants & enough[..., None]
-    se = np.where(pooled, np.maximum(sd / math.sqrt(n), own.se), own.se)
-    return Estimates(own.mean, se, np.where(pooled, df, own.df), pooled, np.where(pooled, sd, own.sd))
+    se = np.where(pooled, np.maximum(sd / math.sqrt(n), alone.se), alone.se)
+    return Estimates(alone.mean, se, np.where(pooled, df, alone.df), pooled, np.where(pooled, sd, alone.sd))
 
 
 def _shared(centred: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
