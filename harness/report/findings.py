@@ -162,9 +162,9 @@ class Findings:
 
     @cached_property
     def other_counts(self) -> list[str]:
-        """The same of what its authors' run and later work add, where this study can test any of it."""
-        others = [row for row in self.claims if not row.claim.stated]
-        return claims.counts(others) if any(row.verdict != "not testable here" for row in others) else []
+        """Verdicts on what its authors' run and later work add, those that this study gives."""
+        others = [row for row in self.claims if not row.claim.stated and row.verdict != "not testable here"]
+        return [count for count in claims.counts(others) if not count.startswith("0 ")]
 
     # ---- how the runs were made
 
