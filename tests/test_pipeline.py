@@ -109,6 +109,7 @@ def test_a_bad_flip_or_study_is_refused_before_any_training(project: Path) -> No
     assert ran(output) <= {"check"}
 
 
+@pytest.mark.nightly
 def test_dvc_makes_the_report_of_a_verification_again_to_the_byte(project: Path) -> None:
     def reports() -> dict[str, bytes]:
         files = (path for path in (project / "reports").rglob("*") if path.is_file())
