@@ -49,16 +49,14 @@ class DifferenceTest(Pairwise):
         return len(self.variants) * (1 + len(self.also))
 
     def measure(self, evidence: Evidence) -> Finding:
-
         finding = super().measure(evidence)
         if self.also:
             finding = self._with_others(finding, evidence)
         if finding.verdict == "inconclusive":
             return finding
         # What a verdict does not say: the table of variants, where a row is one of many, may leave the same open.
-        notes = []
         rows = evidence.same_comparisons(self.metric or evidence.study.file.metric, self.against)
-        notes += [
+        notes = [
             f"That is {name} by itself; as one of {counted(row.comparisons, 'comparison')} it is inconclusive "
             f"(adjusted p {row.adjusted:.2g})"
             for name in self.variants
