@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.bits import warm_up
 from harness.errors import UserError
 from harness.settings.schema import Settings
 
@@ -47,6 +48,7 @@ def configure(settings: Settings) -> Numerics:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.set_num_threads(settings.threads)
+    warm_up()
     _keep_memory()
     return Numerics(device(settings.device), settings.precision == "bfloat16")
 

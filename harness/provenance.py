@@ -105,10 +105,13 @@ def packages() -> str:
 
 
 def machine(device: torch.device, threads: int) -> dict[str, Any]:
-    """Device, threads, processor and operating system."""
+    """Device, threads, processor and operating system; on a CPU also which bits it computes: see `harness.bits`."""
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
+    from harness import bits
+
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else _cpu()
     return {
         "device": str(device),
         "device_name": name,
@@ -116,6 +119,7 @@ def machine(device: torch.device, threads: int) -> dict[str, Any]:
         "cpu": _cpu(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "os": f"{platform.system()} {platform.machine()}",
+        **({} if on_gpu else {"bits": bits.text(bits.probe())}),
     }
 
 

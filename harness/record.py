@@ -25,7 +25,7 @@ from harness.errors import UserError
 from harness.files import hash_json, read_json, write_array, write_csv, write_json
 from harness.identity.known import founding, identity
 from harness.settings.parse import parse
-from harness.settings.schema import MACHINE, Settings, sparse
+from harness.settings.schema import MACHINE, Settings, recorded, sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ class Config(Record):
     @cached_property
     def resolved(self) -> Settings:
         """All settings, checked. Raises `UserError` where the present code does not know one of them."""
-        return parse(Settings, self.settings, f"run {self.fingerprint[:12]}: settings")
+        return parse(Settings, recorded(self.settings), f"run {self.fingerprint[:12]}: settings")
 
 
 def fingerprint(settings: Settings, seed: int, data: str, start: str | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +71,20 @@ def save(
 
 
 def find(config: Config, machine: dict[str, Any], torch: str | None) -> RunFolder | None:
-    """A finished run of the same fingerprint and settings, made by the same machine and torch, with sound weights."""
+    """A finished run of the same fingerprint and settings, made by the same machine and torch, with sound weights.
+
+    Portable bits are the same on another processor.
+    """
+    if config.settings.get("bits") == "portable" and "bits" in machine:
+        machine = {key: value for key, value in machine.items() if key not in ("cpu", "device_name")}
     for place in sorted((caches() / "runs").glob(f"{config.fingerprint[:SHORT]}-*")):
         entry = RunFolder(place, place)
         try:
             record = Provenance.read(entry.provenance)
         except UserError:
             continue  # damaged: as if it were not there
-        made = record.fingerprint, record.machine, record.versions.get("torch"), record.status
+        held = {key: value for key, value in record.machine.items() if key in machine}
+        made = record.fingerprint, machine | held, record.versions.get("torch"), record.status
         if made == (config.fingerprint, machine, torch, "finished") and _load(place / FILE, record.hashes.weights):
             return entry
     return None
@@ -116,16 +123,15 @@ def _load(path: Path, expected: str) -> dict[str, Tensor] | None:
 def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]:
     """A run's weights and their hash; where they are not here, the run is trained again.
 
-    It is computed with the instructions that its record names. The hash is another than the record's on a machine that
+    It is computed with the bits that its record names. The hash is another than the record's on a machine that
     cannot give the same bits: that is said, and the caller marks what it makes. `name`: the run's, for messages.
     Raises `UserError` when it cannot be trained again.
     """
     if weights := load(run):
         return weights, run.hashes.weights
     say(f"{name}: its weights are not here: training it again, {clock(run.provenance.wall_seconds)} as recorded")
-    instructions, data = run.provenance.machine.get("instructions"), packed.folder
     failure = f"{name}: its weights are not here, and it could not be trained again"
-    entry = train(run.settings, run.seed, instructions, data, Path("."), failure)
+    entry = train(run.settings, run.seed, run.provenance.machine, packed.folder, Path("."), failure)
     record = Provenance.read(entry.provenance)
     digest = record.hashes.weights
     loaded = _load(entry.training / FILE, digest)
@@ -139,12 +145,14 @@ def ensure(run: Run, name: str, packed: Packed) -> tuple[dict[str, Tensor], str]
     return loaded, digest
 
 
-def train(settings: dict[str, Any], seed: int, instructions: object, data: Path, code: Path, failure: str) -> RunFolder:
-    """Train a run in a process of its own, held to recorded `instructions`; returns its entry. See `process.call`."""
+def train(
+    settings: dict[str, Any], seed: int, machine: Mapping[str, Any], data: Path, code: Path, failure: str
+) -> RunFolder:
+    """Train a run in a process of its own, held as a recorded `machine` was; returns its entry. See `process.call`."""
     with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
         file, out = Path(folder) / "settings.json", Path(folder) / "run"
         write_json(file, settings)
         words = ("train", file, "--seed", seed, "--out", out, "--data", data.resolve())
-        call(instructions, *words, code=code, caches=caches(), failure=failure)
+        call(machine, *words, code=code, caches=caches(), failure=failure)
         record = Provenance.read(RunFolder(out, out).provenance)
         return entry_of(record.fingerprint, record.hashes.weights)

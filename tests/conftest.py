@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from ruamel.yaml import YAML
 
+from harness import process
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
@@ -35,6 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return item.get_closest_marker("slow") is None, waits
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def _not_held() -> Iterator[None]:
+    """A command that runs in this process holds it to the portable bits: the next test starts as the user's shell."""
+    yield
+    for name, value in process._ambient.items():
+        os.environ.pop(name, None)
+        os.environ.update({name: value} if value is not None else {})
+    process._ambient.clear()
 
 
 def tiny(**settings: object) -> Settings:

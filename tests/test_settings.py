@@ -30,7 +30,7 @@ from harness.settings.listing import EVALUATIONS
 from harness.settings.load import find_study, load_candidate, load_study, resolve
 from harness.settings.parse import allowed, parse
 from harness.settings.presets import PRESETS
-from harness.settings.schema import FOUNDING, MACHINE, DataSettings, Settings, sparse
+from harness.settings.schema import FOUNDING, LATER, MACHINE, DataSettings, Settings, recorded, sparse
 from harness.settings.study import TOP5_CLASSES, Published, StudyFile, differences, unequal
 from tests.probes.factors import FACTORS
 
@@ -138,9 +138,10 @@ def committed() -> list[tuple[Path, dict[str, Any], dict[str, Any]]]:
     return [(place, read_json(place / "config.json"), read_json(place / "provenance.json")) for place in places]
 
 
-def test_a_later_setting_at_its_default_changes_no_run() -> None:
+def test_a_later_setting_as_before_it_was_there_changes_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(FOUNDING) == 73
-    assert set(Settings.model_fields) >= FOUNDING
+    assert set(Settings.model_fields) == FOUNDING | LATER.keys()
+    monkeypatch.setitem(LATER, "cutout", 0)
     small = {"geometry": "small", "crop": 24}
     for values in ({}, small):
         old, new = Settings(**values), Later(**values)
@@ -151,9 +152,11 @@ def test_a_later_setting_at_its_default_changes_no_run() -> None:
         assert fingerprint(other, 0, "images") != fingerprint(old, 0, "images")
     _, config, _ = committed()[0]
     stored = config["settings"]
-    assert unequal(Settings(**stored), stored) == unequal(Later(**stored), stored) == []
-    assert unequal(Later(**stored, cutout=8), stored) == ["cutout"]
-    assert unequal(Later(**stored), stored | {"cutout": 8}) == ["cutout"]
+    later = Later(**recorded(stored))
+    old = Settings(**{name: value for name, value in later.model_dump().items() if name != "cutout"})
+    assert unequal(old, stored) == unequal(later, stored) == []
+    assert unequal(later.model_copy(update={"cutout": 8}), stored) == ["cutout"]
+    assert unequal(later, stored | {"cutout": 8}) == ["cutout"]
 
 
 def test_the_fingerprint_of_a_run_depends_on_its_seed_images_start_and_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from conftest import TINY, tiny
 from fake_study import alter, make_run
 from typer.testing import CliRunner
 
+from harness import bits
 from harness.cli import app
 from harness.data.store import images_of
 from harness.errors import UserError
@@ -30,9 +31,10 @@ from harness.report.build import render
 from harness.report.isolation import read_verified, verified_text
 from harness.report.runs import read_results
 from harness.settings.load import find_study, load_candidate, load_study
+from harness.settings.schema import Settings
 from harness.verify.match import Made, Match, compare, show
-from harness.verify.rerun import other_instructions
-from harness.verify.verify import lines, targets, verify
+from harness.verify.rerun import other_bits
+from harness.verify.verify import WITHIN, lines, targets, verify
 
 pytestmark = pytest.mark.slow
 
@@ -97,8 +99,8 @@ def check(project: Path, capfd: pytest.CaptureFixture[str]) -> Verify:
         chosen = targets(study, row, seed, row is None)
         values = {"jobs": 1, "steps": None, "here": False, "threads": None} | options
         capfd.readouterr()
-        agreed = verify(study, chosen, Path("."), **values)
-        return agreed, capfd.readouterr().out
+        status = verify(study, chosen, Path("."), **values)
+        return not status, capfd.readouterr().out
 
     return go
 
@@ -206,12 +208,50 @@ def test_a_run_of_a_processor_with_narrower_instructions_is_made_again_with_thos
     assert "likely cause: instructions DEFAULT -> AVX2" in output
 
 
-def test_records_of_other_instructions_are_told_of_before_anything_runs() -> None:
-    mine = torch.backends.cpu.get_cpu_capability()
-    assert not other_instructions([{"device": "cpu", "instructions": mine}, {"device": "cuda:0", "instructions": "x"}])
-    (line,) = other_instructions([{"device": "cpu", "instructions": "DEFAULT"}] * 2)
-    assert line.startswith(f"instructions: {mine} here, DEFAULT in records: other bits in new runs; as they did: ")
+def test_records_of_other_bits_are_told_of_before_anything_runs(tmp_path: Path) -> None:
+    mine, probe = torch.backends.cpu.get_cpu_capability(), bits.probe()
+
+    def run(name: str, settings: Settings, **machine: str) -> Run:
+        make_run(tmp_path / name, settings, 0)
+        folder = RunFolder.of(tmp_path / name)
+        alter(folder.provenance, lambda values: values["machine"].update(machine))
+        return read_run(folder)
+
+    assert not other_bits([run("same", tiny(), instructions=mine)])
+    (line,) = other_bits([run("narrow", tiny(), instructions="DEFAULT")] * 2)
+    assert mine in line
     assert all(f"{name}={level}" in line for name, level in LIMITS["DEFAULT"].items())
+    portable = tiny(bits="portable")
+    assert not other_bits([run("portable", portable, instructions="other", bits=bits.text(probe))])
+    (line,) = other_bits([run("differs", portable, bits=bits.text(probe | {"linear": "0" * 8, "loss": "0" * 8}))])
+    assert "(linear, loss)" in line
+    if not torch.cuda.is_available():
+        assert len(other_bits([run("cuda", tiny(), device="cuda:0")])) == 1
+
+
+def test_a_machine_with_other_bits_is_held_against_the_noise_of_the_seeds(
+    project: Path, check: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if it had been recorded on another processor, which came to other weights and one other answer.
+    def elsewhere(values: dict[str, Any]) -> None:
+        values["machine"]["cpu"] = "Other"
+        values["hashes"] |= {"weights": "0" * 64, "losses": "0" * 64}
+
+    alter(RECORD / "provenance.json", elsewhere)
+    metrics = RECORD.parent / "eval/metrics.json"
+    alter(metrics, lambda values: values.update(test_top1=values["test_top1"] + 1))
+    result = CliRunner().invoke(app, ["verify", "tiny", "base", "--seed", "0"])
+    outcome = stored(project)["noise"]
+    assert outcome["low"] <= outcome["value"] <= outcome["high"]
+    assert (result.exit_code, outcome["name"], outcome["runs"]) == (WITHIN, "test_top1", 2)
+    study = load_study(Path("experiments/study.yaml"))
+    shown = verified_text(study, read_results(study, None, project).of("base"), project)
+    assert shown.startswith("1 of 2 with other bits, within noise (")
+    # Two runs that agree so well leave no room for a third.
+    for seed in (0, 1):
+        alter(RECORD.parents[1] / f"base-{seed}/eval/metrics.json", lambda values: values.update(test_top1=5.0))
+    assert CliRunner().invoke(app, ["verify", "tiny", "base", "--seed", "0"]).exit_code == 1
+    assert stored(project)["noise"]["high"] < stored(project)["noise"]["value"]
 
 
 def test_the_first_step_at_which_a_run_parts_from_its_record_is_named(project: Path, check: Verify) -> None:
@@ -285,7 +325,7 @@ def test_another_number_of_threads_parts_at_a_step_and_is_named_as_the_cause(
     study = load_study(find_study(Path("experiments/wide")))
     capfd.readouterr()
     chosen = targets(study, "on-1", 0, False)
-    assert not verify(study, chosen, Path("."), jobs=1, steps=first + 1, here=True, threads=2)
+    assert verify(study, chosen, Path("."), jobs=1, steps=first + 1, here=True, threads=2) == 1
     output = capfd.readouterr().out
     # The validation error of the epoch before may show it already.
     place = f"epoch {first // STEPS + 1}, step {first % STEPS + 1}"

@@ -196,6 +196,13 @@ def test_only_finished_runs_of_the_same_machine_and_torch_are_taken() -> None:
     assert weights.find(run.config, machine, "1.0") is None
     other = Config.of(run.config.resolved, 1, run.images)
     assert weights.find(other, machine, torch) is None
+    # The processor's name says nothing where it gives the same bits.
+    assert weights.find(run.config, machine | {"cpu": "Other"}, torch) is None
+    declare(bits="portable")
+    run = train()
+    machine = run.provenance.machine | {"cpu": "Other", "device_name": "Other"}
+    assert weights.find(run.config, machine, torch) is not None
+    assert weights.find(run.config, machine | {"bits": "linear:00000000"}, torch) is None
     declare(lr=1e30)
     lost = train()
     assert lost.provenance.status == "diverged"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.process import hold
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.settings.schema import Settings
 from harness.settings.study import CANDIDATE, DEFAULT, Study
@@ -24,6 +25,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+OWN_BITS = ("train", "eval", "ensemble", "gallery")
+"""Commands that compute a run's numbers: they hold the process as its settings say, before anything heavy is loaded."""
+
+
+@app.callback()
+def _portable(context: typer.Context) -> None:
+    # Tables and figures, too, are the same to the byte on other processors.
+    if context.invoked_subcommand not in OWN_BITS:
+        hold("portable")
 
 
 def named_study(name: str) -> Study:

@@ -27,13 +27,16 @@ def verify(
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads, not the recorded number.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1,
 ) -> None:
-    """Re-run runs of a report and compare them bit by bit with their records; exit status 1 where they differ."""
+    """Re-run runs of a report and compare them bit by bit with their records; exit status 1 where they differ.
+
+    On a machine that computes other bits, errors are compared: exit status 3 where all agree within noise.
+    """
     from harness.verify.verify import targets
     from harness.verify.verify import verify as verify_runs
 
     chosen = targets(study, row, seed, everything)
-    if not verify_runs(study, chosen, HERE, jobs=jobs, steps=quick, here=here, threads=threads):
-        raise typer.Exit(1)
+    if status := verify_runs(study, chosen, HERE, jobs=jobs, steps=quick, here=here, threads=threads):
+        raise typer.Exit(status)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate
+from harness.process import hold
+from harness.record import Config
+from harness.settings.load import load_run
 from harness.settings.study import CANDIDATE
 
 PANEL = "Stages of the pipeline"
@@ -61,6 +64,8 @@ def train(
     require_clean: RequireClean = None,
 ) -> None:
     """Train one run, or resume it where it was interrupted."""
+    hold(load_run(run).settings.bits)
+
     from harness.pipeline import named_run
     from harness.train.loop import Interrupted
 
@@ -79,6 +84,9 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
+    place = Path(run)
+    hold((Config.read(place / "config.json").resolved if place.is_dir() else load_run(run).settings).bits)
+
     from harness.pipeline import named_run
 
     named_run.evaluate(run, out, seed, data, HERE)
@@ -92,6 +100,7 @@ def ensemble(study: StudyArgument = STUDY) -> None:
     path = study.folder / "ensembles.json"
     errors = {}
     if study.file.ensembles:  # without any, nothing heavy is imported
+        hold(study.variants[study.baseline].bits)
         from harness.ensemble import ensembles
 
         errors = ensembles(study, HERE, read_json(path) if path.exists() else {})
@@ -106,6 +115,7 @@ def gallery(
     out: Annotated[Path | None, typer.Option(help="Folder; by default reports/STUDY/gallery.")] = None,
 ) -> None:
     """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
+    hold(study.variants[variant if variant in study.variants else study.baseline].bits)
     from harness.gallery.render import find_cell, render
 
     render(find_cell(study, variant, seed), study, HERE, out or study.folder / "gallery")

@@ -98,12 +98,12 @@ def doctor(
 
     from harness.cost import outlook
     from harness.report.runs import read_results
-    from harness.verify.rerun import other_instructions
+    from harness.verify.rerun import machine_bits, other_bits
 
     results = read_results(study, candidate(study), HERE)
     todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
-    machines = (cell.run.provenance.machine for cell in results.cells if cell.run)
-    print("\n".join([*outlook(study, jobs, len(todo)), *other_instructions(machines)]))
+    runs = [cell.run for cell in results.cells if cell.run]
+    print("\n".join([*outlook(study, jobs, len(todo)), machine_bits(), *other_bits(runs)]))
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
     for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
         print(f"stale: {counted(number, 'run')}: {why}")

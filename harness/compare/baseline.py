@@ -18,7 +18,7 @@ from harness.data.packed import read_manifest
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.identity.known import identity
-from harness.process import LIMITS, call
+from harness.process import LIMITS, call, native_instructions
 from harness.progress import clock, say
 from harness.record import Run, RunFolder, caches, fingerprint, read_run
 from harness.report.circumstances import arithmetic
@@ -100,7 +100,9 @@ def _check_machine(run: Run, wanted: str) -> None:
     """Refuse before anything is trained what this machine cannot compute with. Raises `UserError`."""
     import torch
 
-    mine, instructions = torch.backends.cpu.get_cpu_capability(), run.provenance.machine.get("instructions")
+    mine, instructions = native_instructions(), run.provenance.machine.get("instructions")
+    if run.config.resolved.bits == "portable":
+        instructions = mine if mine != "DEFAULT" else "AVX2"
     able = instructions == mine or (instructions in LIMITS and mine != "DEFAULT")
     if run.provenance.machine.get("device") != "cpu":
         able = torch.cuda.is_available()
@@ -125,17 +127,17 @@ def _kept(mark: str, wanted: str) -> Run | None:
 def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> Run:
     """Train the baseline as `like` was, unless `kept` is its run, and evaluate it; both stay in the cache."""
     data, machine = images_of(study, root).folder.resolve(), like.provenance.machine
-    instructions, failure = machine.get("instructions"), f"compare: {cell.key} cannot be made"
+    failure = f"compare: {cell.key} cannot be made"
     if kept:
         place = kept.folder.training.resolve()
     else:
         values = {name: getattr(like.config.resolved, name) for name in MACHINE}
         values["device"] = str(machine.get("device")).partition(":")[0]
         settings = sparse(study.variants[study.baseline].model_copy(update=values))
-        place = train(settings, cell.seed, instructions, data, root, failure).training.resolve()
+        place = train(settings, cell.seed, machine, data, root, failure).training.resolve()
     # Evaluated in the cache: the next comparison finds it there.
     words = ("eval", place, place / EVALUATION, "--data", data)
-    call(instructions, *words, code=root, caches=caches(), failure=failure)
+    call(machine, *words, code=root, caches=caches(), failure=failure)
     return read_run(RunFolder(place, place / EVALUATION))
 
 

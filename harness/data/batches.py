@@ -128,6 +128,11 @@ def image_colour(stored: Tensor, factors: Tensor) -> Tensor:
     return 255 * shifts[:, :, 0]
 
 
+def _root(values: Tensor, settings: Settings) -> Tensor:
+    """Square roots. Those of torch differ between processors in the last bit: see `harness.net.lrn`."""
+    return torch.from_numpy(np.sqrt(values.numpy())) if settings.bits == "portable" else values.sqrt()
+
+
 class TrainingBatches:
     """The training images, batch by batch: the same for the same settings, seed and epoch whenever they are asked."""
 
@@ -148,7 +153,7 @@ class TrainingBatches:
             )
         # Rows: one principal component each, times its sd, in grey levels of 0..255.
         values = torch.tensor(manifest.eigenvalues, dtype=torch.float32)
-        size = values.clamp(min=0).sqrt() if settings.colour_scale == "root" else values / 255
+        size = _root(values.clamp(min=0), settings) if settings.colour_scale == "root" else values / 255
         self.components = size[:, None] * torch.tensor(manifest.eigenvectors, dtype=torch.float32)
         self.middle = (manifest.size - settings.crop) // 2
         self.positions = crops.positions(settings, manifest.size)

@@ -24,7 +24,8 @@ class Norm:
     """Response normalisation: x / (k + alpha * sum of squares over the window)^beta. `alpha` multiplies the sum.
 
     Over `size` neighbouring kernels of the same place, each of `columns` parts of the kernels by itself, or (`spatial`)
-    over size x size neighbouring places of the same kernel.
+    over size x size neighbouring places of the same kernel. `portable`: by operations that give the same bits on every
+    processor.
     """
 
     size: int
@@ -33,6 +34,7 @@ class Norm:
     k: float
     columns: int = 1
     spatial: bool = False
+    portable: bool = False
 
 
 @dataclass(frozen=True)
@@ -285,16 +287,19 @@ def _after_conv(settings: Settings, name: str, conv: _Conv, side: int) -> tuple[
     order = {"conv1": settings.order1, "conv2": settings.order2}.get(name, "relu-norm-pool")
     columns = 2 if settings.gpus == 2 and settings.lrn_span == "column" else 1
     alpha = settings.lrn_alpha / (settings.lrn_size if settings.lrn_alpha_form == "over_n" else 1)
+    portable = settings.bits == "portable"
     ops: list[Op] = []
     for word in order.split("-"):
         if word == "relu":
             ops.append(Activation(settings.activation))
         elif word == "norm":
             if settings.lrn and conv.normed and settings.lrn_layers in ("both", name):
-                ops.append(Norm(settings.lrn_size, alpha, settings.lrn_beta, settings.lrn_k, columns))
+                ops.append(
+                    Norm(settings.lrn_size, alpha, settings.lrn_beta, settings.lrn_k, columns, portable=portable)
+                )
             if settings.spatial_norm and name == "conv2":
                 # As run (A1): scale .001 over 25 places, power .75, k = 1; stands beside LRN, whether LRN is on or off.
-                ops.append(Norm(5, 1e-3 / 25, 0.75, 1.0, spatial=True))
+                ops.append(Norm(5, 1e-3 / 25, 0.75, 1.0, spatial=True, portable=portable))
         elif conv.pooled:
             ops.append(_pool(settings, side, conv))
     return tuple(ops)

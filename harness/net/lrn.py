@@ -29,7 +29,7 @@ class _ResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: Norm) -> Tensor:
         s = _window(x * x, norm).mul_(norm.alpha).add_(norm.k)
-        power = _negative_power(s, norm.beta)
+        power = _negative_power(s, norm)
         ctx.save_for_backward(x, s, power)
         ctx.norm = norm
         return x * power
@@ -44,12 +44,14 @@ class _ResponseNorm(torch.autograd.Function):
         return direct.sub_(spread.mul_(x), alpha=2 * norm.alpha * norm.beta), None
 
 
-def _negative_power(s: Tensor, beta: float) -> Tensor:
-    if beta == 0.75:
+def _negative_power(s: Tensor, norm: Norm) -> Tensor:
+    if norm.beta == 0.75:
         # r = s^-1/2, r * sqrt(r) = s^-3/4: a fraction of the time that a general power takes.
         r = s.rsqrt()
-        return r * r.sqrt()
-    return s.pow(-beta)
+        # MKL's square root refines the processor's own estimate, which AMD and Intel make differently; torch's inverse
+        # square root is one exact root and one exact division.
+        return r.rsqrt().mul_(r).mul_(r) if norm.portable else r * r.sqrt()
+    return s.pow(-norm.beta)
 
 
 def _window(x: Tensor, norm: Norm, mirrored: bool = False) -> Tensor:

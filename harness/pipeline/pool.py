@@ -19,6 +19,7 @@ import psutil
 
 from harness.errors import UserError
 from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
+from harness.process import ambient
 from harness.progress import progress, say
 from harness.record import RunFolder
 from harness.settings.study import Cell, Study
@@ -44,7 +45,7 @@ def address(stage: str, pipeline: Path = ROOT) -> str:
 def _environment(gpu: str | None = None) -> dict[str, str]:
     # The stages call `python`: this interpreter's environment comes first, whether it is activated or not.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+    return {**ambient(), "PATH": path, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
 
 
 def dvc(*arguments: str, show: bool = False) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.files import hash_json
 from harness.record import Run
 from harness.report.format import paragraph
 from harness.report.runs import Result, Results, Standing
@@ -96,6 +97,8 @@ def _of(name: str) -> Callable[[Run], str]:
 
 
 def _device(run: Run) -> str:
+    if run.settings.get("bits") == "portable" and (held := run.provenance.machine.get("bits")):
+        return f"cpu: portable bits {hash_json(held)[:8]}"  # whichever processor it was
     # cuda:0 and cuda:1 of one kind are the same device.
     return f"{_of('device')(run).partition(':')[0]}: {_of('device_name')(run)}"
 

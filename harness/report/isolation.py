@@ -22,13 +22,33 @@ from harness.settings.study import Study, changed
 FILE = "verified.json"
 
 
+class Noise(BaseModel):
+    """A re-run with other bits against the recorded runs of its variant, which differ by their seeds.
+
+    `value`: what the re-run came to in `name` (an error in percent; of first steps, their mean loss). `low`, `high`:
+    where the runs of further seeds would lie, at a confidence of 95 % over all runs of the verification.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    name: str
+    value: float
+    low: float
+    high: float
+    runs: int
+
+    @property
+    def within(self) -> bool:
+        return self.low <= self.value <= self.high
+
+
 class Verification(BaseModel):
     """One re-run. `record`: identity of the record that it was held against, see `identity`.
 
     `epochs`: how many were re-run, of `of`, and `steps`, whose losses were compared (0: the record has none).
     `when`: UTC, ISO 8601. `commit`, `dirty`: the code that ran. `machine`, `versions`: where. `differs`: what came out
     otherwise, with the first epoch in which it shows (None: in none), epoch and step of the first loss that differs,
-    all from 1, and the likely cause.
+    all from 1, and the likely cause. `noise`: of a machine with other bits, whether it agrees within noise.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -49,6 +69,7 @@ class Verification(BaseModel):
     cause: str
     first_step: list[int] | None = None
     steps: int = 0
+    noise: Noise | None = None
 
     @property
     def whole(self) -> bool:
@@ -92,7 +113,8 @@ def verified_text(study: Study, cells: list[Result], root: Path) -> str:
         whole=[verification for verification in equal if verification.whole],
         first=first,
         least=min(first, key=lambda verification: (verification.epochs, verification.steps), default=None),
-        lost={key: verification for key, verification in held.items() if not verification.verified},
+        noisy=[verification for verification in held.values() if verification.noise and verification.noise.within],
+        lost={k: one for k, one in held.items() if not one.verified and not (one.noise and one.noise.within)},
     )
     return "; ".join(parts) or "not yet"
 

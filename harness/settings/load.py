@@ -14,7 +14,7 @@ from harness.grammar import product
 from harness.settings.parse import parse
 from harness.settings.plan import expand
 from harness.settings.presets import PRESETS
-from harness.settings.schema import DataSettings, Settings
+from harness.settings.schema import DataSettings, Settings, recorded
 from harness.settings.study import CANDIDATE, DEFAULT, NAME, Component, Study, StudyFile
 
 
@@ -61,6 +61,12 @@ class Named:
     seed: int | None = None
 
 
+def _stored(path: Path) -> Settings:
+    """Settings of a JSON file, as a run's record holds them."""
+    values = read_json(path)
+    return parse(Settings, recorded(values) if isinstance(values, dict) else values, str(path))
+
+
 FILES = (".json", ".yaml", ".yml")
 """Endings of files that hold settings or a study."""
 
@@ -83,7 +89,7 @@ def load_run(spec: str) -> Named:
             f"{study.path}: got {key!r}; allowed: a variant, or a variant and a seed: {', '.join(study.variants)}"
         )
     if path.suffix == ".json":
-        return Named(parse(Settings, read_json(path), spec))
+        return Named(_stored(path))
     values = read_yaml(path)
     if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
         raise UserError(f"{spec}: got a study; allowed: one of its runs, as {spec}:VARIANT-SEED")
@@ -222,7 +228,9 @@ def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
         if name in variants:
             raise UserError(f"{path}: variants.{name}: is a variant of the plan, too; take another name")
         flat = _flat(values, f"{path}: variants.{name}")
-        variants[name] = [flat] if "preset" in values else [common, flat]
+        # Presets of its own replace the study's settings, but not how it computes.
+        kept = {key: common[key] for key in ("bits",) if key in common} if "preset" in values else common
+        variants[name] = [kept, flat]
     if not variants:
         raise UserError(f"{path}: variants: got none; at least the baseline is needed")
     for name in variants:

@@ -5,6 +5,7 @@ default is what the paper's text says; where the text is silent, what its author
 between the text and the run (A..) are numbered as in experiments/claims.yaml.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -228,6 +229,10 @@ class Settings(Declared):
         "float32", "arithmetic of convolutions and matrix products"
     )
     compile: bool = _numerics(False, "torch.compile the net")
+    bits: Literal["portable", "native"] = _numerics(
+        "portable",
+        "on a CPU: the same bits on every x86-64 processor with AVX2, or the processor's own",
+    )
     device: str = _machine(
         "auto", "auto (cuda where there is one), cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
     )
@@ -291,21 +296,21 @@ MACHINE = tuple(n for n, f in Settings.model_fields.items() if f.json_schema_ext
 """Settings that say where a run is computed: not part of its fingerprint; what they come to is recorded beside it."""
 
 
-LATER: frozenset[str] = frozenset()
-"""Settings that were added after the first recorded runs."""
+LATER: dict[str, Any] = {"bits": "native"}
+"""Settings that were added after the first recorded runs, with the value by which those were made."""
 
-FOUNDING = frozenset(Settings.model_fields) - LATER
+FOUNDING = frozenset(Settings.model_fields) - LATER.keys()
 """The settings of the first recorded runs: every one of them is part of a run's identity, whatever its value."""
 
 
 def sparse(settings: Settings) -> dict[str, Any]:
-    """Settings as they are stored and hashed: one that was added later is there only where it is not at its default.
+    """Settings as they are stored and hashed, less those of `LATER` at the value of the first runs.
 
-    So a new setting with a default changes no run. A later change of that default is one of what the code computes.
+    So a new setting changes no run that was made before it, whatever its default is.
     """
-    fields = type(settings).model_fields
-    return {
-        name: value
-        for name, value in settings.model_dump().items()
-        if name in FOUNDING or value != fields[name].get_default(call_default_factory=True)
-    }
+    return {name: value for name, value in settings.model_dump().items() if name not in LATER or value != LATER[name]}
+
+
+def recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings with those filled in that were added after them: the other way round of `sparse`."""
+    return LATER | dict(values)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from harness.files import hash_json
 from harness.grammar import counted
 from harness.settings.plan import Plan
-from harness.settings.schema import MACHINE, DataSettings, Declared, Settings, sparse
+from harness.settings.schema import LATER, MACHINE, DataSettings, Declared, Settings, sparse
 
 DEFAULT = Path("experiments/study.yaml")
 """The default study: that of dvc.yaml at the root."""
@@ -234,8 +234,7 @@ class Study:
     def statement(self) -> dict[str, Any]:
         """What is declared before the runs: seeds, metric, rules of the verdicts, images and the settings compared.
 
-        Of images and settings it has what is not the schema's default: a setting that the schema gains later declares
-        nothing new.
+        Of images and settings it has what is not the schema's default.
         """
         return {
             "seeds": self.seeds,
@@ -247,7 +246,7 @@ class Study:
             "family": self.file.family,
             "test": self.file.test,
             "data": self.data.model_dump(exclude_defaults=True),
-            "variants": {name: s.model_dump(exclude_defaults=True) for name, s in self.variants.items()},
+            "variants": {name: _stated(settings) for name, settings in self.variants.items()},
         }
 
     @property
@@ -258,6 +257,15 @@ class Study:
     def differences(self, variant: str) -> dict[str, tuple[Any, Any]]:
         """Settings in which a variant differs from the baseline: name -> (baseline's, variant's)."""
         return differences(self.variants[self.baseline], self.variants[variant])
+
+
+def _stated(settings: Settings) -> dict[str, Any]:
+    """What a study states of a variant's settings: what is not at the default, or not as before the setting was there.
+
+    So a setting that the schema gains later states nothing new of a study that was declared before.
+    """
+    fields = Settings.model_fields
+    return {k: v for k, v in sparse(settings).items() if k in LATER or v != fields[k].get_default()}
 
 
 def differences(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:

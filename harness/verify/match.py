@@ -1,5 +1,6 @@
 """A record against its re-run: what agrees, where the two part, and why. Pure but for the predictions."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from harness.grammar import counted
 from harness.predictions import same_predictions
 from harness.record import TIMES, Run, hash_losses
 from harness.report.circumstances import CIRCUMSTANCES, differing
-from harness.report.isolation import Verification, identity
+from harness.report.isolation import Noise, Verification, identity
 
 NAMES = {
     "data": "data", "code": "code", "batch_order": "batch order", "augmentation": "augmentation stream",
@@ -21,6 +24,9 @@ NAMES = {
 """Hashes of a provenance.json by the names that the user reads; those of the initial weights are beside them."""
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
+ERROR_RATE = 0.05
+"""Of all re-runs of a verification together: that one with other bits is held to differ by more than noise."""
+
 LOSSES = "losses"
 """The loss of every step, compared one by one; `loss stream` is the hash over all of them."""
 
@@ -58,6 +64,36 @@ class Made:
             True, run.hashes.model_dump(), run.history, origin.machine, origin.versions, origin.commit, origin.dirty,
             metrics, run.folder.predictions if measured else None, run.losses,
         )  # fmt: skip
+
+
+def noise_of(match: "Match", record: Run, made: Made, others: Sequence[Run], metric: str, count: int) -> Noise | None:
+    """Whether a re-run that differs agrees within noise; None where nothing but the machine may be the reason.
+
+    `others`: the recorded runs of its variant, its own among them. `metric`: what whole runs are compared by.
+    `count`: runs of the verification, which share its error rate (Bonferroni).
+    """
+    differs = match.outcome.differs
+    if not differs or set(differs) & set(INPUTS) or not (match.environment or _other_bits(record, made)):
+        return None
+    if made.whole and metric in made.metrics:
+        name, value = metric, float(made.metrics[metric])
+        recorded = [run.metrics[metric] for run in others if metric in run.metrics]
+    elif made.losses is not None and len(made.losses):
+        name, value = f"mean loss of {counted(len(made.losses), 'step')}", float(made.losses.mean())
+        recorded = [float(run.losses[: len(made.losses)].mean()) for run in others]
+    else:
+        return None
+    if len(recorded) < 2:
+        return None
+    # Of a further run: Student's t, with the scatter of the recorded ones and that of their mean.
+    middle, n = float(np.mean(recorded)), len(recorded)
+    half = stats.t.ppf(1 - ERROR_RATE / 2 / count, n - 1) * float(np.std(recorded, ddof=1)) * math.sqrt(1 + 1 / n)
+    return Noise(name=name, value=value, low=middle - half, high=middle + half, runs=n)
+
+
+def _other_bits(record: Run, made: Made) -> bool:
+    before, now = (str(machine.get("bits", "")) for machine in (record.provenance.machine, made.machine))
+    return bool(before and now and before != now)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,24 +14,43 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness import bits
 from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.process import HARNESS, LIMITS, start
+from harness.process import HARNESS, LIMITS, native_instructions, start
 from harness.record import Run, RunFolder, read_run
+from harness.settings.schema import LATER
 from harness.verify.match import Made
+
+SCHEMA = Path("harness/settings/schema.py")
+"""Where the code of any commit declares its settings."""
 
 FIRST_EPOCHS = Path(__file__).with_name("first_epochs.py")
 
 
-def other_instructions(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line where runs were recorded with other instructions than this processor computes with: other bits.
+def machine_bits() -> str:
+    """A line: whether this machine's processor gives the portable bits, and if not, of which kinds of layers."""
+    version = torch.__version__
+    if (expected := bits.known(version)) is None:
+        return f"bits: none on record for torch {version}; those of this machine: {bits.text(bits.probe())}"
+    if kinds := bits.differing(bits.text(expected), bits.probe()):
+        return f"bits: portable: no, this machine's differ in {', '.join(kinds)} (torch {version})"
+    return f"bits: portable: yes (torch {version})"
 
-    `recorded`: the machines of the runs' records.
-    """
-    mine = torch.backends.cpu.get_cpu_capability()
-    theirs = {str(machine.get("instructions")) for machine in recorded if machine.get("device") == "cpu"}
+
+def other_bits(records: Sequence[Run]) -> list[str]:
+    """Lines where runs were recorded with other bits than this machine gives them: by another device or processor."""
+    on_cpu = [run for run in records if run.provenance.machine.get("device") == "cpu"]
+    portable = [run for run in on_cpu if run.settings.get("bits") == "portable"]
     lines = []
+    if len(on_cpu) < len(records) and not torch.cuda.is_available():
+        lines.append(f"bits: no CUDA device here, and {len(records) - len(on_cpu)} of the records are of one")
+    for recorded in sorted({str(run.provenance.machine.get("bits", "")) for run in portable}):
+        if kinds := bits.differing(recorded, bits.probe()):
+            lines.append(f"bits: those of the records are not those of this machine ({', '.join(kinds)})")
+    mine = native_instructions()
+    theirs = {str(run.provenance.machine.get("instructions")) for run in on_cpu if run not in portable}
     for name in sorted(theirs - {mine}):
         variables = " ".join(f"{key}={value}" for key, value in LIMITS.get(name, {}).items())
         hint = f"; as they did: {variables}" if variables else ""
@@ -59,9 +78,12 @@ class Rerunner:
         place = self.folder / key
         place.mkdir()
         settings, out, run, results = (place / name for name in ("settings.yaml", "made.json", "run", "results"))
-        values = record.settings | ({} if threads is None else {"threads": threads})
-        write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         code = self._code(key, record)
+        # Code of before a setting does not know it.
+        schema = (code / SCHEMA).read_text(encoding="utf-8")
+        later = {name: value for name, value in LATER.items() if f"    {name}:" in schema}
+        values = later | record.settings | ({} if threads is None else {"threads": threads})
+        write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
         if steps is not None:
             # -P: the folder of the program holds modules of the present code, which must not be found first.
             self._call(key, record, code, "-P", FIRST_EPOCHS, settings, data, steps, len(record.history), out)
@@ -95,8 +117,7 @@ class Rerunner:
             if self._stopped:
                 raise KeyboardInterrupt
             # What an interrupted run saves goes into the temporary folder too, and so not into the repository.
-            instructions = record.provenance.machine.get("instructions")
-            process = start(instructions, *words, code=code, caches=self.folder, quiet=True)
+            process = start(record.provenance.machine, *words, code=code, caches=self.folder, quiet=True)
             self._running.append(process)
         _, errors = process.communicate()
         if process.returncode:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,8 +20,11 @@ from harness.report.isolation import FILE, Verification, read_verified
 from harness.report.runs import CANDIDATE
 from harness.settings.load import load_candidate
 from harness.settings.study import Study
-from harness.verify.match import Made, Match, compare, show
-from harness.verify.rerun import Rerunner
+from harness.verify.match import Made, Match, compare, noise_of, show
+from harness.verify.rerun import Rerunner, other_bits
+
+WITHIN = 3
+"""Exit status where the bits are those of another machine, and the results agree within the noise of the seeds."""
 
 
 def targets(study: Study, row: str | None, seed: int | None, everything: bool) -> dict[str, Path]:
@@ -44,12 +48,13 @@ def targets(study: Study, row: str | None, seed: int | None, everything: bool) -
 
 def verify(
     study: Study, chosen: dict[str, Path], root: Path, *, jobs: int, steps: int | None, here: bool, threads: int | None
-) -> bool:
+) -> int:
     """Make the chosen runs again, print what agrees and what does not, and record it beside the report.
 
     `steps`: the first steps alone; `here`: by the present code, not the recorded commit's; `threads`: with so many, not
-    the recorded number. Returns whether every run came out as recorded. Raises `UserError` when a run has no result, or
-    cannot be re-run.
+    the recorded number. Returns the exit status: 0 where every run came out as recorded, `WITHIN` where the bits are
+    another machine's and every run agrees within noise, 1 where one differs. Raises `UserError` when a run has no
+    result, or cannot be re-run.
     """
     folders = {key: RunFolder.of(root / results) for key, results in chosen.items()}
     records = {key: read_run(folder) for key, folder in folders.items() if folder.config.exists()}
@@ -61,21 +66,40 @@ def verify(
     if images.content_hash() != images.manifest.hash:
         raise UserError(f"{images.folder}: damaged: its bytes are not those of its manifest; {AGAIN}")
     say(f"verify: {study.name}: {counted(len(records), 'run')} to re-run, {min(jobs, len(records))} at once")
-    agreed, failed = True, list[str]()
+    for line in other_bits(list(records.values())):
+        print(line)
+    status, failed = 0, list[str]()
     for key, made in _made(records, images, root, jobs, steps, here, threads):
         if isinstance(made, UserError):
             failed.append(str(made))
             say(f"{key}: not verified: {made}")
             continue
         match = compare(records[key], made, here)
+        others = _recorded(study, records[key], root)
+        if noise := noise_of(match, records[key], made, others, study.file.metric, len(records)):
+            match = replace(match, outcome=match.outcome.model_copy(update={"noise": noise}))
         print(*lines(key, match, bool(records[key].provenance.dirty) and not here), sep="\n", flush=True)
-        agreed = agreed and match.outcome.verified
+        if not match.outcome.verified and status != 1:
+            status = WITHIN if noise and noise.within else 1
         _write(root, study, key, match.outcome)
     if len(failed) < len(records):
         _show(root, study)
     if failed:
         raise UserError(failed[0] if len(failed) == 1 else f"{len(failed)} runs not verified, the first: {failed[0]}")
-    return agreed
+    return status
+
+
+def _recorded(study: Study, record: Run, root: Path) -> list[Run]:
+    """The recorded runs of the variant that `record` is of, on the same images; of the candidate, itself alone."""
+    folders = [RunFolder.of(root / cell.results) for cell in study.cells]
+    of = next((f for f in folders if f.training == record.folder.training), None)
+    variant = next((cell.variant for cell, f in zip(study.cells, folders, strict=True) if f is of), None)
+    runs = [
+        read_run(folder)
+        for cell, folder in zip(study.cells, folders, strict=True)
+        if cell.variant == variant and folder.config.exists()
+    ]
+    return [run for run in runs if run.images_hash == record.images_hash] or [record]
 
 
 def _made(
@@ -121,7 +145,13 @@ def _write(root: Path, study: Study, key: str, new: Verification) -> None:
         if old and old.verified and old.whole and old.record == new.record and new.verified and not new.whole:
             return
         # In the order of their keys, so that the file does not depend on which run ended first.
-        write_json(path, {name: one.model_dump() for name, one in sorted((verified | {key: new}).items())})
+        write_json(
+            path,
+            {
+                name: one.model_dump(exclude=None if one.noise else {"noise"})
+                for name, one in sorted((verified | {key: new}).items())
+            },
+        )
 
 
 def _show(root: Path, study: Study) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 TINY: dict[str, Any] = {
     "preset": ["paper", "small"], "width": 0.25, "fc_width": 16, "epochs": 2, "batch": 32, "schedule": "cosine",
-    "init_std_mid": 0.03, "bias_init": 0.1, "device": "cpu",
+    "init_std_mid": 0.03, "bias_init": 0.1, "device": "cpu", "bits": "native",
 }  # fmt: skip
 """A run of about a second on the synthetic images."""
 
@@ -90,6 +90,7 @@ FACTORS: list[tuple[str, dict[str, Any], Any, str]] = [
     ("conv1_freeze", {}, 0.5, "rates"),
     ("curve_images", {}, 40, ""),
     ("precision", {}, "bfloat16", "arithmetic"),
+    ("bits", {}, "portable", "function"),
     ("vary", {}, "dropout", "order stream images weights"),
     ("vary", {}, "augmentation", "order images weights function"),
     ("vary", {}, "batch_order", "stream images weights function"),

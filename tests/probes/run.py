@@ -28,6 +28,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from harness.record import Run
+    from harness.settings.schema import Settings
 
 CONSTANTS = {
     "held_in_memory": ("harness.data.batches", "IN_MEMORY"),
@@ -46,6 +47,13 @@ NAMES = ("code", "weights")
 """Keys of metrics.json that name what was evaluated and by what."""
 
 Outcomes = dict[str, Any]
+
+
+def _settings(values: dict[str, Any], name: str) -> Settings:
+    from harness.settings.parse import parse
+    from harness.settings.schema import Settings, recorded
+
+    return parse(Settings, recorded(values), name)
 
 
 @dataclass
@@ -110,18 +118,16 @@ class Runner:
         from harness.data.packed import Packed
         from harness.net.alexnet import AlexNet
         from harness.numerics import configure
-        from harness.settings.parse import parse
-        from harness.settings.schema import Settings
         from harness.train.checkpoint import Checkpoints
         from harness.train.loop import Interrupted, Trainer
 
         extra, name = probe["extra"], probe["name"]
-        settings = parse(Settings, probe["settings"], name)
+        settings = _settings(probe["settings"], name)
         numerics = configure(settings)
         packed = Packed.open(self._packed_at(probe["images"]))
         start: dict[str, Tensor] = {}
         if "start" in extra:
-            other = AlexNet(parse(Settings, extra["start"], name), packed.manifest.channels, 10)
+            other = AlexNet(_settings(extra["start"], name), packed.manifest.channels, 10)
             other.initialise(7)
             start = {key.removeprefix("layers."): value for key, value in other.state_dict().items()}
         pauses = 0
@@ -160,8 +166,6 @@ class Runner:
         from harness import weights
         from harness.data.packed import Packed
         from harness.record import RunFolder, read_run
-        from harness.settings.parse import parse
-        from harness.settings.schema import Settings
         from harness.train.run import train
 
         name, seed = probe["name"], probe["seed"]
@@ -171,7 +175,7 @@ class Runner:
         def made(settings: dict[str, Any], key: str, start: Any = None) -> Run:
             out = place / f"{key}-{seed}"
             if not out.exists():
-                train(parse(Settings, settings, name), seed, packed, out, math.inf, "probe", start)
+                train(_settings(settings, name), seed, packed, out, math.inf, "probe", start)
             return read_run(RunFolder(out, out))
 
         start = None

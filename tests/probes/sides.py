@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from harness.commits import add_worktree, git
 from harness.errors import UserError
 from harness.files import read_json
 from harness.identity.code import PACKAGE, PROVEN, digest
+from harness.process import ambient
 
 ADAPTERS = ("tests/probes", "harness/probes")
 """Where a tree may have its adapter: the second is the place of older commits."""
@@ -152,7 +152,7 @@ def _advance(group: list[Side], seen: int, advance: Callable[[int, str], None]) 
 
 def _start(side: Side, table: Path) -> "subprocess.Popen[str]":
     side.out.mkdir(parents=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
+    kept = {k: v for k, v in ambient().items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
     env = kept | {"PYTHONPATH": str(side.root.resolve()), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     adapter = next((place for place in ADAPTERS if (side.root / place / "__main__.py").is_file()), ADAPTERS[0])
     with (side.out / ".errors").open("w") as errors:

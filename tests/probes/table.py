@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.files import write_json
 from harness.settings.presets import AS_RUN, PRESETS
-from harness.settings.schema import Settings
+from harness.settings.schema import LATER, Settings
 from tests.probes.factors import FACTORS, TINY, factor_name
 from tests.probes.pictures import write_pictures
 
@@ -25,7 +25,7 @@ REFUSED = frozenset({
 })  # fmt: skip
 """Probes that raise an error, as they should: any other that does tests nothing."""
 
-NEW_SETTINGS = frozenset({"bias_schedule: last_drop"})
+NEW_SETTINGS = frozenset({"bits"})
 """Settings, and values as `name: value`, that the code of the last proof does not know: nothing to compare with."""
 
 SEED = 3
@@ -288,14 +288,14 @@ def _sparse_start(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def sparse(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings with presets as plain keys, less those that are at the schema's default."""
+    """Settings with presets as plain keys, less those at the schema's default, or as before the setting was there."""
     named = values.get("preset", [])
     flat: dict[str, Any] = {}
     for preset in named if isinstance(named, list) else [named]:
         flat |= PRESETS[preset]
     flat |= {key: value for key, value in values.items() if key != "preset"}
-    fields = Settings.model_fields
-    return {key: value for key, value in flat.items() if key not in fields or fields[key].get_default() != value}
+    usual = {name: field.get_default() for name, field in Settings.model_fields.items()} | LATER
+    return {key: value for key, value in flat.items() if key not in usual or usual[key] != value}
 
 
 def write_table(folder: Path, chosen: list[Probe]) -> Path:
