@@ -48,7 +48,7 @@ def known_images(study: Study) -> tuple[int | None, int, int]:
         manifest = read_manifest(study.manifest)
         return manifest.counts["train"], manifest.channels, len(manifest.class_names)
     channels, _, classes, images = SOURCES[study.data.source]
-    return study.data.train_limit or images, channels, classes or 1000
+    return study.data.train_limit or images, channels, classes or study.variants[study.baseline].classes or 1000
 
 
 def totals(settings: Settings, channels: int, classes: int) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 OWN = (
     "as-run",
+    "as-run-long",
     "cifar10",
     "claims-small",
     "fall2009",
@@ -11,4 +12,5 @@ OWN = (
     "imagenette",
     "noise",
     "overfitting",
+    "recipe",
 )

@@ -147,6 +147,9 @@ def test_a_candidate_that_cannot_run_is_refused_by_check(
         (["describe", "experiments/study.yaml"], ["got a study", "study.yaml:VARIANT"]),
         (["describe", "--geometry", "large"], ["geometry: got 'large'", "imagenet, medium, small"]),
         (["describe", "--depth", "conv3"], ["depth: got 'conv3'", "-conv3"]),
+        (["describe", "--study", "nothing"], ["nothing: no study of that name; allowed: tiny"]),
+        (["describe", "--study", "tiny", "--variant", "x"], ["--variant: got 'x'; allowed in tiny: base"]),
+        (["describe", "--variant", "base", "--gpus", "1"], ["describe: got settings in two ways"]),
     ],
 )
 def test_a_mistake_in_a_command_is_one_line(tmp_path: Path, command: list[str], parts: list[str]) -> None:

@@ -1,6 +1,8 @@
 """The net's table has the paper's numbers, and a switch changes what it should."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +10,9 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import UserError
 from harness.net.layout import Dropout, Layer, Norm, Pool, layout
-from harness.settings.load import resolve
+from harness.settings.load import declared_names, find_study, load_study, resolve
+
+ROOT = Path(__file__).parent.parent
 
 # name: output side, groups, weights, biases, multiply-accumulates, neurons. Krizhevsky et al. (2012), section 3.5.
 PAPER = {
@@ -117,3 +121,19 @@ def test_describe_prints_every_number_as_json_and_as_a_table() -> None:
     assert described["total"]["parameters"] == 60_965_224
     table = CliRunner().invoke(app, ["describe", "--geometry", "imagenet"]).stdout
     assert all(f"{number:,}" in table for number in (60_965_224, 659_272, 724_406_816))
+
+
+def test_describe_takes_a_variant_of_any_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    def described(*words: str) -> Any:
+        return json.loads(CliRunner().invoke(app, ["describe", *words, "--json"], catch_exceptions=False).stdout)
+
+    for name in declared_names().values():
+        study = load_study(find_study(Path(name)))
+        nets = {variant: described("--study", name, "--variant", variant) for variant in study.variants}
+        assert nets[study.baseline] == described("--study", name)
+        for variant, net in nets.items():
+            assert net == described(f"{name}:{variant}"), (name, variant)
+    assert described("--study", "imagenet", "--variant", "one-gpu")["total"]["parameters"] == 59_798_312
+    assert described("--variant", "one-gpu") == described("--study", "components", "--variant", "one-gpu")

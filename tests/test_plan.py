@@ -270,6 +270,11 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     assert "images/s of the baseline" in " ".join(cost(study, rate=1000))
     paper = totals(resolve({"preset": "paper"}, "t"), 3, 1000)
     assert paper["macs"] == 724_406_816
+    # Of a folder that is not packed, the classes that its study says.
+    folder = {"source": "folder", "root": "images", "train_limit": 100}
+    study = load_study(study_file(tmp_path, data=folder, settings=TINY | {"classes": 7}))
+    work = sum(totals(settings, 3, 7)["macs"] for settings in study.variants.values()) * 2 * 100
+    assert f"{3 * work:.2g} multiply-accumulates" in " ".join(cost(study))
 
 
 @pytest.mark.parametrize(

@@ -127,14 +127,19 @@ def _in_regime(finding: Finding, test: DifferenceTest, runs: Mapping[str, Runs])
 
 def _published(claim: Claim, test: Test, finding: Finding, study: Study) -> list[str]:
     """Where the published number lies, seen from our interval: size is no part of most claims, but worth a look."""
-    ours = finding.weakest
     numbers = [n for n in claim.published if (n.name == TOP5 if _of_top5(test, study) else n.tested)]
-    if ours.low is None or ours.high is None or len(finding.estimates) != 1 or not numbers:
+    places: dict[str, list[str]] = {}
+    for ours in finding.estimates if numbers else ():
+        if ours.low is not None and ours.high is not None:
+            value = numbers[0].value
+            where = "above" if value > ours.high else "below" if value < ours.low else "inside"
+            places.setdefault(where, []).append(ours.name)
+    if not places:
         return []
-    value = numbers[0].value
-    where = "above" if value > ours.high else "below" if value < ours.low else "inside"
-    number = f"{value:g}".replace("-", "\N{MINUS SIGN}")
-    return [f"The published {number} lies {where} our interval"]
+    number = f"{numbers[0].value:g}".replace("-", "\N{MINUS SIGN}")
+    several = len(finding.estimates) > 1
+    lies = [f"{where} our interval" + (f" of {', '.join(names)}" if several else "") for where, names in places.items()]
+    return [f"The published {number} lies {'; '.join(lies)}"]
 
 
 def computed(claim: Claim, test: ArithmeticTest) -> ClaimRow:

@@ -12,6 +12,7 @@ from harness.cli.stages import check, publish, report
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
+from harness.settings.study import DEFAULT
 
 PANEL = "Studies"
 
@@ -189,6 +190,8 @@ def describe(
         str,
         typer.Argument(help="params.yaml, [STUDY:]VARIANT-SEED, or a file of settings; without it the options alone."),
     ] = "",
+    study: Annotated[str, typer.Option(help="A study, whose baseline or --variant is described.")] = "",
+    variant: Annotated[str, typer.Option(help="A variant of --study, or of the default study.")] = "",
     preset: Annotated[list[str] | None, typer.Option(help="Presets, later ones win.")] = None,
     geometry: Annotated[str | None, typer.Option(help="imagenet, medium or small.")] = None,
     gpus: Annotated[int | None, typer.Option(help="1 or 2.")] = None,
@@ -210,9 +213,16 @@ def describe(
     values = {key: value for key, value in options.items() if value is not None}
     if geometry and not preset:
         values["crop"] = CROPS.get(geometry, (224,))[0]
-    if settings and values:
-        raise UserError(f"describe: got {settings} and options; allowed: one of them")
-    run = load_run(settings) if settings else Named(resolve(values, "describe"))
+    if sum(map(bool, (settings, study or variant, values))) > 1:
+        raise UserError("describe: got settings in two ways; allowed: a run, --study and --variant, or options")
+    if study or variant:
+        declared = load_study(find_study(Path(study) if study else DEFAULT))
+        if (name := variant or declared.baseline) not in declared.variants:
+            allowed = ", ".join(declared.variants)
+            raise UserError(f"describe: --variant: got {variant!r}; allowed in {declared.name}: {allowed}")
+        run = Named(declared.variants[name], declared, name)
+    else:
+        run = load_run(settings) if settings else Named(resolve(values, "describe"))
     source_channels, _, source_classes, _ = SOURCES[run.study.data.source] if run.study else (3, 0, None, None)
     rows = layout(run.settings, channels or source_channels, classes or run.settings.classes or source_classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
