@@ -2,7 +2,6 @@
 
 OWN = (
     "as-run",
-    "as-run-long",
     "cifar10",
     "claims-small",
     "fall2009",

@@ -122,7 +122,7 @@ class Later(Settings):
     cutout: int = Field(0, description="side in pixels of a square that is left out of each training image")
 
 
-OWN = ("as-run", "claims-small", "components", "noise", "overfitting")
+OWN = ("claims-small", "components", "noise", "overfitting")
 """Studies of this repository whose runs are committed."""
 
 
