@@ -3,11 +3,12 @@
 import contextlib
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
 
+from harness.data import watch
+from harness.data.notes import REPEATED, lines
 from harness.data.pack import pack
 from harness.data.packed import Manifest, Packed, read_manifest
 from harness.errors import UserError
@@ -30,7 +31,7 @@ def pack_study(study: Study, root: Path) -> Manifest:
     """
     manifest, code = _pack(study.data), identity("data")
     short = hash_json([manifest.hash, code])[:12]
-    write_json(root / study.manifest, {"id": short, "code": code, **asdict(manifest)})
+    write_json(root / study.manifest, {"id": short, "code": code, **manifest.as_json()})
     return manifest
 
 
@@ -43,6 +44,29 @@ def images_of(study: Study, root: Path) -> Packed:
     if not path.exists():
         raise UserError(f"{path}: no such file; run: harness data {study.name}")
     return packed_as(read_manifest(path), study.data, str(path))
+
+
+def doubts(study: Study, root: Path) -> list[str]:
+    """What is doubtful of a study's packed images, a line each; nothing before they are packed."""
+    path = root / study.manifest
+    with contextlib.suppress(UserError):  # missing or broken: packing makes it
+        manifest = read_manifest(path)
+        found = [f"{path}: {line}" for line in lines(manifest.notes, REPEATED)]
+        try:
+            if watch.changed(_folder(manifest), study.data):
+                found.append(
+                    f"{study.data.root}: its images changed since they were packed: harness run packs them again"
+                )
+        except UserError as error:
+            found.append(str(error))
+        return found
+    return []
+
+
+def changed(study: Study, root: Path) -> bool:
+    """Whether a folder's images changed since they were packed here. Raises `UserError` where they are none now."""
+    path = root / study.manifest
+    return path.exists() and watch.changed(_folder(read_manifest(path)), study.data)
 
 
 def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
@@ -73,8 +97,10 @@ def _pack(settings: DataSettings) -> Manifest:
     place = caches() / "data"
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / ".packing.lock"), tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
+        seen = watch.mark(settings)  # before they are read: what changes meanwhile is seen the next time
         manifest = pack(settings, Path(temporary) / "images")
         folder = _folder(manifest)
+        watch.remember(folder, settings, seen)
         with contextlib.suppress(UserError):
             if Packed.open(folder).content_hash() == manifest.hash:
                 return manifest
