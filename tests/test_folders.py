@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,6 +276,14 @@ def test_equal_pixels_in_several_parts_or_classes_are_counted(
     root = tree(tmp_path / "images", ["a", "b"], 4, parts=("train", "validation", "test"))
     spoil(root)
     assert pack(settings(root), tmp_path / "packed").notes == expected
+
+
+def test_equal_checksums_alone_are_no_equal_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.data.pack.zlib", SimpleNamespace(crc32=lambda content: 7))
+    root = tree(tmp_path / "images", ["a", "b"], 4)
+    assert pack(settings(root), tmp_path / "packed").notes == {}
+    copy(root, "train/a/image 0.png", "val/a/x.png")
+    assert pack(settings(root), tmp_path / "packed").notes.keys() == {"test_in_train"}
 
 
 LINKS = ("val/c", "val/a/more", "val/a/more/even", "val/a/more.png", "val/a/to nothing.png")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,7 +176,7 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
     marks: dict[str, array[int]] = {}
     with progress(sum(len(items.labels) for items in parts.values()), "data", "images") as advance:
         for part, items in parts.items():
-            kept[part], marks[part] = [], array("Q")
+            kept[part], marks[part] = [], array("I")
             with (folder / f"{part}.images.u8").open("wb") as file:
                 for i, image, mark in _decoded(items, source, skip, left_out, notes):
                     content = image.tobytes()
@@ -199,7 +200,7 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
     for part, numbers in per_class.items():
         if 0 in numbers:
             raise UserError(f"{source.class_names[numbers.index(0)]}: no readable image in the {part} part")
-    _repeated(notes, {part: items.subset(np.array(kept[part])) for part, items in parts.items()}, marks)
+    _repeated(notes, {part: items.subset(np.array(kept[part])) for part, items in parts.items()}, marks, folder)
     if left_out:
         say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
     for line in lines(notes):
@@ -230,14 +231,13 @@ def _decoded(
 ) -> Iterator[tuple[int, np.ndarray, int]]:
     """Index, image (size, size, channels) and mark of every readable item, in order; decoded in threads, a few ahead.
 
-    The mark, 64 bits, is that of the packed pixels: equal images have the same.
+    The mark is the CRC-32 of the packed pixels: equal images have the same, and few others.
     """
 
     def decode(i: int) -> tuple[np.ndarray, int, bool, bool]:
         pixels, turned = items.decode(i)
         image = np.ascontiguousarray(to_size(pixels, source.size))
-        mark = int.from_bytes(hashlib.blake2b(image.data, digest_size=8).digest(), "little")
-        return image, mark, turned, min(pixels.shape[:2]) < source.size
+        return image, zlib.crc32(image.data), turned, min(pixels.shape[:2]) < source.size
 
     for i, future in enumerate(ahead(decode, range(len(items.labels)), min(8, os.cpu_count() or 1), AHEAD)):
         try:
@@ -257,19 +257,22 @@ def _decoded(
             yield i, image, mark
 
 
-def _repeated(notes: Notes, parts: dict[str, Items], marks: dict[str, "array[int]"]) -> None:
-    """Count images with the pixels of one of an earlier part, and those with the pixels of another class."""
-    counts = [len(marks[part]) for part in PARTS]
-    every = np.concatenate([np.frombuffer(marks[part], np.uint64) for part in PARTS])
-    owner, index = np.repeat(range(len(PARTS)), counts), np.concatenate([np.arange(count) for count in counts])
-    _, group, sizes = np.unique(every, return_inverse=True, return_counts=True)
-    first: dict[int, dict[tuple[str, int], str]] = {}  # group -> part and label -> name
+def _repeated(notes: Notes, parts: dict[str, Items], marks: dict[str, "array[int]"], folder: Path) -> None:
+    """Count images with the pixels of one of an earlier part, and those with the pixels of another class.
+
+    `parts`: the items that were packed into `folder`. Images of one mark are compared by their bytes.
+    """
+    marked = {part: np.array(marks[part], np.uint32) for part in PARTS}
+    values, counts = np.unique(np.concatenate(list(marked.values())), return_counts=True)
+    first: dict[bytes, dict[tuple[str, int], str]] = {}  # hash of the bytes -> part and label -> name
     rows = []
-    for n in np.flatnonzero(sizes[group] > 1):
-        part, i, equals = PARTS[owner[n]], index[n], first.setdefault(int(group[n]), {})
-        label, name = int(parts[part].labels[i]), parts[part].names[i]
-        equals.setdefault((part, label), name)
-        rows.append((equals, part, label, name))
+    for part, items in parts.items():
+        images = np.memmap(folder / f"{part}.images.u8", mode="r").reshape(len(items.labels), -1)
+        for i in np.flatnonzero(np.isin(marked[part], values[counts > 1])):
+            equals = first.setdefault(hashlib.sha256(images[i].data).digest(), {})
+            label, name = int(items.labels[i]), items.names[i]
+            equals.setdefault((part, label), name)
+            rows.append((equals, part, label, name))
     for equals, part, label, name in rows:
         for earlier in PARTS[: PARTS.index(part)]:
             if other := next((other for (place, _), other in equals.items() if place == earlier), ""):
