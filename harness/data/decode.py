@@ -101,7 +101,7 @@ def decoder(root: Path, files: list[str]) -> Callable[[int], Decoded]:
                 return pixels, image.getexif().get(ORIENTATION, 1) in range(2, 9)
         except UnidentifiedImageError as error:
             # Pillow's own words hold the whole path, which would make the manifest differ from machine to machine.
-            raise ValueError(f"no image in a format that is read ({', '.join(formats())})") from error
+            raise ValueError("not in a format that is read") from error
 
     return decode
 
@@ -114,10 +114,10 @@ def _refuse(image: "Image.Image", path: str) -> None:
     if max(width, height) > MOST_LONGER * min(width, height):
         raise ValueError(f"{width:,} x {height:,} pixels; allowed: one side at most {MOST_LONGER} times the other")
     deep = image.mode[0] in "IF" or max(getattr(image, "tag_v2", {}).get(BITS, (8,))) > 8
-    for tile in image.tile:  # type: ignore[attr-defined]
-        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        deep |= any(DEEP.search(one) for one in arguments if isinstance(one, str))
-        deep |= tile[0].startswith("ppm") and arguments[-1] > 255  # the largest value of a channel
+    for decoder_name, _, _, arguments in image.tile:  # type: ignore[attr-defined]
+        for one in arguments if isinstance(arguments, tuple) else (arguments,):
+            # PPM tells the largest value of a channel.
+            deep |= bool(DEEP.search(one)) if isinstance(one, str) else decoder_name.startswith("ppm") and one > 255
     if image.format in DEEP_HEADERS:
         place, bits = DEEP_HEADERS[image.format]
         with open(path, "rb") as file:
