@@ -1,6 +1,8 @@
 """What a user should know of the images that were packed: each kind counted, its first few named."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.grammar import counted
 
@@ -8,12 +10,12 @@ FIRST = 3
 """Names that are kept of each kind."""
 
 WORDS = {
-    "folders": ("folder", "beside the parts not read"),
+    "folders": ("folder", "beside the parts, not read"),
     "files": ("file", "not read as an image"),
     "links": ("linked folder", "not followed"),
-    "part_names": ("folder", "named like a part read as a class, as there is no train/ beside it"),
+    "part_names": ("folder", "named like a part, read as a class as there is no train/ beside it"),
     "turned": ("image", "turned upright by its EXIF tag"),
-    "enlarged": ("image", "smaller than the stored size scaled up"),
+    "enlarged": ("image", "smaller than the stored size, scaled up"),
     "validation_in_train": ("validation image", "with the pixels of a training image"),
     "test_in_train": ("test image", "with the pixels of a training image"),
     "test_in_validation": ("test image", "with the pixels of a validation image"),
@@ -27,7 +29,7 @@ REPEATED = ("validation_in_train", "test_in_train", "test_in_validation", "two_c
 
 @dataclass
 class Note:
-    """How many there are of a kind, and the names of the first of them."""
+    """How many there are of a kind, and the names of the first of them; of `files`, of the first with each suffix."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -40,7 +42,8 @@ def add(notes: Notes, kind: str, name: str) -> None:
     """Count one more of a kind."""
     note = notes.setdefault(kind, Note())
     note.count += 1
-    if len(note.first) < FIRST:
+    alike = kind == "files" and Path(name).suffix in {Path(other).suffix for other in note.first}
+    if len(note.first) < FIRST and not alike:
         note.first.append(name)
 
 
@@ -50,11 +53,11 @@ def claim(kind: str, note: Note) -> str:
     return f"{counted(note.count, noun)} {rest}"
 
 
-def lines(notes: Notes, kinds: tuple[str, ...] = tuple(WORDS)) -> list[str]:
+def lines(notes: Notes, kinds: Iterable[str] = WORDS) -> list[str]:
     """A line for each kind that there is, with the first names."""
-    found = [(claim(kind, notes[kind]), notes[kind]) for kind in kinds if kind in notes]
+    found = [(kind, notes[kind]) for kind in kinds if kind in notes]
     return [
-        f"{words}: {', '.join(' '.join(name.split()) for name in note.first)}"
+        f"{claim(kind, note)}: {', '.join(' '.join(name.split()) for name in note.first)}"
         + (", ..." if note.count > len(note.first) else "")
-        for words, note in found
+        for kind, note in found
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.data.ahead import ahead
 from harness.data.decode import to_size
-from harness.data.notes import Notes, add, lines
+from harness.data.notes import REPEATED, Notes, add, lines
 from harness.data.packed import PARTS, Manifest
 from harness.data.sources import ImageSource, Items, open_source
 from harness.errors import UserError
@@ -203,8 +203,8 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
     _repeated(notes, {part: items.subset(np.array(kept[part])) for part, items in parts.items()}, marks, folder)
     if left_out:
         say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
-    for line in lines(notes):
-        say(f"data: {line}")
+    for kind in notes:
+        say(f"data: {'warning: ' if kind in REPEATED else ''}{''.join(lines(notes, [kind]))}")
     values, vectors = principal_components(colours.covariance)
     manifest = Manifest(
         name=source.name,
