@@ -17,7 +17,8 @@ from pictures import picture, tree
 from harness.data import store
 from harness.data.notes import lines
 from harness.data.packed import Packed, read_manifest
-from harness.data.store import changed, doubts, images_of, pack_study, packed_as
+from harness.data.store import images_of, pack_study, packed_as
+from harness.data.watch import changed, doubts
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.identity.known import identity

@@ -36,7 +36,7 @@ def run(
     import sys
 
     from harness import provenance
-    from harness.data.store import changed
+    from harness.data.watch import changed
     from harness.pipeline import dvc_files, outcome, pool, remote
     from harness.progress import say
     from harness.tracking.publish import pending

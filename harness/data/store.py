@@ -8,7 +8,6 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.data import watch
-from harness.data.notes import REPEATED, lines
 from harness.data.pack import pack
 from harness.data.packed import Manifest, Packed, read_manifest
 from harness.errors import UserError
@@ -46,29 +45,6 @@ def images_of(study: Study, root: Path) -> Packed:
     return packed_as(read_manifest(path), study.data, str(path))
 
 
-def doubts(study: Study, root: Path) -> list[str]:
-    """What is doubtful of a study's packed images, a line each; nothing before they are packed."""
-    path = root / study.manifest
-    with contextlib.suppress(UserError):  # missing or broken: packing makes it
-        manifest = read_manifest(path)
-        found = [f"{path}: {line}" for line in lines(manifest.notes, REPEATED)]
-        try:
-            if watch.changed(_folder(manifest), study.data):
-                found.append(
-                    f"{study.data.root}: its images changed since they were packed: harness run packs them again"
-                )
-        except UserError as error:
-            found.append(str(error))
-        return found
-    return []
-
-
-def changed(study: Study, root: Path) -> bool:
-    """Whether a folder's images changed since they were packed here. Raises `UserError` where they are none now."""
-    path = root / study.manifest
-    return path.exists() and watch.changed(_folder(read_manifest(path)), study.data)
-
-
 def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
     """Images that `settings` name, whose hash is that of `manifest`; `where` names its file. Raises `UserError`."""
     folder = _folder(manifest)
@@ -89,7 +65,7 @@ def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
 
 
 def _folder(manifest: Manifest) -> Path:
-    return caches() / "data" / f"{manifest.name}-{manifest.hash[:12]}"
+    return watch.packed_at(manifest.name, manifest.hash)
 
 
 def _pack(settings: DataSettings) -> Manifest:
