@@ -8,11 +8,11 @@ from PIL import Image
 from harness.settings.schema import DataSettings
 
 
-def picture(path: Path, seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
-    """Write a smooth random picture; the suffix chooses the format."""
+def picture(path: Path, seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB", form: str = "") -> Path:
+    """Write a smooth random picture; the suffix chooses the format where none is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize(size).convert(mode).save(path)
+    Image.fromarray(noise).resize(size).convert(mode).save(path, form or None)
     return path
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import picture, settings, tree
 
-from harness.data.folders import to_size
+from harness.data.decode import to_size
 from harness.data.pack import cut, limited, pack, principal_components, stratified
 from harness.data.packed import PARTS, Packed
 from harness.errors import UserError

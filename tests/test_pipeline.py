@@ -25,6 +25,7 @@ from clones import (
     status,
     trained,
 )  # fmt: skip
+from pictures import picture, tree
 
 from harness.files import read_yaml
 from harness.pipeline.dvc_files import STAGES
@@ -82,6 +83,23 @@ def test_a_change_in_the_net_makes_every_run_stale_as_all_commands_say(project: 
     assert f"runs: {len(trainings) - 1} stale" in strict, "the candidate is not of the study"
     planned = ran(call(project, "dvc", "repro", "-s", "--dry", "dvc.yaml"))
     assert trainings <= planned
+
+
+@pytest.mark.nightly
+def test_changed_images_of_a_folder_are_packed_again_and_trained_on(project: Path) -> None:
+    root = tree(project / "images", ["a", "b"], 24)
+    variants = {"base": TINY | {"epochs": 1, "batch": 8, "colour": 0}}
+    edit(project, data={"source": "folder", "root": "images", "size": 32, "validation": 0.25}, variants=variants)
+    (project / "params.yaml").write_text(json.dumps(variants["base"] | {"seed": 1}))
+    run, place = ("python", "-m", "harness", "run"), project / "reports/tiny/runs/base-0"
+    call(project, *run)
+    first = record(place)
+    (root / "train/a/image 0.png").touch()
+    assert ran(call(project, *run)) == {"data"}, "another time alone, and the same images"
+    assert record(place) == first
+    picture(root / "train/a/image 0.png", 99)
+    assert "warning: images: its images changed since they were packed" in call(project, *run)
+    assert record(place)["hashes"]["data"] != first["hashes"]["data"]
 
 
 def test_evaluation_code_that_changed_evaluates_again_and_trains_nothing(project: Path) -> None:

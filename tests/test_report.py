@@ -21,6 +21,7 @@ from markdown_it import MarkdownIt
 from own_studies import OWN
 from reading import Report, by_first, golden, section, tables_of, told, warnings_of
 
+from harness.data.notes import Note, claim
 from harness.errors import UserError
 from harness.files import write_json
 from harness.identity.known import identity
@@ -157,15 +158,39 @@ def test_only_complete_pairs_on_the_same_images_are_compared_and_counted(tmp_pat
     assert [(row.finished, row.difference.seeds) for row in findings_of(pair, tmp_path).rows[1:]] == [(3, (2,))]
 
 
+MANIFEST = {name: getattr(IMAGES, name) for name in ("name", "hash", "size", "channels", "class_names", "counts")} | {
+    "class_counts": {}, "channel_means": [0.0], "covariance": [[1.0]], "eigenvalues": [1.0], "eigenvectors": [[1.0]],
+    "left_out": [],
+}  # fmt: skip
+"""Of the images that the made-up runs saw."""
+
+
+def test_what_was_noted_of_images_is_told_and_a_warning_where_it_changes_a_result(tmp_path: Path, pair: Study) -> None:
+    def page(**counts: int) -> tuple[list[str], list[str]]:
+        notes = {kind: {"count": count, "first": [f"a/<b>_{kind}.png"]} for kind, count in counts.items()}
+        write_json(tmp_path / pair.manifest, MANIFEST | ({"notes": notes} if notes else {}))
+        report = told(pair, tmp_path)
+        held = MarkdownIt("commonmark").render(section(report.details, "What was held fixed"))
+        warned = [line for line in warnings_of(report.page) if "parts or classes" in line]
+        return [html.unescape(item) for item in re.findall("<li>(.*)</li>", held)], warned
+
+    assert page() == ([], [])
+    items, warned = page(turned=3, files=1)
+    assert [re.sub(r":.*", "", item) for item in items] == [claim("files", Note(1)), claim("turned", Note(3))]
+    assert [re.sub(r".*: ", "", item) for item in items] == ["a/<b>_files.png", "a/<b>_turned.png, ..."]
+    assert not warned
+    tested, every = IMAGES.counts["test"], sum(IMAGES.counts.values())
+    assert [len(part) for part in page(test_in_train=tested // 100 - 1, two_classes=every // 100 - 1)] == [2, 0]
+    _, (warning,) = page(test_in_train=tested // 100 + 1, two_classes=every // 100 - 1)
+    assert claim("test_in_train", Note(tested // 100 + 1)) in warning
+    assert claim("two_classes", Note(every // 100 - 1)) not in warning
+
+
 def test_images_that_cannot_be_read_are_listed_with_their_reasons(tmp_path: Path, pair: Study) -> None:
     for cell in pair.cells:
         alter(tmp_path / cell.results / "train/config.json", lambda values: values["data"].update(left_out=23))
-    names = ("name", "hash", "size", "channels", "class_names", "counts")
     files = [{"path": f"train/a|b/{n}_*.png", "why": "no <format> that *Pillow* knows"} for n in range(23)]
-    manifest = {name: getattr(IMAGES, name) for name in names} | {
-        "class_counts": {}, "channel_means": [0.0], "covariance": [[1.0]], "eigenvalues": [1.0],
-        "eigenvectors": [[1.0]], "left_out": files,
-    }  # fmt: skip
+    manifest = MANIFEST | {"left_out": files}
     assert "<li>" not in MarkdownIt().render(section(told(pair, tmp_path).details, "What was held fixed"))
     write_json(tmp_path / pair.manifest, manifest)
     held = section(told(pair, tmp_path).details, "What was held fixed")

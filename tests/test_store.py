@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 from conftest import study_file
+from pictures import picture, tree
 
 from harness.data import store
+from harness.data.notes import lines
 from harness.data.packed import Packed, read_manifest
 from harness.data.store import images_of, pack_study, packed_as
+from harness.data.watch import changed, doubts
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.identity.known import identity
@@ -170,3 +173,69 @@ def test_an_experiment_in_a_clone_uses_the_images_of_the_repository(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert images_of(study, clone).folder.parent == tmp_path / "data"
     assert not (clone / "data").exists()
+
+
+OWN = {"source": "folder", "root": "own", "size": 24, "validation": 0.25, "train_limit": None, "test_limit": None}
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_one"),
+    [
+        (lambda root: None, False),
+        (lambda root: (root / "train/a/notes.txt").write_text("no image"), False),
+        (lambda root: shutil.rmtree(root), False),  # they are not here: nothing is known of them
+        (lambda root: root.rename(root.with_name("elsewhere")).joinpath("x").mkdir(), False),
+        (lambda root: touch(root / "train/a/image 0.png"), True),
+        (lambda root: picture(root / "val/b/one more.png", 7), True),
+        (lambda root: (root / "val/b/image 0.png").unlink(), True),
+        (lambda root: (root / "val/b/image 0.png").rename(root / "val/b/renamed.png"), True),
+        (lambda root: [(root / part / "b").rename(root / part / "c") for part in ("train", "val")], True),
+    ],
+)
+def test_changed_images_are_noticed_until_they_are_packed_again(change: Callable[[Path], Any], is_one: bool) -> None:
+    root = tree(Path("own"), ["a", "b"], 6)
+    study = declare(**OWN)
+    assert not changed(study, HERE), "not packed yet"
+    pack_study(study, HERE)
+    change(root)
+    assert changed(study, HERE) == is_one
+    assert [line for line in doubts(study, HERE) if "changed since they were packed" in line] == doubts(study, HERE)
+    assert len(doubts(study, HERE)) == is_one
+    if not is_one:
+        return
+    before = study.manifest.read_bytes()
+    now = pack_study(study, HERE).hash
+    assert not changed(study, HERE)
+    # A study with the older images does not take those for its own that another one packed meanwhile.
+    study.manifest.write_bytes(before)
+    assert changed(study, HERE) == (now != json.loads(before)["hash"])
+
+
+def test_images_that_are_no_data_set_any_more_are_said_as_such() -> None:
+    root = tree(Path("own"), ["a", "b"], 6)
+    study = declare(**OWN)
+    pack_study(study, HERE)
+    shutil.rmtree(root / "val")
+    with pytest.raises(UserError, match="lacks val/CLASS"):
+        changed(study, HERE)
+    (line,) = doubts(study, HERE)
+    assert "lacks val/CLASS" in line
+
+
+def test_repeated_images_are_doubts_of_the_study_until_they_are_gone() -> None:
+    root = tree(Path("own"), ["a", "b"], 6)
+    study = declare(**OWN)
+    shutil.copy(root / "train/a/image 0.png", root / "val/b/again.png")
+    manifest = pack_study(study, HERE)
+    assert set(manifest.notes) == {"test_in_train", "two_classes"}
+    assert doubts(study, HERE) == [f"{study.manifest}: {line}" for line in lines(manifest.notes)]
+    study.manifest.write_text("{")
+    assert doubts(study, HERE) == [], "a broken manifest is made again"
+    (root / "val/b/again.png").unlink()
+    pack_study(study, HERE)
+    assert "notes" not in read_json(study.manifest)
+    assert doubts(study, HERE) == []

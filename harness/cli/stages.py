@@ -21,6 +21,7 @@ PANEL = "Stages of the pipeline"
 def check(study: StudyArgument = STUDY) -> None:
     """Check a study's file and params.yaml, and write what its stages depend on, before anything runs."""
     from harness.claims.claim import claims_of
+    from harness.data.watch import doubts
     from harness.pipeline.checked import write_checked
     from harness.pipeline.dvc_files import check_pipeline
     from harness.settings.check import check_candidate, check_default, check_study
@@ -28,7 +29,7 @@ def check(study: StudyArgument = STUDY) -> None:
 
     if study.is_default:
         check_default(study)
-    for line in check_study(study):
+    for line in [*check_study(study), *doubts(study, HERE)]:
         print(f"warning: {line}")
     claims_of(study, HERE)
     check_pipeline(study)

@@ -37,6 +37,7 @@ def run(
     import sys
 
     from harness import provenance
+    from harness.data.watch import changed
     from harness.pipeline import dvc_files, outcome, pool, remote
     from harness.progress import say
     from harness.tracking.publish import pending
@@ -52,6 +53,8 @@ def run(
     file = dvc_files.path_of(study)
     dvc_files.keep_lock(file)
     pool.repro(file, ["check", "data"])
+    if changed(study, HERE):  # DVC does not read the images
+        pool.repro(file, ["data"], "--force")
     done: list[str] = []
     failed: list[str] = []
     try:

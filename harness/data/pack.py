@@ -2,14 +2,16 @@
 
 import hashlib
 import os
+import zlib
+from array import array
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.ahead import ahead
-from harness.data.folders import to_size
+from harness.data.decode import to_size
+from harness.data.notes import REPEATED, Notes, add, lines
 from harness.data.packed import PARTS, Manifest
 from harness.data.sources import ImageSource, Items, open_source
 from harness.errors import UserError
@@ -169,16 +171,19 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
     digest = hashlib.sha256("\0".join(source.class_names).encode())
     colours = _Colours(source.size, source.channels)
     left_out: list[dict[str, str]] = []
+    notes = source.notes
     kept: dict[str, list[int]] = {}
+    marks: dict[str, array[int]] = {}
     with progress(sum(len(items.labels) for items in parts.values()), "data", "images") as advance:
         for part, items in parts.items():
-            kept[part] = []
+            kept[part], marks[part] = [], array("I")
             with (folder / f"{part}.images.u8").open("wb") as file:
-                for i, image in _decoded(items, source, skip, left_out):
-                    content = np.ascontiguousarray(image).tobytes()
+                for i, image, mark in _decoded(items, source, skip, left_out, notes):
+                    content = image.tobytes()
                     file.write(content)
                     digest.update(content)
                     kept[part].append(i)
+                    marks[part].append(mark)
                     if part == "train":
                         colours.add(image)
                     advance(1, "")
@@ -195,8 +200,11 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
     for part, numbers in per_class.items():
         if 0 in numbers:
             raise UserError(f"{source.class_names[numbers.index(0)]}: no readable image in the {part} part")
+    _repeated(notes, {part: items.subset(np.array(kept[part])) for part, items in parts.items()}, marks, folder)
     if left_out:
         say(f"data: {len(left_out)} images left out, listed in the manifest; the first: {left_out[0]['path']}")
+    for kind in notes:
+        say(f"data: {'warning: ' if kind in REPEATED else ''}{''.join(lines(notes, [kind]))}")
     values, vectors = principal_components(colours.covariance)
     manifest = Manifest(
         name=source.name,
@@ -211,23 +219,29 @@ def _write(source: ImageSource, parts: dict[str, Items], skip: bool, folder: Pat
         eigenvalues=values.tolist(),
         eigenvectors=vectors.tolist(),
         left_out=left_out,
+        notes=notes,
     )
     write_bytes(folder / "mean.f32", colours.mean.astype("<f4").tobytes())
-    write_json(folder / "manifest.json", asdict(manifest))
+    write_json(folder / "manifest.json", manifest.as_json())
     return manifest
 
 
 def _decoded(
-    items: Items, source: ImageSource, skip: bool, left_out: list[dict[str, str]]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Index and image (size, size, channels) of every readable item, in order; decoded in threads, a few ahead."""
+    items: Items, source: ImageSource, skip: bool, left_out: list[dict[str, str]], notes: Notes
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Index, image (size, size, channels) and mark of every readable item, in order; decoded in threads, a few ahead.
 
-    def decode(i: int) -> np.ndarray:
-        return to_size(items.decode(i), source.size)
+    The mark is the CRC-32 of the packed pixels: equal images have the same, and few others.
+    """
+
+    def decode(i: int) -> tuple[np.ndarray, int, bool, bool]:
+        pixels, turned = items.decode(i)
+        image = np.ascontiguousarray(to_size(pixels, source.size))
+        return image, zlib.crc32(image.data), turned, min(pixels.shape[:2]) < source.size
 
     for i, future in enumerate(ahead(decode, range(len(items.labels)), min(8, os.cpu_count() or 1), AHEAD)):
         try:
-            image = future.result()
+            image, mark, turned, enlarged = future.result()
         except Exception as error:  # Pillow raises many kinds for a broken file
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if not skip:
@@ -237,4 +251,32 @@ def _decoded(
                 ) from error
             left_out.append({"path": items.names[i], "why": why})
         else:
-            yield i, image
+            for kind, holds in (("turned", turned), ("enlarged", enlarged)):
+                if holds:
+                    add(notes, kind, items.names[i])
+            yield i, image, mark
+
+
+def _repeated(notes: Notes, parts: dict[str, Items], marks: dict[str, "array[int]"], folder: Path) -> None:
+    """Count images with the pixels of one of an earlier part, and those with the pixels of another class.
+
+    `parts`: the items that were packed into `folder`. Images of one mark are compared by their bytes.
+    """
+    marked = {part: np.array(marks[part], np.uint32) for part in PARTS}
+    values, counts = np.unique(np.concatenate(list(marked.values())), return_counts=True)
+    first: dict[bytes, dict[tuple[str, int], str]] = {}  # hash of the bytes -> part and label -> name
+    rows = []
+    for part, items in parts.items():
+        images = np.memmap(folder / f"{part}.images.u8", mode="r").reshape(len(items.labels), -1)
+        for i in np.flatnonzero(np.isin(marked[part], values[counts > 1])):
+            equals = first.setdefault(hashlib.sha256(images[i].data).digest(), {})
+            label, name = int(items.labels[i]), items.names[i]
+            equals.setdefault((part, label), name)
+            rows.append((equals, part, label, name))
+    for equals, part, label, name in rows:
+        for earlier in PARTS[: PARTS.index(part)]:
+            if other := next((other for (place, _), other in equals.items() if place == earlier), ""):
+                add(notes, f"{part}_in_{earlier}", f"{name} = {other}")
+                break
+        if other := next((other for (_, known), other in equals.items() if known != label), ""):
+            add(notes, "two_classes", f"{name} = {other}")

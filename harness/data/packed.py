@@ -2,13 +2,14 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from harness.data.notes import Notes
 from harness.errors import UserError
 from harness.files import read_json
 
@@ -25,7 +26,7 @@ class Manifest:
     `size`: side of the images in pixels. `hash`: SHA-256 over images, labels and class names, wherever the folder lies.
     Colour statistics are over all pixels of the train part, in grey levels of 0..255: `channel_means`, `covariance` of
     the channels, its `eigenvalues` from the largest, and `eigenvectors`, one a row. `left_out`: unreadable images, each
-    with `path` and `why`.
+    with `path` and `why`. `notes`: what else is to be known of the images; see `harness.data.notes`.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Manifest:
     eigenvalues: list[float]
     eigenvectors: list[list[float]]
     left_out: list[dict[str, str]]
+    notes: Notes = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of its file: notes stand there only where there are some."""
+        return {key: value for key, value in asdict(self).items() if value or key != "notes"}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Where images come from: each source lists its items, their labels, and how one of them is decoded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from harness.data import embedded, folders, libraries
+from harness.data.decode import Decoded, decoder
+from harness.data.notes import Notes
 from harness.errors import UserError
 from harness.settings.schema import DataSettings
 
@@ -16,11 +18,11 @@ FOLDER_SIZE = 256
 
 @dataclass(frozen=True)
 class Items:
-    """The images of one part, not decoded yet: a label and a name each. `decode(i)` gives image i, (H, W, C) uint8."""
+    """The images of one part, not decoded yet: a label and a name each. `decode(i)` gives image i."""
 
     labels: np.ndarray
     names: list[str]
-    decode: Callable[[int], np.ndarray]
+    decode: Callable[[int], Decoded]
 
     def subset(self, indices: np.ndarray) -> "Items":
         """Items at `indices`, in their order."""
@@ -39,6 +41,7 @@ class ImageSource:
     channels: int
     size: int
     parts: dict[str, Items]
+    notes: Notes = field(default_factory=dict)
 
 
 def open_source(settings: DataSettings) -> ImageSource:
@@ -55,16 +58,16 @@ def open_source(settings: DataSettings) -> ImageSource:
     if name != "imagenette" and not settings.root:
         raise UserError(f"data.root: got nothing; source {name} needs the folder that holds its images")
     root = libraries.imagenette(settings.root) if name == "imagenette" else Path(settings.root).expanduser()
-    names, trees = folders.find(root, needs_parts=name != "folder")
+    found = folders.find(root, needs_parts=name != "folder")
     parts = {
-        part: Items(labels, [folders.shown(file) for file in files], folders.decoder(root, files))
-        for part, (files, labels) in trees.items()
+        part: Items(labels, [folders.shown(file) for file in files], decoder(root, files))
+        for part, (files, labels) in found.parts.items()
     }
-    return ImageSource(name, names, 3, settings.size or FOLDER_SIZE, parts)
+    return ImageSource(name, found.class_names, 3, settings.size or FOLDER_SIZE, parts, found.notes)
 
 
 def _arrays(images: np.ndarray, labels: np.ndarray, part: str) -> Items:
-    return Items(labels, [f"{part}/{i}" for i in range(len(labels))], lambda i: images[i])
+    return Items(labels, [f"{part}/{i}" for i in range(len(labels))], lambda i: (images[i], False))
 
 
 def _synthetic(settings: DataSettings) -> ImageSource:

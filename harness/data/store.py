@@ -3,11 +3,11 @@
 import contextlib
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
 
+from harness.data import watch
 from harness.data.pack import pack
 from harness.data.packed import Manifest, Packed, read_manifest
 from harness.errors import UserError
@@ -30,7 +30,7 @@ def pack_study(study: Study, root: Path) -> Manifest:
     """
     manifest, code = _pack(study.data), identity("data")
     short = hash_json([manifest.hash, code])[:12]
-    write_json(root / study.manifest, {"id": short, "code": code, **asdict(manifest)})
+    write_json(root / study.manifest, {"id": short, "code": code, **manifest.as_json()})
     return manifest
 
 
@@ -65,7 +65,7 @@ def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
 
 
 def _folder(manifest: Manifest) -> Path:
-    return caches() / "data" / f"{manifest.name}-{manifest.hash[:12]}"
+    return watch.packed_at(manifest.name, manifest.hash)
 
 
 def _pack(settings: DataSettings) -> Manifest:
@@ -73,8 +73,10 @@ def _pack(settings: DataSettings) -> Manifest:
     place = caches() / "data"
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / ".packing.lock"), tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
+        seen = watch.mark(settings)  # before they are read: what changes meanwhile is seen the next time
         manifest = pack(settings, Path(temporary) / "images")
         folder = _folder(manifest)
+        watch.remember(folder, settings, seen)
         with contextlib.suppress(UserError):
             if Packed.open(folder).content_hash() == manifest.hash:
                 return manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from harness.data.packed import read_manifest
+from harness.data.notes import lines
 from harness.errors import UserError
 from harness.files import read_json, write_bytes, write_csv, write_json, write_text
 from harness.identity.code import digest
@@ -113,6 +113,7 @@ def _values(findings: Findings) -> dict[str, Any]:
         "held": circumstances.held_fixed(study),
         "study_link": f"[{plain(name.as_posix())}](<{os.path.relpath(name, study.folder)}>)" if inside else code(name),
         "unreadable": _unreadable(findings),
+        "notes": lines(findings.manifest.notes) if findings.manifest else [],
         "identity": identity_text(findings.results),
         "conditions": [shared for shared in findings.conditions if shared.groups.keys() - {circumstances.NONE}],
         "gallery": gallery(study, findings.results, root),
@@ -121,9 +122,8 @@ def _values(findings: Findings) -> dict[str, Any]:
 
 def _unreadable(findings: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
     """Each set of images that lacks some, with these files and why, where the study's manifest is of this set."""
-    path = findings.root / findings.study.manifest
+    manifest = findings.manifest
     incomplete = [images for images in findings.images if images.left_out]
-    manifest = read_manifest(path) if incomplete and path.exists() else None
     files = {manifest.hash: [(file["path"], file["why"]) for file in manifest.left_out]} if manifest else {}
     return [(images, files.get(images.hash, [])) for images in incomplete]
 

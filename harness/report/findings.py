@@ -10,6 +10,8 @@ import numpy as np
 from scipy import stats
 
 from harness.claims.ledger import ClaimRow
+from harness.data.notes import REPEATED, claim
+from harness.data.packed import Manifest, read_manifest
 from harness.net.layout import layout
 from harness.record import Images
 from harness.report import circumstances, claims, effects, evidence, isolation, variants
@@ -29,6 +31,9 @@ SCALES_DIFFER = 0.01
 
 LEAST_ARMS = 5
 """Seeds and arms from which on it is asked whether the arms' scales differ: fewer cannot say."""
+
+MANY = 0.01
+"""Part of the images from which on repeated ones are a warning: a point of error, which is what margins are about."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,20 @@ class Findings:
         """The sets of images that runs saw, the first first."""
         runs = [cell.ended for cell in self.results.cells if cell.ended]
         return list({run.images.hash: run.images for run in runs}.values())
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The study's manifest of images, where it is of those that runs saw."""
+        path = self.root / self.study.manifest
+        manifest = read_manifest(path) if path.exists() else None
+        return manifest if manifest and manifest.hash in {images.hash for images in self.images} else None
+
+    @property
+    def repeated(self) -> list[str]:
+        """What is said of images that are there twice and should not be, where they are many."""
+        notes, counts = (self.manifest.notes, self.manifest.counts) if self.manifest else ({}, {})
+        whole = {kind: counts.get(kind.partition("_")[0], sum(counts.values())) for kind in REPEATED if kind in notes}
+        return [claim(kind, notes[kind]) for kind, of in whole.items() if notes[kind].count >= MANY * of]
 
     @property
     def images_name(self) -> str:

@@ -101,6 +101,7 @@ class Runner:
         files = {path.name: _hash(path.read_bytes()) for path in sorted(out.iterdir()) if path.suffix != ".json"}
         manifest = json.loads((out / "manifest.json").read_text())
         left_out = [entry["path"] for entry in manifest.pop("left_out")]  # not why: words may be mended
+        manifest.pop("notes", None)  # of the images, in words
         return {"files": files, "manifest": _exact(manifest), "left_out": left_out}
 
     def _library(self, probe: dict[str, Any]) -> Outcomes:
