@@ -14,7 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from ruamel.yaml import YAML
 
-from harness import process
+from harness import bits, process
 from harness.data.pack import pack
 from harness.data.packed import Packed
 from harness.evaluate import evaluate
@@ -24,6 +24,9 @@ from harness.settings.schema import DataSettings, Settings
 from harness.train.run import train
 from harness.weights import FILE, name_of
 from tests.probes.factors import TINY
+
+# MKL and oneDNN read the environment at their first use, which is to be as the user's shell has it.
+bits.probe()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ TRAIN = [
     ("train/recipe.py", 'momentum_form == "paper"', 'momentum_form == ""', "fixed-three-drops"),
     ("train/recipe.py", "if settings.decay_bias else 0.0", "if settings else 0.0", "bias-no-decay"),
     ("train/recipe.py", "done >= settings.conv1_freeze", "done > settings.conv1_freeze", "conv1-slow-freeze"),
-    ("net/lrn.py", "if beta == 0.75", "if beta == 0.0", "seed-0"),
+    ("net/lrn.py", "if norm.beta == 0.75", "if norm.beta == 0.0", "seed-0"),
     ("net/lrn.py", "before, ahead = ahead, before", "pass", "lrn-even"),
     ("net/lrn.py", "alpha=2 * norm.alpha", "alpha=norm.alpha", "seed-0"),
     ("net/layout.py", "lr_factor=keep**2", "lr_factor=keep", "dropout-compensated-inputs"),

@@ -110,9 +110,9 @@ def test_what_the_paper_says_of_a_variant_is_inherited_by_a_study_that_has_it(tm
         published(published=paper)
 
 
-def test_a_variant_with_a_preset_starts_from_it_alone(tmp_path: Path) -> None:
+def test_a_variant_with_a_preset_starts_from_it_and_is_computed_as_its_study(tmp_path: Path) -> None:
     study = load_study(study_file(tmp_path, variants={"own": {"preset": "paper"}, "over": {"lr": 0.5}}))
-    assert study.variants["own"] == resolve({"preset": "paper"}, "t")
+    assert study.variants["own"] == resolve({"preset": "paper", "bits": "native"}, "t")
     assert study.variants["over"] == tiny(lr=0.5)
 
 

@@ -185,7 +185,7 @@ def test_the_fingerprints_of_the_committed_runs_are_what_their_settings_come_to_
         if identity("train") != provenance["hashes"]["code"] or identity("data") != founding("data"):
             others.append(place)
             continue
-        settings = parse(Settings, config["settings"], str(place))
+        settings = parse(Settings, recorded(config["settings"]), str(place))
         again = fingerprint(settings, config["seed"], config["data"]["hash"], config.get("start"))
         assert config["fingerprint"] == provenance["fingerprint"] == again, place
     if known and clean:

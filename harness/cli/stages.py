@@ -85,8 +85,11 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
-    place = Path(run)
-    hold((Config.read(place / "config.json").resolved if place.is_dir() else load_run(run).settings).bits)
+    config = Path(run) / "config.json"
+    if config.exists():
+        hold(Config.read(config).resolved.bits)
+    elif not Path(run).is_dir():
+        hold(load_run(run).settings.bits)
 
     from harness.pipeline import named_run
 
