@@ -86,7 +86,7 @@ def test_an_experiment_is_compared_with_a_baseline_that_was_computed_alike(clone
 
     # Code that computes other numbers gives no baseline for it.
     net = clone / "harness/net/lrn.py"
-    net.write_text(net.read_text().replace("if beta == 0.75:", "if beta == 0.76:"))
+    net.write_text(net.read_text().replace("if norm.beta == 0.75:", "if norm.beta == 0.76:"))
     output = call(clone, *HARNESS, "compare", "flip", status=2)
     assert re.fullmatch(
         r"harness: compare: the candidate was trained by code of another numerics identity .*\n", output

@@ -72,7 +72,7 @@ def test_a_comment_runs_nothing_and_the_reports_code_and_words_retrain_nothing(p
 
 def test_a_change_in_the_net_makes_every_run_stale_as_all_commands_say(project: Path) -> None:
     net = project / "harness/net/lrn.py"
-    net.write_text(net.read_text().replace("if beta == 0.75:", "if beta == 0.76:"))
+    net.write_text(net.read_text().replace("if norm.beta == 0.75:", "if norm.beta == 0.76:"))
     call(project, "python", "-m", "harness", "check")
     trainings = {stage for stage in CELLS | CANDIDATE if stage.startswith("train")}
     assert trainings <= status(project)

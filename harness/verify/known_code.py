@@ -9,6 +9,7 @@ from harness.files import read_json
 from harness.grammar import counted
 from harness.identity.code import PROVEN, digest
 from harness.identity.known import Machine, Proof, read_known, write_known
+from harness.process import native_instructions
 from harness.progress import say
 
 RECORDED = {
@@ -56,7 +57,7 @@ def entry(root: Path, code: str, probes: int = 0, against: str | None = None) ->
     from harness import provenance
 
     here = provenance.machine(torch.device("cpu"), 1)
-    machine = Machine(cpu=here["cpu"], instructions=here["instructions"], torch=torch.__version__)
+    machine = Machine(cpu=here["cpu"], instructions=native_instructions(), torch=torch.__version__)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return Proof(
         digest=code, commit=commit_of("HEAD", root), machine=machine, probes=probes, against=against, when=today
