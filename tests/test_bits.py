@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from harness import bits, process
 from harness.files import write_json
 from harness.process import LIMITS, PORTABLE
 from harness.settings.schema import LATER, Settings, recorded, sparse
+from harness.verify.rerun import machine_bits
 from tests.conftest import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -159,3 +161,14 @@ def test_records_of_before_the_setting_are_of_native_bits() -> None:
     assert "bits" not in sparse(Settings(bits="native"))
     assert sparse(Settings())["bits"] == "portable"
     assert set(LIMITS["AVX2"]) - {"MKL_ENABLE_INSTRUCTIONS"} < set(PORTABLE)
+
+
+def test_doctor_says_whether_this_machine_gives_the_portable_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = dict.fromkeys(bits.KINDS, "0" * bits.LENGTH)
+    monkeypatch.setattr(bits, "known", lambda version: expected)
+    monkeypatch.setattr(bits, "probe", lambda: expected)
+    assert machine_bits().startswith("bits: portable: yes")
+    monkeypatch.setattr(bits, "probe", lambda: expected | {"linear": "1" * 8, "loss": "2" * 8})
+    assert re.match(r"bits: portable: no, .* linear, loss ", machine_bits())
+    monkeypatch.setattr(bits, "known", lambda version: None)
+    assert "none on record" in machine_bits()
