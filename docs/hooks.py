@@ -1,4 +1,4 @@
-"""What `mkdocs build` adds to the pages here: components, reports; links out of the site become text."""
+"""What `mkdocs build` adds to the pages here: components, columns, reports; links out of the site become text."""
 
 import os
 import posixpath
@@ -44,4 +44,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             target = os.path.relpath(at, folder or ".")
         return f"{mark}[{text}](<{target}{anchor}>)"
 
+    if page.file.src_uri == "results.md":
+        markdown += runpy.run_path(str(ROOT / "docs/frames.py"))["section"]()
     return LINK.sub(link, markdown)

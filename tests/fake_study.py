@@ -224,6 +224,6 @@ def _write_predictions(path: Path, error: float, rng: np.random.Generator) -> No
     first = np.where(wrong, (labels + 1) % 10, labels).astype(np.int16)
     columns: dict[str, np.ndarray] = {"index": np.arange(4000, dtype=np.int32), "label": labels.astype(np.int16)}
     columns |= {f"top{place + 1}": ((first + place) % 10).astype(np.int16) for place in range(5)}
-    columns |= {f"p{place + 1}": np.full(4000, 0.5 / 2**place, np.float16) for place in range(5)}
-    columns |= {"p_label": np.where(wrong, 0.25, 0.5).astype(np.float16), "correct": ~wrong}
+    columns |= {"p1": np.full(4000, 0.5, np.float32), "p_label": np.where(wrong, 0.25, 0.5).astype(np.float32)}
+    columns |= {"correct": ~wrong}
     pq.write_table(pa.table(columns), path, compression="zstd")

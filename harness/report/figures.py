@@ -1,8 +1,11 @@
 """The report's figures, as SVG: the same data give the same bytes."""
 
+import io
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -18,51 +21,86 @@ from harness.style import BLUE, GREEN, GREY, INK, ORANGE, style, svg
 
 PURPLE, BAND = "#aa4499", "#eef1f4"
 
+COLUMN = 3.25
+"""Width of a column of a paper, in inches."""
+
 PANELS = 4
 """Panels in a row of small multiples."""
 
 
+class Picture(Figure):
+    """A figure that notebooks show as SVG, also without pyplot."""
+
+    def _repr_svg_(self) -> str:
+        with style():
+            return svg(self).decode()
+
+
 def forest(effects: Sequence[Effect], margin: float | None, metric: str) -> bytes:
-    """Effects of the components with intervals, seeds and the paper's values; one line a component, largest first."""
+    """The figure `effects_figure` as SVG."""
+    with style():
+        return svg(effects_figure(effects, margin, metric))
+
+
+def effects_figure(effects: Sequence[Effect], margin: float | None, metric: str, column: bool = False) -> Picture:
+    """Effects of the components with intervals, seeds and the paper's values; one line a component, largest first.
+
+    `column`: at the width of a column of a paper. To be drawn within `style`.
+    """
     undecided = "undecided" if any(effect.verdict for effect in effects) else "no verdict"
     kinds = {"helps": ("helps or hurts", BLUE), "no difference": ("no difference", PURPLE), "": (undecided, GREY)}
     kinds |= {"hurts": kinds["helps"], "undecided": kinds[""]}
     lines = [(place, effect) for place, effect in enumerate(effects) if effect.mean is not None]
     papers = [(effect.paper, place) for place, effect in enumerate(effects) if effect.paper is not None]
-    with style():
-        figure = Figure(figsize=(7.6, 1.5 + 0.4 * max(len(effects), 1)), layout="constrained")
-        axes = figure.subplots()
-        axes.axvline(0, color=INK, linewidth=1, zorder=1)
-        for label, colour in dict.fromkeys(kinds.values()):
-            rows = [(place, effect) for place, effect in lines if kinds[effect.verdict][0] == label]
-            if rows:
-                places, ends = [place for place, _ in rows], np.array([(e.low, e.high) for _, e in rows], dtype=float)
-                axes.plot(ends.T, [places] * 2, color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
-                axes.plot([e.mean or 0 for _, e in rows], places, "o", color=colour, markersize=6.5, zorder=4)
-                axes.plot([], [], "o-", color=colour, linewidth=2, label=label)
-        values = [(value, place) for place, effect in lines for value in effect.values]
-        looks: dict[str, dict[str, Any]] = {
-            "one seed": {"marker": "|", "color": GREY, "markersize": 6, "markeredgewidth": 0.9, "zorder": 2},
-            "the paper": {"marker": "D", "markerfacecolor": "white", "markeredgecolor": ORANGE, "markeredgewidth": 1.4},
-        }
-        for (label, look), marks in zip(looks.items(), (values, papers), strict=True):
-            if marks:
-                axes.plot(*zip(*marks, strict=True), linestyle="none", label=label, **look)
-        if margin:
-            axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0, label="margin")
-        for place in set(range(len(effects))) - {place for place, _ in lines}:
-            axes.text(0, place, "  no complete pair", va="center", color=GREY)
-        axes.set_yticks(range(len(effects)), [effect.label for effect in effects])
-        axes.set_ylim(max(len(effects), 1) - 0.4, -0.6)
-        if not lines and not papers:
-            axes.set_xlim(-1, 1)
-        axes.set_xlabel(f"effect on the {metric}, points\n← hurts (more errors)        helps (fewer errors) →")
-        axes.grid(axis="y", visible=False)
-        sns.despine(ax=axes, left=True)
-        axes.tick_params(axis="y", length=0)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.4)
-        return svg(figure)
+    names, label, columns = [effect.label for effect in effects], f"effect on the {metric}, points", 5
+    width, height, size = 7.6, 1.5 + 0.4 * max(len(effects), 1), 1.0
+    if column:
+        mpl.rcParams["font.size"] = 7
+        names, label, columns = [textwrap.fill(name, 20) for name in names], "effect, points", 3
+        width, height, size = COLUMN, 0.9 + 0.12 * sum(2 + name.count("\n") for name in names), 0.65
+    figure = Picture(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=INK, linewidth=1, zorder=1)
+    for kind, colour in dict.fromkeys(kinds.values()):
+        rows = [(place, effect) for place, effect in lines if kinds[effect.verdict][0] == kind]
+        if rows:
+            places, ends = [place for place, _ in rows], np.array([(e.low, e.high) for _, e in rows], dtype=float)
+            axes.plot(ends.T, [places] * 2, color=colour, linewidth=2 * size, solid_capstyle="butt", zorder=3)
+            axes.plot([e.mean or 0 for _, e in rows], places, "o", color=colour, markersize=6.5 * size, zorder=4)
+            axes.plot([], [], "o-", color=colour, linewidth=2 * size, markersize=6 * size, label=kind)
+    values = [(value, place) for place, effect in lines for value in effect.values]
+    looks: dict[str, dict[str, Any]] = {
+        "one seed": {"marker": "|", "color": GREY, "markersize": 6 * size, "markeredgewidth": 0.9, "zorder": 2},
+        "the paper": {"marker": "D", "markerfacecolor": "white", "markeredgecolor": ORANGE, "markeredgewidth": 1.4},
+    }
+    for (kind, look), marks in zip(looks.items(), (values, papers), strict=True):
+        if marks:
+            axes.plot(*zip(*marks, strict=True), linestyle="none", label=kind, **{"markersize": 6 * size} | look)
+    if margin:
+        axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0, label="margin")
+    for place in set(range(len(effects))) - {place for place, _ in lines}:
+        axes.text(0, place, "  no complete pair", va="center", color=GREY)
+    axes.set_yticks(range(len(effects)), names)
+    axes.set_ylim(max(len(effects), 1) - 0.4, -0.6)
+    if not lines and not papers:
+        axes.set_xlim(-1, 1)
+    hurts, helps = ("hurts", "helps") if column else ("hurts (more errors)", "helps (fewer errors)")
+    axes.set_xlabel(f"{label}\n← {hurts}        {helps} →")
+    axes.grid(axis="y", visible=False)
+    sns.despine(ax=axes, left=True)
+    axes.tick_params(axis="y", length=0)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", ncols=columns, frameon=False, handletextpad=0.4)
+    return figure
+
+
+def saved(figure: Figure, kind: Literal["pdf", "png"]) -> bytes:
+    """A figure for a paper: the same figure gives the same bytes. To be called within `style`."""
+    metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}[kind]
+    buffer = io.BytesIO()
+    with mpl.rc_context({"pdf.fonttype": 42}):  # TrueType: publishers refuse Type 3
+        figure.savefig(buffer, format=kind, dpi=600, metadata=metadata)
+    return buffer.getvalue()
 
 
 def seeds(rows: list[VariantRow], metric: str) -> bytes:

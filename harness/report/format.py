@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -93,7 +93,18 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
     return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
 
 
-def places_of(difference: Difference) -> int:
+class Estimated(Protocol):
+    """A number with its interval, in points: a difference, or an effect."""
+
+    @property
+    def mean(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def places_of(difference: Estimated) -> int:
     """Decimals of a difference and its interval."""
     return _places(difference.low, difference.high, 0, DECIMALS)
 
@@ -108,7 +119,7 @@ def _places(low: float | None, high: float | None, nothing: float, most: int) ->
     return places
 
 
-def interval(difference: Difference) -> str:
+def interval(difference: Estimated) -> str:
     """`−0.31 to +0.77`, or why there is none."""
     if difference.low is None:
         return "no interval"
@@ -123,7 +134,7 @@ def possible(difference: Difference, base: float | None) -> Difference:
     return replace(difference, low=max(difference.low, -base), high=min(difference.high, 100 - base))
 
 
-def estimate(difference: Difference) -> str:
+def estimate(difference: Estimated) -> str:
     """`+0.23 (−0.31 to +0.77)`, or the mean alone where there is no interval."""
     mean = number(difference.mean, places_of(difference), sign=True)
     return mean if difference.low is None else f"{mean} ({interval(difference)})"
@@ -217,6 +228,9 @@ def digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+TEMPLATES = Path(__file__).parent / "templates"
+
+
 def _environment(blocks: bool, autoescape: bool = False) -> Environment:
     """`blocks`: a line that holds nothing but a block leaves nothing behind. `autoescape`: for HTML.
 
@@ -224,7 +238,7 @@ def _environment(blocks: bool, autoescape: bool = False) -> Environment:
     """
     environment = Environment(
         autoescape=autoescape,  # noqa: S701
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=blocks,

@@ -1,7 +1,7 @@
 """The results of a study's cells, as they lie in the repository: what is there, what is not, what does not count."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,6 +159,11 @@ def standing(study: Study, results: Results) -> Standing:
     alphas = nominal(tuple(study.file.looks), study.alpha, max(1, family))
     seeds = ended[: study.file.looks[look - 1]]
     return Standing(look < len(alphas), True, look, seeds, ended, alphas[look - 1])
+
+
+def unless_done(study: Study, results: Results) -> Results:
+    """The results, as looked at early while a run is missing: then verdicts come at declared interim analyses alone."""
+    return replace(results, early=True) if len(standing(study, results).ended) < len(study.seeds) else results
 
 
 def check_early(study: Study, results: Results) -> None:

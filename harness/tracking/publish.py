@@ -13,7 +13,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from harness.files import hash_file, hash_json, read_json, write_text
 from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
-from harness.report.runs import CANDIDATE, Result, Results, read_results, standing
+from harness.report.runs import CANDIDATE, Result, Results, read_results, standing, unless_done
 from harness.report.variants import VariantRow, variant_rows
 from harness.settings.schema import Settings, recorded
 from harness.settings.study import Study
@@ -66,10 +66,7 @@ def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) ->
 
     Raises `UserError` for a result that is broken, and for a store that refuses.
     """
-    results = read_results(study, candidate, root)
-    if len(standing(study, results).ended) < len(study.seeds):
-        # Nobody asked for a look: what is published before all runs are there has no verdict but by a declared one.
-        results = replace(results, early=True)
+    results = unless_done(study, read_results(study, candidate, root))
     mark = root / pending(study)
     try:
         with client(root) as mlflow:
