@@ -76,7 +76,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     base, macs = study.variants[study.baseline], nets[study.baseline]["macs"]
     if rate:
         where = f"at {rate:g} images/s of the baseline, evaluation not counted"
-        return [*lines, f"time: about {clock(work / macs / rate)} {where}"]
+        return [*lines, f"time: about {clock(max(work / macs / rate, 1))} {where}"]
     on_gpu = f"on one GPU at {GPU_RATE:.1e} MACs/s (the paper's net on an H200), evaluation not counted"
     gpu = f"time: at least {clock(PASSES * work / GPU_RATE)} {on_gpu}"
     try:
@@ -86,7 +86,7 @@ def cost(study: Study, rate: float | None = None) -> list[str]:
     batch = max(1, min(base.batch, int(SAMPLE / macs)))
     rate = images_per_second(base.model_copy(update={"batch": batch}), channels, classes, numerics)
     here = f"on this machine ({numerics.device}, one run at a time, {rate:.0f} images/s), evaluation not counted"
-    lines.append(f"time: about {clock(work / macs / rate)} {here}")
+    lines.append(f"time: about {clock(max(work / macs / rate, 1))} {here}")
     return [*lines, gpu] if numerics.device.type == "cpu" and work / macs / rate > GPU_HINT else lines
 
 

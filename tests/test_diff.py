@@ -47,7 +47,7 @@ def made(root: Path, text: str = TEXT, **changes: Any) -> Study:
     results = read_results(study, None, root)
     rows, now = variant_rows(study, results), standing(study, results)
     write_csv(root / study.folder / "variants.csv", variants_csv(rows, None, now), VARIANT_COLUMNS)
-    write_csv(root / study.folder / "cells.csv", cells_csv(results), CELL_COLUMNS)
+    write_csv(root / study.folder / "cells.csv", cells_csv(study, results), CELL_COLUMNS)
     write_text(root / study.report, "# The report\n")
     return study
 

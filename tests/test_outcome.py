@@ -164,7 +164,7 @@ def test_a_run_on_another_processor_is_explained_with_what_to_do(study: Study, t
         "run: 7 files differ from the committed results: 4 of 5 runs were re-run with other instructions (AVX2 -> "
         f"AVX512); the candidate is {IDENTICAL}",
         "verdicts changed: no-lrn: hurts -> inconclusive",
-        "keep them: git add reports experiments dvc.lock && git commit",
+        "keep them: git add reports/tiny reports/tiny.md && git commit",
         "drop them: harness discard tiny",
     ]
 

@@ -138,6 +138,7 @@ def test_each_study_s_pipeline_is_what_it_declares(path: Path, monkeypatch: pyte
     if not (path.parent / "cells.yaml").exists():
         pytest.skip("it was never run")
     check_pipeline(study)
+    assert (path.parent / "cells.yaml").read_text() == cells_text(study)
 
 
 def test_a_study_s_stages_depend_on_what_those_of_the_root_do() -> None:

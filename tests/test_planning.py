@@ -86,6 +86,15 @@ def test_what_the_finished_runs_took_is_added_up(planned: tuple[Study, Path]) ->
     assert recorded_lines(variant_rows(study, read_results(study, None, root / "elsewhere"))) == []
 
 
+def test_runs_of_an_instant_take_some_time(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    make_results(study, tmp_path)
+    for cell in study.cells:
+        alter(RunFolder.of(tmp_path / cell.results).provenance, lambda values: values.update(wall_seconds=0.001))
+    (line,) = recorded_lines(variant_rows(study, read_results(study, None, tmp_path)))
+    assert "take less than a second" in line
+
+
 def test_doctor_says_how_many_cells_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = make_study(tmp_path)
     make_results(study, tmp_path)

@@ -79,7 +79,9 @@ def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None
         keep_lock(pipeline)
 
 
-def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_runs_that_wait_are_those_that_dvc_would_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = make_study(tmp_path, epochs=1)
     stale = {"train@tanh-4", "eval@no-lrn-1", "train-candidate"}
     asked: list[tuple[str, ...]] = []
@@ -94,6 +96,7 @@ def test_the_runs_that_wait_are_those_that_dvc_would_run(monkeypatch: pytest.Mon
     # DVC fails on the evaluation of a run whose training is not there.
     assert pool.waiting(study) == ["tanh-4", "candidate"]
     assert asked == [("train", "train-candidate")]
+    assert re.search(r"asking DVC .* \(41 runs, about \d+ s\)", capsys.readouterr().out)
     for place in [*(cell.results for cell in study.cells), study.candidate_results]:
         RunFolder.of(place).training.mkdir(parents=True)
     assert pool.waiting(study) == ["no-lrn-1", "tanh-4", "candidate"]

@@ -337,6 +337,19 @@ def test_another_number_of_threads_parts_at_a_step_and_is_named_as_the_cause(
     assert (outcome["machine"]["threads"], outcome["steps"]) == (2, first + 1)
 
 
+def test_the_first_steps_of_a_run_are_made_with_its_bits(project: Path) -> None:
+    data = {"source": "fashion-mnist-8k", "train_limit": 120, "test_limit": 60}
+    # With these settings both kinds of bits differ in the second step.
+    grey = TINY | {"width": 0.125, "fc_width": 32, "batch": 16, "colour": 0, "bias_init": 1, "bits": "portable"}
+    write(project / "experiments/wide/study.yaml",
+          STUDY | {"name": "wide", "data": data, "seeds": [0], "variants": {"base": grey}})  # fmt: skip
+    run_all = RUN_ALL.replace("experiments/study", "experiments/wide/study")
+    call(project, "python", "-c", f"from harness.process import hold\nhold('portable')\n{run_all}")
+    study = load_study(find_study(Path("wide")))
+    chosen = targets(study, "base", 0, False)
+    assert verify(study, chosen, Path("."), jobs=1, steps=STEPS - 1, here=True, threads=None) == 0
+
+
 def test_the_present_code_is_held_against_the_record_where_it_is_asked_for(project: Path, check: Verify) -> None:
     recipe = project / "harness/train/recipe.py"
     source = recipe.read_text()

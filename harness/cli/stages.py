@@ -23,10 +23,11 @@ def check(study: StudyArgument = STUDY) -> None:
     from harness.claims.claim import claims_of
     from harness.data.watch import doubts
     from harness.pipeline.checked import write_checked
-    from harness.pipeline.dvc_files import check_pipeline
+    from harness.pipeline.dvc_files import check_pipeline, check_place
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
 
+    check_place(study)
     if study.is_default:
         check_default(study)
     for line in [*check_study(study), *doubts(study, HERE)]:
@@ -137,7 +138,9 @@ def report(
 ) -> None:
     """Write a study's report: tables, figures and the text, from the results of its cells."""
     from harness.report.build import render
+    from harness.settings.check import check_name
 
+    check_name(study)
     settings = candidate(study)
     print(render(study, settings, HERE, interim))
     if strict:

@@ -19,6 +19,7 @@ PANEL = "Studies"
 
 @app.command(rich_help_panel=PANEL)
 def run(
+    context: typer.Context,
     study: StudyArgument = STUDY,
     jobs: Annotated[
         int | None, typer.Option("-j", "--jobs", min=1, help="Runs at once; by default one, or one a GPU named.")
@@ -38,12 +39,16 @@ def run(
 
     from harness import provenance
     from harness.data.watch import changed
-    from harness.pipeline import dvc_files, outcome, pool, remote
+    from harness.pipeline import dvc_files, holder, outcome, pool, remote
+    from harness.pipeline.tidy import undeclared
     from harness.progress import say
+    from harness.settings.check import check_study
     from harness.tracking.publish import pending
 
     count, named = pool.workers(jobs, gpus)
     wanted = pool.chosen(study, [name.strip() for name in only.split(",")] if only else [])
+    context.with_resource(holder.alone(study, "run"))
+    check_study(study)  # before anything is written
     dvc_files.write_pipeline(study)
     check(study)
     provenance.check_clean(require_clean, lineage(study.path))
@@ -76,7 +81,7 @@ def run(
             f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
-    if others := [cell for cell in pool.waiting(study) if only and cell not in wanted]:
+    if only and (others := [cell for cell in pool.waiting(study) if cell not in wanted]):
         # As DVC would run these too, the report is made without it.
         report(study)
         say(f"run: {counted(len(others), 'other run')} to do; run: harness run {study.name}")
@@ -89,8 +94,23 @@ def run(
         publish(study)
     dvc_files.keep_lock(file)
     remote.share(study, HERE)
+    if old := undeclared(study, HERE):
+        say(f"run: {counted(len(old), 'run')} of before, not declared any more; see: harness tidy {study.name}")
     for line in outcome.differing(study, HERE):
         print(line)
+
+
+@app.command(rich_help_panel=PANEL)
+def tidy(
+    study: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is listed.")] = False,
+) -> None:
+    """List runs that a study no longer declares, and caches that no record names; with --yes remove them."""
+    from harness.pipeline import holder
+    from harness.pipeline.tidy import tidy as tidied
+
+    with holder.alone(study, "tidy"):
+        print("\n".join(tidied(study, HERE, yes)))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -10,9 +10,7 @@ from harness.commits import changed, commit_of, files_of, held, restore
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted, verb
-from harness.pipeline.dvc_files import lock_of, path_of, places
-from harness.settings.declared import path_of as declarations
-from harness.settings.load import lineage
+from harness.pipeline.dvc_files import lock_of, path_of, places, sources
 from harness.settings.study import CANDIDATE, Study
 
 CANDIDATE_STAGES = ("train-candidate", "eval-candidate")
@@ -76,11 +74,9 @@ def _apart(study: Study, root: Path) -> tuple[list[str], list[str]]:
 
     Edits of the code are neither: DVC sees them whatever is brought back.
     """
-    sources = [path.as_posix() for path in (*lineage(study.path), declarations(study))]
-    sources += [study.file.claims] if study.file.claims else []
     pages = study.report, study.html, study.index, study.summary
     made = [path.as_posix() for path in (*pages, lock_of(path_of(study)), study.checked)]
-    outputs, others = list[str](), changed(root, sources)
+    outputs, others = list[str](), changed(root, sources(study))
     for name in changed(root, places(study)):
         path = PurePosixPath(name)
         tables = path.parent == PurePosixPath(study.folder) and path.suffix in REPORT_FILES

@@ -4,14 +4,21 @@ The stages are written by hand, in dvc.yaml at the root for the default study an
 DVC can neither expand a plan nor look a name up in a study that extends another: `cells.yaml` has what it needs.
 """
 
+import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from harness.errors import UserError
 from harness.files import read_json, read_yaml, write_bytes, write_text
 from harness.progress import say
+from harness.settings.declared import path_of as declarations
 from harness.settings.load import lineage
+from harness.settings.study import CANDIDATE as CANDIDATE_FILE
 from harness.settings.study import DEFAULT, Study
 
 STAGES = DEFAULT.parent / "pipeline.yaml"
@@ -19,6 +26,9 @@ STAGES = DEFAULT.parent / "pipeline.yaml"
 
 Git does not hold the copies, since every DVC command reads all pipelines of a repository.
 """
+
+PLACE = re.compile(rf"{DEFAULT.parent}/[\w.-]+/{re.escape(DEFAULT.name)}", re.ASCII)
+"""Where the file of a study must lie for its stages, from the repository."""
 
 CELLS = "cells.yaml"
 CANDIDATE = "candidate"
@@ -41,21 +51,51 @@ def folders_of(study: Study) -> dict[str, Path]:
 def cells_text(study: Study) -> str:
     """The content of cells.yaml: what DVC's matrix runs over."""
     parents = [path.as_posix() for path in lineage(study.path)]
-    names = "".join(f"  - {name}\n" for name in study.variants)
+    names = "".join(f"  - {_scalar(name)}\n" for name in study.variants)
     return (
         f"# Written by `harness run {study.name}` from study.yaml: what DVC's matrix runs over.\n"
-        f"name: {study.name}\nfolder: {study.path.parent.as_posix()}\nparent: {parents[min(1, len(parents) - 1)]}\n"
-        f"first: {study.baseline}-{study.seeds[0]}\nseeds: {study.seeds}\nvariants:\n{names}"
+        f"name: {_scalar(study.name)}\nfolder: {study.path.parent.as_posix()}\n"
+        f"parent: {parents[min(1, len(parents) - 1)]}\n"
+        f"first: {_scalar(f'{study.baseline}-{study.seeds[0]}')}\nseeds: {study.seeds}\nvariants:\n{names}"
     )
 
 
+def _scalar(name: str) -> str:
+    """A name in YAML: in quotes where it would be read as something else, as 1e-3, 007, true and 2024-01-01."""
+    return name if _parsed(name) == name else json.dumps(name)
+
+
+def _parsed(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def _is_declared(path: Path, study: Study) -> bool:
+    """Whether a cells.yaml names what the study declares, however it is written; not where it is missing or broken."""
+    with suppress(UserError):
+        return bool(read_yaml(path) == _parsed(cells_text(study)))
+    return False
+
+
+def check_place(study: Study) -> None:
+    """Refuse a study that DVC cannot run where its file lies: its stages name the repository as `../..`.
+
+    Raises `UserError`.
+    """
+    if not study.is_default and not PLACE.fullmatch(os.path.relpath(study.path)):
+        raise UserError(
+            f"{study.path}: DVC cannot run a study that lies here; allowed: {DEFAULT.parent}/FOLDER/{DEFAULT.name}, "
+            "FOLDER of letters, digits, `.`, `_` and `-`"
+        )
+
+
 def write_pipeline(study: Study) -> None:
-    """Bring a study folder's cells.yaml up to date, and give it the stages where it has none."""
+    """Bring a study folder's cells.yaml up to date, and give it the stages where it has none. Raises `UserError`."""
     if study.is_default:
         return
-    path, text = study.path.parent / CELLS, cells_text(study)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
+    check_place(study)
+    path = study.path.parent / CELLS
+    if not _is_declared(path, study):
+        write_text(path, cells_text(study))
         say(f"wrote {path}")
     if not path_of(study).exists():
         write_bytes(path_of(study), STAGES.read_bytes())
@@ -70,7 +110,7 @@ def check_pipeline(study: Study) -> None:
     path, stages = study.path.parent / CELLS, path_of(study)
     if study.is_default or not (path.exists() or stages.exists()):
         return
-    if not path.exists() or path.read_text(encoding="utf-8") != cells_text(study):
+    if not _is_declared(path, study):
         raise UserError(f"{path}: is not what {study.path} declares; run: harness run {study.name}")
     if stages.exists() and stages.read_bytes() != STAGES.read_bytes():
         raise UserError(f"{stages}: differs from {STAGES}, of which it is a copy; run: cp {STAGES} {stages}")
@@ -88,6 +128,14 @@ def places(study: Study) -> list[str]:
     """
     paths = [study.folder, study.report, study.html, study.index, lock_of(path_of(study)), study.checked]
     return [path.as_posix() for path in (*paths, *([study.shared_weights] if study.file.weights == "dvc" else []))]
+
+
+def sources(study: Study) -> list[str]:
+    """What the results of a study are made of, and git keeps beside them: what was declared, and its list of runs."""
+    paths = [*lineage(study.path), declarations(study)]
+    paths += [CANDIDATE_FILE] if study.is_default else [study.path.parent / CELLS]
+    paths += [study.shared_weights.with_name(".gitignore")] if study.file.weights == "dvc" else []
+    return [*(path.as_posix() for path in paths), *([study.file.claims] if study.file.claims else [])]
 
 
 def is_recorded() -> bool:

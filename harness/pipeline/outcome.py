@@ -16,7 +16,7 @@ from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Snapshot, read_side
 from harness.errors import UserError
 from harness.grammar import counted, verb
-from harness.pipeline.dvc_files import CANDIDATE, folders_of, places
+from harness.pipeline.dvc_files import CANDIDATE, folders_of, places, sources
 from harness.record import Run, RunFolder, read_run
 from harness.report.circumstances import differing as other_circumstances
 from harness.settings.study import Study
@@ -35,12 +35,15 @@ IDENTICAL = "bitwise identical, and only the times in the records differ"
 def differing(study: Study, root: Path) -> list[str]:
     """What differs from the last commit of what a run of the study writes: files, causes, verdicts, and what to do.
 
-    No line where nothing differs, and outside a git repository.
+    What is to be committed is named whole, with what the results are made of; not the copy of the stages, which git is
+    not to hold. No line where nothing differs, and outside a git repository.
     """
     written = places(study)
     files = changed(root, written)
+    commit = [path for path in (*sources(study), *written) if changed(root, [path])]
+    keep = [f"keep them: git add {' '.join(commit)} && git commit"] if commit else []
     if not files:
-        return []
+        return keep
     runs = folders_of(study)
     touched = {
         name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
@@ -49,13 +52,11 @@ def differing(study: Study, root: Path) -> list[str]:
         name: cause(_run(place, root, committed=True), _run(place, root, committed=False))
         for name, place in touched.items()
     }
-    weights = " weights" if study.file.weights == "dvc" else ""
-    lock = " dvc.lock" if study.is_default else ""
     return [
         f"run: {counted(len(files), 'file')} {verb(len(files), 'differ')} from the committed results: "
         f"{summary(why, len(runs))}",
         _verdicts(study, root),
-        f"keep them: git add reports experiments{lock}{weights} && git commit",
+        *keep,
         *([f"drop them: harness discard {study.name}"] if held(root, written) else []),
     ]
 

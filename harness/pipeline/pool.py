@@ -18,14 +18,18 @@ from pathlib import Path
 import psutil
 
 from harness.errors import UserError
+from harness.grammar import counted
 from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
 from harness.process import ambient
-from harness.progress import progress, say
+from harness.progress import clock, progress, say
 from harness.record import RunFolder
 from harness.settings.study import Cell, Study
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOGS = Path(".dvc/tmp/logs")
+
+ASKED, ASKED_RUN = 1.0, 0.015
+"""Seconds that DVC takes to say what is up to date, and for each run beside (100 runs, a machine that is in use)."""
 
 REUSED = re.compile(r"restored from the last commit|is a run that was made before")
 """How a training says that it took the records of an equal run."""
@@ -72,9 +76,12 @@ def waiting(study: Study) -> list[str]:
     `dvc status` would read every study's pipeline. Evaluations are asked about once every training has left its
     records: DVC fails on one whose run is not there yet, so that this is to be called again when these are done.
     """
-    done = all(RunFolder.of(place).training.is_dir() for place in folders_of(study).values())
-    output = ""
-    for kind in ("train", "eval") if done else ("train",):
+    runs = folders_of(study)
+    done = all(RunFolder.of(place).training.is_dir() for place in runs.values())
+    kinds, output = ("train", "eval") if done else ("train",), ""
+    seconds = len(kinds) * (ASKED + ASKED_RUN * len(runs))
+    say(f"run: asking DVC what is up to date ({counted(len(runs), 'run')}, about {clock(seconds)})")
+    for kind in kinds:
         stages = [kind, f"{kind}-{CANDIDATE}"] if study.is_default else [kind]
         output += repro(path_of(study), stages, "--dry", show=False)
     return seed_by_seed(set(TO_RUN.findall(output)), study)

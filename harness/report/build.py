@@ -173,7 +173,7 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
     images = carried(study, results, evidence.evidence_csv(findings.evidence, study.file.confidence))
     write_csv(folder / "variants.csv", rows, [*variants.VARIANT_COLUMNS, *MADE_BY])
     write_csv(folder / "images.csv", images, [*evidence.IMAGE_COLUMNS, *MADE_BY])
-    write_csv(folder / "cells.csv", runs.cells_csv(results), runs.CELL_COLUMNS)
+    write_csv(folder / "cells.csv", runs.cells_csv(study, results), runs.CELL_COLUMNS)
     write_csv(folder / "curves.csv", curves, runs.CURVE_COLUMNS)
     write_csv(folder / "effects.csv", effects.effects_csv(findings.effects, study), effects.EFFECT_COLUMNS)
     write_csv(folder / "proof.csv", isolation.proof_csv(findings.proofs, study, results), isolation.PROOF_COLUMNS)

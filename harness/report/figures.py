@@ -200,7 +200,8 @@ def curves(table: list[dict[str, Any]], variants: Sequence[str], baseline: str, 
             axes.set_title(variant, loc="left", pad=3, fontweight="bold")
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
-        _log_scale(grid.flat[0], 1, 2, 3, 5, 7)
+        if frame.empty or (frame["mean"] > 0).any():  # errors of 0 alone have no logarithm
+            _log_scale(grid.flat[0], 1, 2, 3, 5, 7)
         grid.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("epoch", y=0.08 / height, va="bottom")
         figure.supylabel(label, x=0.08 / width, ha="left")

@@ -205,7 +205,7 @@ CELL_COLUMNS = [
 ]  # fmt: skip
 
 
-def cells_csv(results: Results) -> list[dict[str, Any]]:
+def cells_csv(study: Study, results: Results) -> list[dict[str, Any]]:
     """A row a declared run, and the candidate's: what its records say, as far as there are any."""
     table = []
     for cell in results.all:
@@ -213,6 +213,9 @@ def cells_csv(results: Results) -> list[dict[str, Any]]:
         if run := cell.run:
             made = run.provenance
             stored = {**made.machine, **made.versions, **made.model_dump(), **run.hashes.model_dump(), **run.metrics}
+            # By its present name: its record may have that of a variant, or of a study, before it was renamed.
+            place = "params.yaml" if cell.variant == CANDIDATE else f"{study.name}:{cell.key}"
+            stored["command"] = f"python -m harness train {place}"
             row = {key: stored.get(key) for key in CELL_COLUMNS} | row
         table.append(row)
     return table

@@ -40,11 +40,23 @@ def check_run(settings: Settings, data: DataSettings, where: str) -> None:
             raise UserError(f"{where}: {key}: got {getattr(settings, key)}, but {fact}; allowed: {allowed}")
 
 
-def check_study(study: Study) -> list[str]:
-    """Check every variant, and the study among the others; returns warnings, a line each. Raises `UserError`."""
-    for path, name in declared_names().items():  # a name is taken once: it names folders of runs and reports
+def check_name(study: Study) -> None:
+    """Refuse a name that another study has, or another page of reports/, which would be lost. Raises `UserError`."""
+    for path, name in declared_names().items():
         if name == study.name and path.resolve() != study.path.resolve():
             raise UserError(f"{study.path}: name: got {study.name!r}, which {path} has; each name is allowed once")
+    page = study.report
+    ours = not page.is_file() or (study.folder / "variants.csv").exists()  # or its folder is gone, and the page left
+    if not ours and f"{study.name}/details.md" not in page.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(
+            f"{study.path}: name: got {study.name!r}, but {page} is another page, no report of a study; take another "
+            "name, or remove that page"
+        )
+
+
+def check_study(study: Study) -> list[str]:
+    """Check a study's name and every variant; returns warnings, a line each. Raises `UserError`."""
+    check_name(study)
     if study.data.source == "folder" and not study.data.root:
         raise UserError(f"{study.path}: data.root: missing; the folder that holds the images is allowed")
     for name, settings in study.variants.items():

@@ -38,9 +38,22 @@ def _flat(values: Any, where: str) -> dict[str, Any]:
     return flat | {key: value for key, value in values.items() if key != "preset"}
 
 
+def _read(path: Path) -> Any:
+    """What a file of settings or of a study holds. Raises `UserError`, in plain words where it is not text or empty."""
+    try:
+        values = read_yaml(path)
+    except UserError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        raise UserError(f"{path}: cannot be read: its text is not UTF-8; save it as UTF-8") from error
+    if values is None:
+        raise UserError(f"{path}: is empty; a mapping of settings is allowed")
+    return values
+
+
 def load_candidate(path: Path) -> tuple[Settings, int]:
     """The candidate of params.yaml: its settings and its seed. Raises `UserError`."""
-    values = _flat(read_yaml(path), str(path))
+    values = _flat(_read(path), str(path))
     seed = values.pop("seed", None)
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise UserError(f"{path}: seed: got {seed!r}; allowed: an integer >= 0 and < {2**31}")
@@ -90,7 +103,7 @@ def load_run(spec: str) -> Named:
         )
     if path.suffix == ".json":
         return Named(_stored(path))
-    values = read_yaml(path)
+    values = _read(path)
     if isinstance(values, dict) and values.keys() & {"variants", "plan", "extends"}:
         raise UserError(f"{spec}: got a study; allowed: one of its runs, as {spec}:VARIANT-SEED")
     settings, seed = load_candidate(path)
@@ -101,6 +114,8 @@ def load_run(spec: str) -> Named:
 
 def find_study(target: Path, root: Path = Path(".")) -> Path:
     """The file of the study that `target` names: the file itself, its folder, its name, its report or report's folder.
+
+    The folder may be named from experiments/, as where its file is too broken to give a name.
 
     What is a file, or is called like one, is taken as it is. Raises `UserError` with the studies that there are.
     """
@@ -119,6 +134,9 @@ def find_study(target: Path, root: Path = Path(".")) -> Path:
     files = [file for file, declared in known.items() if declared == name and is_name]
     if len(files) > 1:
         raise UserError(f"{target}: the name of {len(files)} studies; allowed: {', '.join(map(str, files))}")
+    folder = root / DEFAULT.parent / name / DEFAULT.name
+    if not files and is_name and os.path.isfile(folder):  # a file that gives another name or, as a broken one, none
+        return folder
     if not files:
         names = ", ".join(sorted(known.values())) or "none is declared"
         raise UserError(f"{target}: no study of that name; allowed: {names}, or a study's file, folder or report")
@@ -133,14 +151,32 @@ def declared_names(root: Path = Path(".")) -> dict[Path, str]:
 
 def declared_name(file: Path) -> str | None:
     """The name that a study's file gives. Not read as YAML: a draft may be broken."""
-    match = re.search(r"^name:[ \t]*(\S+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    return match[1].strip("'\"") if match else None
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    match = re.search(r"""^(?:\{\s*)?["']?name["']?:[ \t]*["']?([^\s"',}]+)""", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+RESERVED = {"candidate": "the run of params.yaml", "readme": "the index of all reports"}
+"""Names that neither a study nor its report may have, and what has them."""
 
 
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises `UserError` with one line: file, key, what was found, what is allowed."""
     values, written = _extended(path)
+    for key in ("factors", "variants"):
+        for name in written[key] if isinstance(written, dict) and isinstance(written.get(key), dict) else ():
+            if not isinstance(name, str):  # 007, true, 2024-01-01
+                raise UserError(
+                    f"{path}: {key}: got the name {name}, which YAML does not read as a string; write it in quotes"
+                )
     file = parse(StudyFile, values, str(path))
+    if file.name in RESERVED:
+        raise UserError(f"{path}: name: got {file.name!r}, which is kept for {RESERVED[file.name]}; take another")
+    if written.get("factors") and not file.plan:
+        raise UserError(
+            f"{path}: plan: missing, and without it the factors make no variant; allowed: a list, as "
+            "[{kind: one_factor}]"
+        )
     data = parse(DataSettings, file.data, f"{path}: data")
     variants = _variants(file, path)
     others = [name for name in variants if name != file.baseline]
@@ -184,7 +220,7 @@ def lineage(path: Path) -> dict[Path, Any]:
     """A study's file, and those that it extends, nearest first, each with its content. Raises `UserError`."""
     files: dict[Path, Any] = {}
     while path not in files:
-        values = files[path] = read_yaml(path)
+        values = files[path] = _read(path)
         parent = values.get("extends") if isinstance(values, dict) else None
         if not isinstance(parent, str) or not parent:
             return files
@@ -237,6 +273,11 @@ def _variants(file: StudyFile, path: Path) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise UserError(
                 f"{path}: variants.{name}: a name has small letters, digits, - and _ alone (no dot), at most 63"
+            )
+        before, _, digits = name.rpartition("-")
+        if before in variants and digits in map(str, file.seeds):
+            raise UserError(
+                f"{path}: variants.{name}: is the name of a run of {before}, with seed {digits}; take another"
             )
     if "candidate" in variants:
         raise UserError(f"{path}: variants.candidate: the name is kept for the run of params.yaml; take another")

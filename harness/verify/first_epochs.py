@@ -15,7 +15,12 @@ from pathlib import Path
 
 def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) -> None:
     """Make the steps and write what they came to; whatever goes wrong is the caller's to tell."""
+    values = json.loads(settings_file.read_text(encoding="utf-8"))
     # Of the code that is looked at, which is not the one that this file belongs to.
+    if values.get("bits") == "portable":  # before torch is imported
+        from harness.process import hold
+
+        hold("portable")
     from harness import provenance
     from harness.data.packed import Packed
     from harness.numerics import configure
@@ -33,7 +38,6 @@ def main(settings_file: Path, data: Path, steps: int, epochs: int, out: Path) ->
         code = code_hash()
     else:
         code = identity("train")
-    values = json.loads(settings_file.read_text(encoding="utf-8"))
     seed = values.pop("seed")
     settings = parse(Settings, values, str(settings_file))
     numerics = configure(settings)
