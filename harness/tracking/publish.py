@@ -23,7 +23,7 @@ from harness.record import Run
 from harness.report.format import paragraph, rendered
 from harness.report.runs import CANDIDATE, Result, Results, read_results, standing
 from harness.report.variants import VariantRow, variant_rows
-from harness.settings.schema import Settings
+from harness.settings.schema import Settings, recorded
 from harness.settings.study import Study
 from harness.tracking.database import TrackingDownError, client, experiment, shown, tracking_uri
 from harness.tracking.views import links, view_tags
@@ -255,8 +255,8 @@ class _Publication:
         """The variant's name; a candidate's says what it changes, so that two of them are not taken for one."""
         if result.variant != CANDIDATE:
             return result.variant
-        base = self.study.variants[self.study.baseline].model_dump()
-        changed = [f"{key}={run.settings[key]}" for key in base if run.settings.get(key) != base[key]]
+        base, settings = self.study.variants[self.study.baseline].model_dump(), recorded(run.settings)
+        changed = [f"{key}={settings[key]}" for key in base if settings[key] != base[key]]
         return " ".join([CANDIDATE, *changed])[:250]
 
     def _log(self, run_id: str, result: Result, run: Run) -> None:
@@ -273,7 +273,7 @@ class _Publication:
             for column, name in EPOCH.items()
             if math.isfinite(row[column])  # MLflow shows no metric that was once not finite; `diverged` says it
         ]
-        settings = {"variant": self._variant(result, run), "seed": result.seed, **run.settings}
+        settings = {"variant": self._variant(result, run), "seed": result.seed, **recorded(run.settings)}
         params = [e.Param(name, str(value)) for name, value in settings.items()]
         # Two calls: of one call's metrics MLflow keeps no order.
         self.mlflow.log_batch(run_id, metrics=metrics[:1], params=params)
