@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, word
 from harness.errors import UserError
 from harness.identity.code import ROOT
 from harness.settings.load import load_candidate
@@ -51,7 +51,7 @@ def diff(
     from harness.diff.sides import open_report, read_side
     from harness.diff.table import table
 
-    before, after = (read_side(open_report(side, study.folder)) for side in (old, new))
+    before, after = (read_side(open_report(word(side, names=False), study.folder)) for side in (old, new))
     changes = changes_between(before, after)
     print(table(before, after, changes))
     if check and any(change.verdict_changed for change in changes):
