@@ -3,6 +3,7 @@
 import errno
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -24,11 +25,13 @@ app.registered_commands.sort(key=lambda c: ORDER.index(c.name or c.callback.__na
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
 
-CIRCUMSTANCES = {
-    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ENOLCK, errno.ENOSPC,
-    errno.ENOTDIR, errno.EOPNOTSUPP, errno.EPERM, errno.EROFS, errno.ESTALE,
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+CIRCUMSTANCES = NO_LOCKS | {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.EMFILE, errno.ENAMETOOLONG,
+    errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
 }  # fmt: skip
-"""Errors of a disk, of rights and of limits: wherever they turn up they are no error of the program."""
+"""Errors of a disk, of rights, of limits and of what stands in the way: wherever they turn up, none of the program."""
 
 # Typer carries click's classes with it; this is the one that its own errors are made from.
 Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -48,7 +51,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in CIRCUMSTANCES:
             raise
-        print(f"harness: {error.filename or 'this machine'}: {error.strerror}", file=sys.stderr)
+        hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
+        print(f"harness: {error.filename or Path.cwd()}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = STOPPED

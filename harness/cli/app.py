@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness.commits import git
+from harness.errors import UserError
 from harness.process import hold
 from harness.settings.load import declared_names, find_study, load_candidate, load_study
 from harness.settings.schema import Settings
@@ -35,16 +39,34 @@ OWN_BITS = ("train", "eval", "ensemble", "gallery")
 """Commands that compute a run's numbers: they hold the process as its settings say, before anything heavy is loaded."""
 
 
+GIT = ("run", "train", "verify", "compare", "diff", "candidate", "discard")
+"""Commands that ask git about the code or the results."""
+
+
 @app.callback()
 def _begin(context: typer.Context) -> None:
     global _below
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the folder that this was called in is there no more; go to another one") from error
     root = next((folder for folder in (here, *here.parents) if (folder / DEFAULT).is_file()), here)
     _below = here.relative_to(root).as_posix()
     os.chdir(root)
+    if context.invoked_subcommand in GIT and _is_refused(root):
+        raise UserError(
+            f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
+            f"git config --global --add safe.directory {shlex.quote(str(root))}"
+        )
     # Tables and figures, too, are the same to the byte on other processors.
     if context.invoked_subcommand not in OWN_BITS:
         hold("portable")
+
+
+def _is_refused(root: Path) -> bool:
+    """Whether git is here, and a repository, which it does not read: a run would be recorded without its commit."""
+    held = any((folder / ".git").exists() for folder in (root, *root.parents))
+    return held and bool(shutil.which("git")) and git(root, "rev-parse") is None
 
 
 def at(path: str | Path) -> Path:

@@ -135,7 +135,7 @@ def client(root: Path) -> Iterator[MlflowClient]:
     for name in ("mlflow", "alembic"):  # how MLflow makes its tables is no news to a user
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        with FileLock(home(root) / ".mlflow.lock"):
+        with FileLock(home(root) / ".mlflow.lock", fallback_to_soft=False):
             if uri.startswith(DATABASES):
                 open_database(uri)
                 rebase(uri, root)
