@@ -108,7 +108,7 @@ class StudyResults:
         results = self.findings.results
         rows = [
             row | dict(cell.run.metrics if cell.run else {})
-            for row, cell in zip(runs.cells_csv(results), results.all, strict=True)
+            for row, cell in zip(runs.cells_csv(self.findings.study, results), results.all, strict=True)
         ]
         return _frame(rows, [*runs.CELL_COLUMNS, *dict.fromkeys(key for row in rows for key in row)])
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ from harness.report.variants import variant_rows
 from harness.settings.schema import Settings
 from harness.settings.study import Study
 from harness.tracking.database import make_database, shown
-from harness.tracking.publish import Publication, note, pending, publish
+from harness.tracking.publish import Publication, note, publish
 from harness.tracking.server import serve
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-BASE = {"preset": ["paper", "small"], "width": 0.5, "colour": 0, "epochs": 3}
+BASE = {"preset": ["paper", "small"], "width": 0.5, "colour": 0, "epochs": 3, "bits": "native"}
 SMALL = f"""
 name: pair
 title: Two variants
@@ -149,6 +149,7 @@ def test_runs_are_laid_out_as_a_user_of_mlflow_expects_and_not_doubled(published
     for top in (mean, runs["candidate/s0"], client.get_run(publication.execution)):
         assert "mlflow.parentRunId" not in top.data.tags
     assert run.data.params["lrn"] == "False"
+    assert run.data.params["bits"] == "native", "a setting that a record does not have, since it came later"
     assert (run.data.params["variant"], run.data.params["seed"]) == ("no-lrn", "1")
     files = RunFolder.of(made[2] / "reports/pair/runs/no-lrn-1")
     assert run.data.metrics["test_top1"] == json.loads(files.metrics.read_text())["test_top1"]
@@ -402,13 +403,17 @@ def test_a_server_that_is_down_fails_nothing_and_gets_all_later(
         assert result.exit_code == 0
         return result.output
 
-    outputs = [harness("publish", uri=f"http://user:hunter2@127.0.0.1:{free_port()}")]
-    assert pending(study).exists()
+    down = f"http://user:hunter2@127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match="does not answer") as refused:
+        harness("publish", uri=down)
+    with monkeypatch.context() as stage:
+        stage.setenv("DVC_STAGE", "publish")
+        outputs = [str(refused.value), harness("publish", uri=down)]
+    assert outputs[1].startswith("warning: not published: ")
     address = interface[0]["variants"].partition("/#/")[0]
     assert address.startswith("http://127.0.0.1:"), "offered to this machine alone"
     login = address.replace("//", "//user:hunter2@")
     outputs.append(harness("publish", uri=login))
-    assert not pending(study).exists()
     client = MlflowClient(address)
     published = publish(study, made[1], root)
     assert (published.runs, published.new) == (5, 0)
@@ -483,14 +488,15 @@ def test_a_server_that_refuses_or_hangs(made: Made, status: int, monkeypatch: py
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with answering(Handler) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{address}")
-        with pytest.raises(UserError, match="401") if status else nullcontext() as refused:
-            published = publish(*made)
-            assert (published.down, published.uri) == (True, f"http://{address}")
+        with pytest.raises(
+            UserError, match="401" if status else f"MLflow at http://{address}: does not ans"
+        ) as refused:
+            publish(*made)
         over.set()
-        assert refused is None or "secret" not in str(refused.value)
+        assert "secret" not in str(refused.value)
 
 
-def test_a_service_that_is_no_http_server_counts_as_down(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_no_http_server_does_not_answer(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     class Greeting(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
@@ -499,8 +505,8 @@ def test_a_service_that_is_no_http_server_counts_as_down(made: Made, monkeypatch
     with answering(Greeting) as service:
         for address in (f"http://user:secret@{service}", "https://127.0.0.1:1/a b"):
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-            published = publish(*made)
-            assert (published.down, published.uri) == (True, address.replace("user:secret@", ""))
+            with pytest.raises(UserError, match=f"MLflow at {address.replace('user:secret@', '')}: does not answer"):
+                publish(*made)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The command line: it parses, calls and prints. Everything heavy is imported where it is needed."""
 
+import errno
+import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,6 +25,14 @@ app.registered_commands.sort(key=lambda c: ORDER.index(c.name or c.callback.__na
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
 
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+CIRCUMSTANCES = NO_LOCKS | {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.EMFILE, errno.ENAMETOOLONG,
+    errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+"""Errors of a disk, of rights, of limits and of what stands in the way: wherever they turn up, none of the program."""
+
 # Typer carries click's classes with it; this is the one that its own errors are made from.
 Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -29,10 +40,19 @@ Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if k
 def main() -> None:
     """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
     status: Any = 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks the minus sign gets its number
     try:
         status = app(standalone_mode=False, prog_name="harness")
     except UserError as error:
         print(f"harness: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        if error.errno not in CIRCUMSTANCES:
+            raise
+        hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
+        print(f"harness: {error.filename or Path.cwd()}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = STOPPED

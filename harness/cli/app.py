@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness.commits import git
+from harness.errors import UserError
 from harness.process import hold
-from harness.settings.load import find_study, load_candidate, load_study
+from harness.settings.load import declared_names, find_study, load_candidate, load_study
 from harness.settings.schema import Settings
 from harness.settings.study import CANDIDATE, DEFAULT, Study
 
 HERE = Path(".")
-"""The repository: commands are run in its root."""
+"""The repository: every command goes to its root, from whatever folder below it is called."""
+
+_below = "."
+"""The folder that the command was called in, from the root."""
 
 STUDY: Any = DEFAULT.as_posix()
 """The default of a command's study, which typer parses as it does a word of the user's."""
@@ -31,16 +39,61 @@ OWN_BITS = ("train", "eval", "ensemble", "gallery")
 """Commands that compute a run's numbers: they hold the process as its settings say, before anything heavy is loaded."""
 
 
+GIT = ("run", "train", "verify", "compare", "diff", "candidate", "discard")
+"""Commands that ask git about the code or the results."""
+
+
 @app.callback()
-def _portable(context: typer.Context) -> None:
+def _begin(context: typer.Context) -> None:
+    global _below
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the folder that this was called in is there no more; go to another one") from error
+    root = next((folder for folder in (here, *here.parents) if (folder / DEFAULT).is_file()), here)
+    _below = here.relative_to(root).as_posix()
+    os.chdir(root)
+    if context.invoked_subcommand in GIT and _is_refused(root):
+        raise UserError(
+            f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
+            f"git config --global --add safe.directory {shlex.quote(str(root))}"
+        )
     # Tables and figures, too, are the same to the byte on other processors.
     if context.invoked_subcommand not in OWN_BITS:
         hold("portable")
 
 
+def _is_refused(root: Path) -> bool:
+    """Whether git is here, and a repository, which it does not read: a run would be recorded without its commit."""
+    held = any((folder / ".git").exists() for folder in (root, *root.parents))
+    return held and bool(shutil.which("git")) and git(root, "rev-parse") is None
+
+
+def at(path: str | Path) -> Path:
+    """A path that its user gave from where he stands, as one from the root. A default, which is a `Path`, is one."""
+    return Path(path) if isinstance(path, Path) or _below == "." else Path(os.path.normpath(os.path.join(_below, path)))
+
+
+def word(text: str, names: bool = True) -> str:
+    """What a user named, alone or before a colon: a path that is there, as one from the root; anything else as it is.
+
+    `names`: the name of a study is one also where he stands beside a folder that is called so.
+    """
+    head, colon, run = text.rpartition(":")
+    for path, rest in ((text, ""), (head, colon + run)):
+        if path and at(path).exists() and not (names and path in declared_names().values()):
+            return f"{at(path)}{rest}"
+    return text
+
+
 def named_study(name: str) -> Study:
     """The study that was named on the command line."""
-    return load_study(find_study(Path(name)))
+    return load_study(find_study(Path(word(name))))
+
+
+def place(text: str, option: Any = typer.Option) -> Any:
+    """An option or argument that is a path, with its help."""
+    return option(help=text, parser=at, metavar="PATH")
 
 
 STUDY_HELP = "The study: its name, folder, file or report."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, word
 from harness.errors import UserError
 from harness.identity.code import ROOT
 from harness.settings.load import load_candidate
@@ -55,7 +55,7 @@ def diff(
     from harness.diff.sides import open_report, read_side
     from harness.diff.table import table
 
-    before, after = (read_side(open_report(side, study.folder)) for side in (old, new))
+    before, after = (read_side(open_report(word(side, names=False), study.folder)) for side in (old, new))
     changes = changes_between(before, after)
     print(table(before, after, changes))
     if check and any(change.verdict_changed for change in changes):
@@ -110,7 +110,7 @@ def export(
     csv: Annotated[bool, typer.Option("--csv", help="The comparisons as CSV alone.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="The forest figure as PDF alone.")] = False,
     png: Annotated[bool, typer.Option("--png", help="The forest figure as PNG alone.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default build/export/STUDY.")] = None,
+    out: Annotated[Path | None, place("Folder; by default build/export/STUDY.")] = None,
 ) -> None:
     """Write a study's table, forest figure, captions and references for a paper; by default in every form."""
     from harness.results import results_of

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, place, word
+from harness.errors import UserError
 from harness.process import hold
+from harness.progress import say
 from harness.record import Config
 from harness.settings.load import load_run
-from harness.settings.study import CANDIDATE
+from harness.settings.study import CANDIDATE, Study
 
 PANEL = "Stages of the pipeline"
 
@@ -24,9 +27,11 @@ def check(study: StudyArgument = STUDY) -> None:
     from harness.data.watch import doubts
     from harness.pipeline.checked import write_checked
     from harness.pipeline.dvc_files import check_pipeline, check_place
+    from harness.pipeline.pool import need_history
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
 
+    need_history()
     check_place(study)
     if study.is_default:
         check_default(study)
@@ -41,7 +46,7 @@ def check(study: StudyArgument = STUDY) -> None:
 @app.command(rich_help_panel=PANEL)
 def data(
     study: StudyArgument = STUDY,
-    out: Annotated[Path | None, typer.Option(help="Pack into this folder instead, and write no manifest.")] = None,
+    out: Annotated[Path | None, place("Pack into this folder instead, and write no manifest.")] = None,
 ) -> None:
     """Decode and pack a study's images, and write their manifest."""
     from harness.data.pack import pack
@@ -60,12 +65,13 @@ RUN_HELP = "The run: [STUDY:]VARIANT-SEED, params.yaml (the candidate), or a fil
 def train(
     run: Annotated[str, typer.Argument(help=RUN_HELP)],
     seed: Annotated[int | None, typer.Option(min=0, help="The run's seed, where its name has none.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of its records; by default the study's.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
+    out: Annotated[Path | None, place("Folder of its records; by default the study's.")] = None,
+    data: Annotated[Path | None, place("Folder of packed images; by default the study's.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 20.0,
     require_clean: RequireClean = None,
 ) -> None:
     """Train one run, or resume it where it was interrupted."""
+    run = word(run)
     hold(load_run(run).settings.bits)
 
     from harness.pipeline import named_run
@@ -81,11 +87,12 @@ def train(
 @app.command("eval", rich_help_panel=PANEL)
 def evaluate(
     run: Annotated[str, typer.Argument(help=f"{RUN_HELP[:-1]}; or a folder of a run's records.")],
-    out: Annotated[Path | None, typer.Argument(help="Folder of its results; by default the study's.")] = None,
+    out: Annotated[Path | None, place("Folder of its results; by default the study's.", typer.Argument)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The run's seed.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of packed images; by default the study's.")] = None,
+    data: Annotated[Path | None, place("Folder of packed images; by default the study's.")] = None,
 ) -> None:
     """Evaluate a run on every part of its images: centre crop and ten crops."""
+    run = word(run)
     config = Path(run) / "config.json"
     if config.exists():
         hold(Config.read(config).resolved.bits)
@@ -117,7 +124,7 @@ def gallery(
     study: StudyArgument = STUDY,
     variant: Annotated[str | None, typer.Option(help="The variant; by default the baseline.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its seed; by default the study's first.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default reports/STUDY/gallery.")] = None,
+    out: Annotated[Path | None, place("Folder; by default reports/STUDY/gallery.")] = None,
 ) -> None:
     """Draw one run: kernels, answers, nearest neighbours, confusion, augmentations, response normalisation."""
     hold(study.variants[variant if variant in study.variants else study.baseline].bits)
@@ -155,9 +162,27 @@ def report(
             raise typer.Exit(1)
 
 
+LATER = "HARNESS_PUBLISH_LATER"
+"""Set in the environment: `harness run` publishes at its end, also what DVC holds to be up to date."""
+
+
 @app.command(rich_help_panel=PANEL)
 def publish(study: StudyArgument = STUDY) -> None:
     """Bring a study's runs and report to MLflow; what is there already is not doubled."""
+    if os.environ.get("DVC_STAGE"):
+        if not os.environ.get(LATER):
+            try_to_publish(study)
+        return
     from harness.tracking.publish import publish as publish_study
 
     print(publish_study(study, candidate(study), HERE))
+
+
+def try_to_publish(study: Study) -> None:
+    """Publish; a store that fails is warned of, since MLflow is a view and no run depends on it."""
+    from harness.tracking.publish import publish as publish_study
+
+    try:
+        say(str(publish_study(study, candidate(study), HERE)))
+    except UserError as error:
+        say(f"warning: not published: {error}; `harness publish {study.name}` tries again")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate
-from harness.cli.stages import check, publish, report
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, place, word
+from harness.cli.stages import LATER, check, report, try_to_publish
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
@@ -43,10 +43,10 @@ def run(
     from harness.pipeline.tidy import undeclared
     from harness.progress import say
     from harness.settings.check import check_study
-    from harness.tracking.publish import pending
 
     count, named = pool.workers(jobs, gpus)
     wanted = pool.chosen(study, [name.strip() for name in only.split(",")] if only else [])
+    pool.need_repository()
     context.with_resource(holder.alone(study, "run"))
     check_study(study)  # before anything is written
     dvc_files.write_pipeline(study)
@@ -88,10 +88,11 @@ def run(
         return
     say("run: every run is up to date")
     dvc_files.keep_lock(file)  # with the runs that have just been recorded
+    os.environ[LATER] = "1"
     pool.repro(file)
-    if pending(study).exists():
-        # DVC holds the stage to be up to date, since nothing that it depends on has changed.
-        publish(study)
+    # Not left to DVC, which knows what was published from here, or from the machine of a committed dvc.lock, but not
+    # what the store at hand has.
+    try_to_publish(study)
     dvc_files.keep_lock(file)
     remote.share(study, HERE)
     if old := undeclared(study, HERE):
@@ -176,10 +177,6 @@ def ui(
 
     published = publish_study(study, candidate(study), HERE)
     print(published)
-    if published.down:
-        raise UserError(
-            f"ui: {published.uri} does not answer; start it, or unset MLFLOW_TRACKING_URI for the local one"
-        )
     serve(study, published, HERE, port)
 
 
@@ -194,7 +191,7 @@ def variants(
     from harness.settings.listing import list_settings, list_variants
 
     try:
-        file = find_study(Path(study)) if study else None
+        file = find_study(Path(word(study))) if study else None
     except UserError:
         text = list_settings(study)
         if not text:
@@ -239,13 +236,13 @@ def describe(
     if sum(map(bool, (settings, study or variant, values))) > 1:
         raise UserError("describe: got settings in two ways; allowed: a run, --study and --variant, or options")
     if study or variant:
-        declared = load_study(find_study(Path(study) if study else DEFAULT))
+        declared = load_study(find_study(Path(word(study)) if study else DEFAULT))
         if (name := variant or declared.baseline) not in declared.variants:
             allowed = ", ".join(declared.variants)
             raise UserError(f"describe: --variant: got {variant!r}; allowed in {declared.name}: {allowed}")
         run = Named(declared.variants[name], declared, name)
     else:
-        run = load_run(settings) if settings else Named(resolve(values, "describe"))
+        run = load_run(word(settings)) if settings else Named(resolve(values, "describe"))
     source_channels, _, source_classes, _ = SOURCES[run.study.data.source] if run.study else (3, 0, None, None)
     rows = layout(run.settings, channels or source_channels, classes or run.settings.classes or source_classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
@@ -254,7 +251,7 @@ def describe(
 @app.command(rich_help_panel=PANEL)
 def claims(
     ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
-    file: Annotated[Path, typer.Option(help="The file of claims.")] = Path("experiments/claims.yaml"),
+    file: Annotated[Path, place("The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
     from harness.claims.claim import load_claims
@@ -265,7 +262,7 @@ def claims(
     chosen = {upper[word.upper()]: known[upper[word.upper()]] for word in ids or [] if word.upper() in upper}
     rest = [word for word in ids or [] if word.upper() not in upper]
     try:
-        files = [find_study(Path(word)) for word in rest]
+        files = [find_study(Path(word(name))) for name in rest]
     except UserError as error:
         studies = ", ".join(sorted(declared_names().values()))
         raise UserError(f"claims: got {rest[0]!r}; allowed: {', '.join(known)}, or a study: {studies}") from error

@@ -72,7 +72,8 @@ def _pack(settings: DataSettings) -> Manifest:
     """Pack images into the folder that their hash names. Several processes may ask for the same at once."""
     place = caches() / "data"
     place.mkdir(parents=True, exist_ok=True)
-    with FileLock(place / ".packing.lock"), tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
+    lock = FileLock(place / ".packing.lock", fallback_to_soft=False)
+    with lock, tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
         seen = watch.mark(settings)  # before they are read: what changes meanwhile is seen the next time
         manifest = pack(settings, Path(temporary) / "images")
         folder = _folder(manifest)

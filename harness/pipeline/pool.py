@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from harness.commits import git
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
@@ -59,6 +60,26 @@ def dvc(*arguments: str, show: bool = False) -> str:
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
     return done.stdout or ""
+
+
+def need_repository() -> None:
+    """Refuse a folder in which no DVC command works, as an archive of the source. Raises `UserError`."""
+    here = Path.cwd()
+    if not Path(".dvc").is_dir():
+        raise UserError(f"{here}: has no .dvc; run: git init && dvc init, or, to do without git: dvc init --no-scm")
+    if any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return
+    from dvc.config import Config
+
+    if not Config.from_cwd()["core"].get("no_scm"):
+        raise UserError(f"{here}: no git repository; run: git init, or, to do without git: dvc config core.no_scm true")
+
+
+def need_history() -> None:
+    """Refuse an experiment in a copy of a shallow clone: DVC would lose it without a word. Raises `UserError`."""
+    root = Path(os.environ.get("DVC_ROOT") or ".").resolve()
+    if root != Path.cwd() and git(root, "rev-parse", "--is-shallow-repository") == "true\n":
+        raise UserError(f"{root}: is a shallow clone, in which DVC loses experiments; run: git fetch --unshallow")
 
 
 def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool = True) -> str:

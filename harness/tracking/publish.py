@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import hash_file, hash_json, read_json, write_text
+from harness.files import hash_file, hash_json, read_json
 from harness.grammar import counted
 from harness.record import Run
 from harness.report.format import paragraph, rendered
@@ -25,7 +25,7 @@ from harness.report.runs import CANDIDATE, Result, Results, read_results, standi
 from harness.report.variants import VariantRow, variant_rows
 from harness.settings.schema import Settings, recorded
 from harness.settings.study import Study
-from harness.tracking.database import TrackingDownError, client, experiment, shown, tracking_uri
+from harness.tracking.database import client, experiment, shown, tracking_uri
 from harness.tracking.views import links, view_tags
 
 if TYPE_CHECKING:
@@ -53,35 +53,19 @@ class Publication:
     execution: str = ""
     runs: int = 0
     new: int = 0
-    down: bool = False
 
     def __str__(self) -> str:
-        if self.down:
-            return f"not published: {self.uri} does not answer; `harness publish` publishes later"
         return f"published: {counted(self.runs, 'run')} ({self.new} new) at {self.uri}"
 
 
 def publish(study: Study, candidate: tuple[Settings, int] | None, root: Path) -> Publication:
-    """Bring every run of `study` that is there to MLflow, and its report. A server that is down is said, not raised.
+    """Bring every run of `study` that is there to MLflow, and its report.
 
-    Raises `UserError` for a result that is broken, and for a store that refuses.
+    Raises `UserError` for a result that is broken, and for a store that does not answer or refuses.
     """
     results = unless_done(study, read_results(study, candidate, root))
-    mark = root / pending(study)
-    try:
-        with client(root) as mlflow:
-            published = _Publication(mlflow, study, results, root).go()
-    except TrackingDownError as error:
-        # A server that is down fails no pipeline; the next `harness run` tries again.
-        write_text(mark, f"{error}\n")
-        return Publication(str(error), down=True)
-    mark.unlink(missing_ok=True)
-    return published
-
-
-def pending(study: Study) -> Path:
-    """A file that is there while a publication waits for its server, below the root."""
-    return Path("build") / f"{study.name}-not-published"
+    with client(root) as mlflow:
+        return _Publication(mlflow, study, results, root).go()
 
 
 class _Publication:
@@ -270,7 +254,7 @@ class _Publication:
             for column, name in EPOCH.items()
             if math.isfinite(row[column])  # MLflow shows no metric that was once not finite; `diverged` says it
         ]
-        settings = {"variant": self._variant(result, run), "seed": result.seed, **run.settings}
+        settings = {"variant": self._variant(result, run), "seed": result.seed, **recorded(run.settings)}
         params = [e.Param(name, str(value)) for name, value in settings.items()]
         # Two calls: of one call's metrics MLflow keeps no order.
         self.mlflow.log_batch(run_id, metrics=metrics[:1], params=params)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from harness import bits
-from harness.commits import add_worktree, git
+from harness.commits import add_worktree, commit_of, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.process import HARNESS, LIMITS, native_instructions, start
@@ -106,9 +106,9 @@ class Rerunner:
             if commit not in self._trees:
                 self._trees[commit] = add_worktree(self.root, self.folder / f"code-{commit[:12]}", commit)
         if (tree := self._trees[commit]) is None:
-            raise UserError(
-                f"{key}: commit {commit[:12]} is not in this repository (fetch it, or take --here for the present code)"
-            )
+            here = commit_of(commit, self.root)
+            why = f"cannot be checked out into {self.folder}" if here else "is not in this repository (fetch it)"
+            raise UserError(f"{key}: commit {commit[:12]} {why}; --here runs the present code instead")
         return tree
 
     def _call(self, key: str, record: Run, code: Path, *words: object) -> None:

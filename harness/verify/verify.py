@@ -133,7 +133,7 @@ def lines(key: str, match: Match, dirty: bool) -> list[str]:
 def _lock(root: Path, study: Study) -> FileLock:
     lock = root / ".checkpoints" / f"verified-{study.name}.lock"
     lock.parent.mkdir(exist_ok=True)
-    return FileLock(lock)
+    return FileLock(lock, fallback_to_soft=False)
 
 
 def _write(root: Path, study: Study, key: str, new: Verification) -> None:
