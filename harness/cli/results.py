@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, word
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, place, word
 from harness.errors import UserError
 from harness.identity.code import ROOT
 from harness.settings.load import load_candidate
