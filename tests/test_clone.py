@@ -148,7 +148,8 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
             "extends": "../study.yaml", "name": "extra", "title": "Extra", "purpose": "Tests.",
             "ensembles": ["base"],
             "settings": TINY | {"epochs": 1},
-            "factors": {"no-lrn": {"lrn": False}, "no-dropout": {"dropout": 0}},
+            # A name that YAML reads as a number stays one for DVC.
+            "factors": {"no-lrn": {"lrn": False}, "1e-3": {"dropout": 0}},
             "plan": [{"kind": "one_factor"}],
         },
     )  # fmt: skip
@@ -165,16 +166,16 @@ def test_a_study_folder_runs_by_itself_and_shares_its_cells(project: Path) -> No
     assert records[0]["hashes"] == records[1]["hashes"]
     assert records[1]["reused_from"] == "train@no-lrn-0"
     report = (project / "reports/extra.md").read_text()
-    assert "`no-dropout`" in report
+    assert "`1e-3`" in report
     assert "candidate" not in report
     assert set(json.loads((project / "reports/extra/ensembles.json").read_text())) == {"base"}
     assert ran(call(project, "dvc", "repro", "experiments/extra/dvc.yaml")) == set()
     # One variant alone, though it is on record; a name that is none is refused.
-    output = call(project, "python", "-m", "harness", "run", "extra", "--force", "--only", "no-dropout")
+    output = call(project, "python", "-m", "harness", "run", "extra", "--force", "--only", "1e-3")
     assert "1 run to do again" in output
-    assert ran((project / ".dvc/tmp/logs/extra/no-dropout-0.log").read_text()) == {
-        "experiments/extra/dvc.yaml:train@no-dropout-0",
-        "experiments/extra/dvc.yaml:eval@no-dropout-0",
+    assert ran((project / ".dvc/tmp/logs/extra/1e-3-0.log").read_text()) == {
+        "experiments/extra/dvc.yaml:train@1e-3-0",
+        "experiments/extra/dvc.yaml:eval@1e-3-0",
     }
     output = call(project, "python", "-m", "harness", "run", "extra", "--only", "dropout", status=2)
     assert "run: --only: got 'dropout'; allowed: " in output
