@@ -30,10 +30,17 @@ ODD = ("1e-3", "007", "true", "0x1f", "null", "1_000", "2024-01-01", "yes", "0o7
 
 
 def mine(folder: Path, place: str = "mine", **keys: Any) -> Path:
-    """A second study beside the default one."""
+    """A second study beside the default one, in what DVC takes for a repository."""
     path = project(folder) / "experiments" / place / "study.yaml"
+    (folder / ".dvc").mkdir()
+    git("-C", str(folder), "init", "-q", "-b", "main")
     write(path, STUDY | {"name": "mine"} | keys)
     return path
+
+
+def files(folder: Path) -> set[Path]:
+    """All files but those of git and DVC."""
+    return {path for path in folder.rglob("*") if path.is_file() and not {".git", ".dvc"} & {*path.parts}}
 
 
 @pytest.mark.parametrize(
@@ -53,10 +60,10 @@ def test_a_name_or_a_place_that_would_harm_others_is_refused_before_anything_is_
     path = mine(tmp_path, place, name=name)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/method.md").write_text(OTHER)
-    before = {file for file in tmp_path.rglob("*") if file.is_file()}
+    before = files(tmp_path)
     for command in ("check", "run"):
         refused(harness(command, path.relative_to(tmp_path), cwd=tmp_path), *parts)
-    assert {file for file in tmp_path.rglob("*") if file.is_file() and ".dvc" not in file.parts} == before
+    assert files(tmp_path) == before
 
 
 def test_a_study_goes_on_with_its_own_report(tmp_path: Path) -> None:
@@ -201,7 +208,6 @@ def test_what_is_to_be_committed_is_all_that_a_run_leaves_but_the_copied_stages(
 ) -> None:
     path = mine(tmp_path)
     monkeypatch.chdir(tmp_path)
-    git("init", "-q", "-b", "main")
     (tmp_path / ".gitignore").write_text("/.dvc/\n")
     commit()
     study = load_study(path.relative_to(tmp_path))

@@ -107,9 +107,10 @@ def tidy(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is listed.")] = False,
 ) -> None:
     """List runs that a study no longer declares, and caches that no record names; with --yes remove them."""
-    from harness.pipeline import holder
+    from harness.pipeline import holder, pool
     from harness.pipeline.tidy import tidy as tidied
 
+    pool.need_repository()
     with holder.alone(study, "tidy"):
         print("\n".join(tidied(study, HERE, yes)))
 
