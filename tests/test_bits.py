@@ -120,7 +120,8 @@ def test_the_first_call_of_a_vector_function_has_the_bits_of_the_second() -> Non
 
 def test_holding_a_process_is_undone_for_the_programs_that_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PORTABLE:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is taken back at the end
+        monkeypatch.delenv(name)
     monkeypatch.setenv("MKL_CBWR", "AVX2")
     monkeypatch.setattr(process, "_ambient", {})
     before = dict(os.environ)
