@@ -30,7 +30,7 @@ def alone(study: Study, command: str) -> Iterator[None]:
     Raises `UserError` with the process that has it. The lock is the operating system's: the dead hold none.
     """
     HELD.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(HELD / f"{study.name}.lock"), HELD / f"{study.name}.pid"
+    lock, holder = FileLock(HELD / f"{study.name}.lock", fallback_to_soft=False), HELD / f"{study.name}.pid"
     busy = f"{command}: {study.name} is at work in another process"
     try:
         lock.acquire(timeout=0)
