@@ -28,11 +28,11 @@ from harness.errors import UserError
 from harness.process import LIMITS
 from harness.record import Run, RunFolder, read_run
 from harness.report.build import render
-from harness.report.isolation import read_verified, verified_text
+from harness.report.isolation import Noise, read_verified, verified_text
 from harness.report.runs import read_results
 from harness.settings.load import find_study, load_candidate, load_study
 from harness.settings.schema import Settings
-from harness.verify.match import Made, Match, compare, show
+from harness.verify.match import Made, Match, compare, noise_of, show
 from harness.verify.rerun import other_bits
 from harness.verify.verify import WITHIN, lines, targets, verify
 
@@ -582,3 +582,23 @@ def test_losses_are_compared_bit_by_bit(record: Run) -> None:
     assert again(kept, losses=kept.losses[:3]).outcome.first_step == [4, 1]
     first = again(kept, whole=False, losses=kept.losses[:3], history=kept.history[:3]).outcome
     assert (first.first_step, first.steps, first.verified) == (None, 3, True)
+
+
+def test_a_processor_s_name_is_no_reason_where_its_portable_bits_are_the_same(tmp_path: Path) -> None:
+    runs = []
+    for seed in range(3):
+        make_run(tmp_path / f"base-{seed}", tiny(bits="portable"), seed)
+        folder = RunFolder.of(tmp_path / f"base-{seed}")
+        alter(folder.provenance, lambda values: values["machine"].update(bits="linear:aa loss:bb"))
+        runs.append(read_run(folder))
+    record, here = runs[0], Made.of(runs[0])
+
+    def noise(bits: str) -> Noise | None:
+        machine = here.machine | {"cpu": "Other", "device_name": "Other", "bits": bits}
+        made = replace(here, machine=machine, hashes={**here.hashes, "weights": "0" * 64})
+        return noise_of(compare(record, made, here=False), record, made, runs, "test_top1", 1)
+
+    assert noise("linear:aa loss:bb") is None
+    found = noise("linear:cc loss:bb")
+    assert found is not None
+    assert found.runs == 3

@@ -38,7 +38,6 @@ app = typer.Typer(
 OWN_BITS = ("train", "eval", "ensemble", "gallery")
 """Commands that compute a run's numbers: they hold the process as its settings say, before anything heavy is loaded."""
 
-
 GIT = ("run", "train", "verify", "compare", "diff", "candidate", "discard")
 """Commands that ask git about the code or the results."""
 

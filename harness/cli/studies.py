@@ -260,8 +260,8 @@ def claims(
 
     known = load_claims(file)
     upper = {name.upper(): name for name in known}
-    chosen = {upper[word.upper()]: known[upper[word.upper()]] for word in ids or [] if word.upper() in upper}
-    rest = [word for word in ids or [] if word.upper() not in upper]
+    chosen = {upper[name.upper()]: known[upper[name.upper()]] for name in ids or [] if name.upper() in upper}
+    rest = [name for name in ids or [] if name.upper() not in upper]
     try:
         files = [find_study(Path(word(name))) for name in rest]
     except UserError as error:

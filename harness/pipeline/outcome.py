@@ -38,9 +38,11 @@ def differing(study: Study, root: Path) -> list[str]:
     What is to be committed is named whole, with what the results are made of; not the copy of the stages, which git is
     not to hold. No line where nothing differs, and outside a git repository.
     """
-    written = places(study)
+    written, declared = places(study), sources(study)
     files = changed(root, written)
-    commit = [path for path in (*sources(study), *written) if changed(root, [path])]
+    others = set(changed(root, declared))
+    commit = [path for path in declared if path in others]
+    commit += [path for path in written if any(file == path or file.startswith(f"{path}/") for file in files)]
     keep = [f"keep them: git add {' '.join(commit)} && git commit"] if commit else []
     if not files:
         return keep

@@ -72,6 +72,11 @@ class Verification(BaseModel):
     noise: Noise | None = None
 
     @property
+    def within(self) -> bool:
+        """Whether it has other bits, of another machine, and agrees within noise."""
+        return self.noise is not None and self.noise.within
+
+    @property
     def whole(self) -> bool:
         """Whether the whole run was re-run, not its first epochs alone."""
         return self.epochs == self.of
@@ -113,8 +118,8 @@ def verified_text(study: Study, cells: list[Result], root: Path) -> str:
         whole=[verification for verification in equal if verification.whole],
         first=first,
         least=min(first, key=lambda verification: (verification.epochs, verification.steps), default=None),
-        noisy=[verification for verification in held.values() if verification.noise and verification.noise.within],
-        lost={k: one for k, one in held.items() if not one.verified and not (one.noise and one.noise.within)},
+        noisy=[verification for verification in held.values() if verification.within],
+        lost={key: one for key, one in held.items() if not one.verified and not one.within},
     )
     return "; ".join(parts) or "not yet"
 

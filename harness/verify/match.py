@@ -24,9 +24,6 @@ NAMES = {
 """Hashes of a provenance.json by the names that the user reads; those of the initial weights are beside them."""
 
 INPUTS = ("data", "code", "batch order", "augmentation stream")
-ERROR_RATE = 0.05
-"""Of all re-runs of a verification together: that one with other bits is held to differ by more than noise."""
-
 LOSSES = "losses"
 """The loss of every step, compared one by one; `loss stream` is the hash over all of them."""
 
@@ -66,6 +63,10 @@ class Made:
         )  # fmt: skip
 
 
+ERROR_RATE = 0.05
+"""Of all re-runs of a verification together: that one with other bits is held to differ by more than noise."""
+
+
 def noise_of(match: "Match", record: Run, made: Made, others: Sequence[Run], metric: str, count: int) -> Noise | None:
     """Whether a re-run that differs agrees within noise; None where nothing but the machine may be the reason.
 
@@ -73,7 +74,7 @@ def noise_of(match: "Match", record: Run, made: Made, others: Sequence[Run], met
     `count`: runs of the verification, which share its error rate (Bonferroni).
     """
     differs = match.outcome.differs
-    if not differs or set(differs) & set(INPUTS) or not (match.environment or _other_bits(record, made)):
+    if not differs or set(differs) & set(INPUTS) or not _elsewhere(match, record, made):
         return None
     if made.whole and metric in made.metrics:
         name, value = metric, float(made.metrics[metric])
@@ -91,9 +92,14 @@ def noise_of(match: "Match", record: Run, made: Made, others: Sequence[Run], met
     return Noise(name=name, value=value, low=middle - half, high=middle + half, runs=n)
 
 
-def _other_bits(record: Run, made: Made) -> bool:
-    before, now = (str(machine.get("bits", "")) for machine in (record.provenance.machine, made.machine))
-    return bool(before and now and before != now)
+def _elsewhere(match: "Match", record: Run, made: Made) -> bool:
+    """Whether a re-run was computed with something that may give other bits."""
+    before, now = (machine.get("bits") for machine in (record.provenance.machine, made.machine))
+    if before and now and before != now:
+        return True
+    # Where the portable bits were measured to be the same, the processor's name is no reason.
+    same = before is not None and before == now and record.settings.get("bits") == "portable"
+    return bool(match.environment.keys() - ({"os", "cpu", "device_name"} if same else {"os"}))
 
 
 @dataclass(frozen=True)

@@ -42,16 +42,17 @@ def machine_bits() -> str:
 def other_bits(records: Sequence[Run]) -> list[str]:
     """Lines where runs were recorded with other bits than this machine gives them: by another device or processor."""
     on_cpu = [run for run in records if run.provenance.machine.get("device") == "cpu"]
-    portable = [run for run in on_cpu if run.settings.get("bits") == "portable"]
+    held, free = list[dict[str, Any]](), list[dict[str, Any]]()
+    for run in on_cpu:
+        (held if run.settings.get("bits") == "portable" else free).append(run.provenance.machine)
     lines = []
     if len(on_cpu) < len(records) and not torch.cuda.is_available():
         lines.append(f"bits: no CUDA device here, and {len(records) - len(on_cpu)} of the records are of one")
-    for recorded in sorted({str(run.provenance.machine.get("bits", "")) for run in portable}):
+    for recorded in sorted({str(machine.get("bits", "")) for machine in held}):
         if kinds := bits.differing(recorded, bits.probe()):
             lines.append(f"bits: those of the records are not those of this machine ({', '.join(kinds)})")
     mine = native_instructions()
-    theirs = {str(run.provenance.machine.get("instructions")) for run in on_cpu if run not in portable}
-    for name in sorted(theirs - {mine}):
+    for name in sorted({str(machine.get("instructions")) for machine in free} - {mine}):
         variables = " ".join(f"{key}={value}" for key, value in LIMITS.get(name, {}).items())
         hint = f"; as they did: {variables}" if variables else ""
         lines.append(f"instructions: {mine} here, {name} in records: other bits in new runs{hint}")

@@ -75,12 +75,13 @@ def verify(
             say(f"{key}: not verified: {made}")
             continue
         match = compare(records[key], made, here)
-        others = _recorded(study, records[key], root)
-        if noise := noise_of(match, records[key], made, others, study.file.metric, len(records)):
+        if not match.outcome.verified:
+            others = _recorded(study, key, records[key], root)
+            noise = noise_of(match, records[key], made, others, study.file.metric, len(records))
             match = replace(match, outcome=match.outcome.model_copy(update={"noise": noise}))
         print(*lines(key, match, bool(records[key].provenance.dirty) and not here), sep="\n", flush=True)
         if not match.outcome.verified and status != 1:
-            status = WITHIN if noise and noise.within else 1
+            status = WITHIN if match.outcome.within else 1
         _write(root, study, key, match.outcome)
     if len(failed) < len(records):
         _show(root, study)
@@ -89,17 +90,12 @@ def verify(
     return status
 
 
-def _recorded(study: Study, record: Run, root: Path) -> list[Run]:
-    """The recorded runs of the variant that `record` is of, on the same images; of the candidate, itself alone."""
-    folders = [RunFolder.of(root / cell.results) for cell in study.cells]
-    of = next((f for f in folders if f.training == record.folder.training), None)
-    variant = next((cell.variant for cell, f in zip(study.cells, folders, strict=True) if f is of), None)
-    runs = [
-        read_run(folder)
-        for cell, folder in zip(study.cells, folders, strict=True)
-        if cell.variant == variant and folder.config.exists()
-    ]
-    return [run for run in runs if run.images_hash == record.images_hash] or [record]
+def _recorded(study: Study, key: str, record: Run, root: Path) -> list[Run]:
+    """The recorded runs of the variant that a run is of, on the same images; none for the candidate."""
+    variant = next((cell.variant for cell in study.cells if cell.key == key), None)
+    folders = [RunFolder.of(root / cell.results) for cell in study.cells if cell.variant == variant]
+    runs = [read_run(folder) for folder in folders if folder.config.exists()]
+    return [run for run in runs if run.images_hash == record.images_hash]
 
 
 def _made(
