@@ -39,14 +39,14 @@ def run(
 
     from harness import provenance
     from harness.data.watch import changed
-    from harness.pipeline import dvc_files, holder, outcome, pool, remote
+    from harness.pipeline import dvc, dvc_files, holder, outcome, pool, remote
     from harness.pipeline.tidy import undeclared
     from harness.progress import say
     from harness.settings.check import check_study
 
     count, named = pool.workers(jobs, gpus)
     wanted = pool.chosen(study, [name.strip() for name in only.split(",")] if only else [])
-    pool.need_repository()
+    dvc.need_repository()
     context.with_resource(holder.alone(study, "run"))
     check_study(study)  # before anything is written
     dvc_files.write_pipeline(study)
@@ -57,19 +57,21 @@ def run(
     doctor(study, count)
     file = dvc_files.path_of(study)
     dvc_files.keep_lock(file)
-    pool.repro(file, ["check", "data"])
+    dvc.repro(file, ["check", "data"])
     if changed(study, HERE):  # DVC does not read the images
-        pool.repro(file, ["data"], "--force")
+        dvc.repro(file, ["data"], "--force")
     done: list[str] = []
     failed: list[str] = []
     try:
         if force:
             done = wanted
             say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
-            failed = pool.run_cells(done, count, named, file, force=True)
-        while not failed and (cells := [one for one in pool.waiting(study) if one in {*wanted} - {*done}]):
+            failed = pool.run_cells(study, dict.fromkeys(done, dvc.KINDS), count, named)
+        while not failed and (
+            cells := {one: kinds for one, kinds in dvc.waiting(study).items() if one in {*wanted} - {*done}}
+        ):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
-            failed = pool.run_cells(cells, count, named, file)
+            failed = pool.run_cells(study, cells, count, named)
             done += cells
     except KeyboardInterrupt:
         print("harness: stopped; run it again to resume", file=sys.stderr)
@@ -81,7 +83,7 @@ def run(
             f"run: {counted(len(failed), 'run')} failed: "
             + "; ".join(f"{f} (see {pool.log_of(f, file)})" for f in failed)
         )
-    if only and (others := [cell for cell in pool.waiting(study) if cell not in wanted]):
+    if only and (others := [cell for cell in dvc.waiting(study) if cell not in wanted]):
         # As DVC would run these too, the report is made without it.
         report(study)
         say(f"run: {counted(len(others), 'other run')} to do; run: harness run {study.name}")
@@ -89,7 +91,7 @@ def run(
     say("run: every run is up to date")
     dvc_files.keep_lock(file)  # with the runs that have just been recorded
     os.environ[LATER] = "1"
-    pool.repro(file)
+    dvc.repro(file)
     # Not left to DVC, which knows what was published from here, or from the machine of a committed dvc.lock, but not
     # what the store at hand has.
     try_to_publish(study)
@@ -107,10 +109,10 @@ def tidy(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is listed.")] = False,
 ) -> None:
     """List runs that a study no longer declares, and caches that no record names; with --yes remove them."""
-    from harness.pipeline import holder, pool
+    from harness.pipeline import dvc, holder
     from harness.pipeline.tidy import tidy as tidied
 
-    pool.need_repository()
+    dvc.need_repository()
     with holder.alone(study, "tidy"):
         print("\n".join(tidied(study, HERE, yes)))
 

@@ -1,111 +1,39 @@
-"""Cells in parallel. DVC stays the source of truth: each cell is run and recorded by its own `dvc repro -s CELL`.
+"""A study's runs in parallel, each in a process of its own that starts with torch loaded; DVC records what they leave.
 
-This module decides only what runs when, and on which GPU; a plain `dvc repro` afterwards finds the cells up to date.
-DVC itself has no parallel `repro`; `--wait-for-lock` and `-s` are what keeps several of them from failing on its locks.
+The processes run the commands of the pipeline's stages, and the results are those that `dvc repro` would leave, run by
+run: DVC has no parallel `repro`, starts for each stage anew, and every stage would import torch.
 """
 
+import multiprocessing
 import os
-import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import psutil
-
-from harness.commits import git
 from harness.errors import UserError
-from harness.grammar import counted
-from harness.pipeline.dvc_files import CANDIDATE, ROOT, folders_of, path_of
-from harness.process import ambient
-from harness.progress import clock, progress, say
+from harness.files import hash_file
+from harness.pipeline import worker
+from harness.pipeline.dvc import environment, record, stage_of
+from harness.pipeline.dvc_files import CANDIDATE, folders_of, path_of
+from harness.progress import progress, say
 from harness.record import RunFolder
+from harness.settings.load import load_candidate
+from harness.settings.study import CANDIDATE as CANDIDATE_FILE
 from harness.settings.study import Cell, Study
 
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 LOGS = Path(".dvc/tmp/logs")
 
-ASKED, ASKED_RUN = 1.0, 0.015
-"""Seconds that DVC takes to say what is up to date, and for each run beside (100 runs, a machine that is in use)."""
-
-REUSED = re.compile(r"restored from the last commit|is a run that was made before")
+REUSED = ("restored from the last commit", "is a run that was made before")
 """How a training says that it took the records of an equal run."""
-
-TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(?:train|eval)[@-]([^']+)'", re.MULTILINE)
-"""How `dvc repro --dry` names a run's stage: `train@no-lrn-0` is of `no-lrn-0`, `eval-candidate` of `candidate`."""
 
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
-
-
-def address(stage: str, pipeline: Path = ROOT) -> str:
-    """A stage as DVC's commands name it: by itself in the root's pipeline, else with its file."""
-    return stage if pipeline == ROOT else f"{pipeline.as_posix()}:{stage}"
-
-
-def _environment(gpu: str | None = None) -> dict[str, str]:
-    # The stages call `python`: this interpreter's environment comes first, whether it is activated or not.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**ambient(), "PATH": path, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
-
-
-def dvc(*arguments: str, show: bool = False) -> str:
-    """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    output = None if show else subprocess.PIPE
-    done = subprocess.run([*DVC, *arguments], text=True, stdout=output, env=_environment(), check=False)
-    if done.returncode:
-        raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
-    return done.stdout or ""
-
-
-def need_repository() -> None:
-    """Refuse a folder in which no DVC command works, as an archive of the source. Raises `UserError`."""
-    here = Path.cwd()
-    if not Path(".dvc").is_dir():
-        raise UserError(f"{here}: has no .dvc; run: git init && dvc init, or, to do without git: dvc init --no-scm")
-    if any((folder / ".git").exists() for folder in (here, *here.parents)):
-        return
-    from dvc.config import Config
-
-    if not Config.from_cwd()["core"].get("no_scm"):
-        raise UserError(f"{here}: no git repository; run: git init, or, to do without git: dvc config core.no_scm true")
-
-
-def need_history() -> None:
-    """Refuse an experiment in a copy of a shallow clone: DVC would lose it without a word. Raises `UserError`."""
-    root = Path(os.environ.get("DVC_ROOT") or ".").resolve()
-    if root != Path.cwd() and git(root, "rev-parse", "--is-shallow-repository") == "true\n":
-        raise UserError(f"{root}: is a shallow clone, in which DVC loses experiments; run: git fetch --unshallow")
-
-
-def repro(pipeline: Path, stages: Sequence[str] = (), *options: str, show: bool = True) -> str:
-    """Run stages of a pipeline, by default all, in the order of the file.
-
-    With -s DVC takes the stages as they stand, and reads no other study's pipeline: the files list them in their order.
-    """
-    targets = [address(stage, pipeline) for stage in stages] or [pipeline.as_posix()]
-    return dvc("repro", "-s", *options, *targets, show=show)
-
-
-def waiting(study: Study) -> list[str]:
-    """The study's runs that are not up to date, in DVC's eyes, in the order in which they are to run.
-
-    `dvc status` would read every study's pipeline. Evaluations are asked about once every training has left its
-    records: DVC fails on one whose run is not there yet, so that this is to be called again when these are done.
-    """
-    runs = folders_of(study)
-    done = all(RunFolder.of(place).training.is_dir() for place in runs.values())
-    kinds, output = ("train", "eval") if done else ("train",), ""
-    seconds = len(kinds) * (ASKED + ASKED_RUN * len(runs))
-    say(f"run: asking DVC what is up to date ({counted(len(runs), 'run')}, about {clock(seconds)})")
-    for kind in kinds:
-        stages = [kind, f"{kind}-{CANDIDATE}"] if study.is_default else [kind]
-        output += repro(path_of(study), stages, "--dry", show=False)
-    return seed_by_seed(set(TO_RUN.findall(output)), study)
 
 
 def chosen(study: Study, only: Sequence[str]) -> list[str]:
@@ -145,76 +73,139 @@ def workers(jobs: int | None, gpus: str) -> tuple[int, list[str]]:
     return count, named
 
 
+@dataclass
 class Running:
-    """A cell that DVC runs, on one of the GPUs where some are shared out."""
+    """A run that a process is making, on one of the GPUs where some are shared out."""
 
-    def __init__(self, cell: str, gpu: str | None, pipeline: Path, force: bool) -> None:
-        self.cell, self.gpu, self.log = cell, gpu, log_of(cell, pipeline)
-        self.begin, self.stopped = time.monotonic(), set[int]()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        mark = "-" if cell == CANDIDATE else "@"
-        stages = [address(f"{kind}{mark}{cell}", pipeline) for kind in ("train", "eval")]
-        with self.log.open("w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                [*DVC, "repro", *(["-f"] if force else []), "-s", *stages],
-                env=_environment(gpu), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
+    task: worker.Task
+    gpu: str | None
+    process: BaseProcess
+    inputs: dict[Path, str]
+    begin: float = field(default_factory=time.monotonic)
+    stopped: bool = False
 
-    def stop_trainer(self) -> None:
-        """Tell the harness below DVC to save and leave, once each process; DVC itself goes on and keeps its record."""
-        with suppress(psutil.Error):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
-                if child.pid not in self.stopped and "harness" in child.cmdline():
-                    self.stopped.add(child.pid)
-                    child.send_signal(signal.SIGTERM)
+    def stop(self) -> None:
+        """Tell it, once, to save its state and leave."""
+        if not self.stopped and self.process.pid is not None and self.process.exitcode is None:
+            self.stopped = True
+            os.kill(self.process.pid, signal.SIGTERM)
+
+    def finished(self) -> list[str]:
+        """Its stages that left their results, which stand in their place whole or not at all."""
+        files = RunFolder.of(self.task.place)
+        left = {"train": files.provenance.exists(), "eval": files.metrics.exists()}
+        return [stage for kind, stage in self.task.stages.items() if left[kind]]
 
     def end(self, stopping: bool) -> str:
         """How it ended, in a word; a failure is said with its reason."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        if not self.process.returncode:
-            return "reused" if REUSED.search(text) else "ran"
+        cell, log = self.task.cell, self.task.log
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        if not self.process.exitcode:
+            return "reused" if any(words in text for words in REUSED) else "ran"
         if stopping:
-            say(f"stopped {self.cell}")
+            say(f"stopped {cell}")
             return "stopped"
         # The harness says in one line what is wrong; without one, the log has to tell.
         mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
         why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
-        say(f"FAILED {self.cell}: {why}see {self.log}")
+        killed = self.process.exitcode < 0 and not mistakes
+        why = f"its process was ended by {signal.Signals(-self.process.exitcode).name}; " if killed else why
+        say(f"FAILED {cell}: {why}see {log}")
         return "FAILED"
 
 
-def run_cells(
-    cells: Sequence[str], jobs: int, gpus: Sequence[str], pipeline: Path = ROOT, force: bool = False
-) -> list[str]:
-    """Run `cells` on `jobs` workers, each with one of `gpus` (CUDA_VISIBLE_DEVICES) where some are given.
+class Pool:
+    """Runs of a study, some at once, and what DVC records of them."""
 
-    `force`: also those that are up to date. Returns the runs that failed: the others are finished all the same. Raises
-    `KeyboardInterrupt` after SIGINT or SIGTERM, once every trainer has saved its state and left, and DVC has written
-    its record.
+    def __init__(self, study: Study) -> None:
+        self.study, self.pipeline = study, path_of(study)
+        self.places = folders_of(study)
+        self.bits = study.variants[study.baseline].bits
+        self.done: list[Running] = []
+        self.recorder: subprocess.Popen[str] | None = None
+        # Its children are copies of one process, which has loaded torch by the variables that it was started with.
+        self.server = multiprocessing.get_context("forkserver")
+        self.server.set_forkserver_preload([worker.__name__])
+
+    def task(self, cell: str, kinds: Sequence[str]) -> worker.Task:
+        """What a process is told of a run."""
+        spec = CANDIDATE_FILE.as_posix() if cell == CANDIDATE else cell
+        spec = spec if self.study.is_default else f"{self.study.name}:{cell}"
+        stages = {kind: stage_of(kind, cell, self.pipeline) for kind in kinds}
+        return worker.Task(cell, spec, stages, self.places[cell], log_of(cell, self.pipeline))
+
+    def start(self, task: worker.Task, gpu: str | None) -> Running:
+        """Start a process on a run."""
+        variants = {cell.key: cell.variant for cell in self.study.cells}
+        own = load_candidate(CANDIDATE_FILE)[0] if task.cell == CANDIDATE else self.study.variants[variants[task.cell]]
+        context = self.server if own.bits == self.bits else multiprocessing.get_context("spawn")
+        process = context.Process(target=worker.work, args=(task, gpu))
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        inputs = {path: hash_file(path) for path in self._inputs(task)}
+        with _environment(**{worker.BITS: own.bits}):
+            process.start()
+        return Running(task, gpu, process, inputs)
+
+    def _inputs(self, task: worker.Task) -> list[Path]:
+        """What the stages of a run read beside the study's images: when it changes, DVC must not record them as run."""
+        files = [self.study.checked, self.study.manifest, *([CANDIDATE_FILE] if task.cell == CANDIDATE else [])]
+        return [path for path in files if path.exists()]
+
+    def record(self, wait: bool = False) -> None:
+        """Have DVC record the runs that are done: those of one call together, since each has to start DVC."""
+        while self.recorder or self.done:
+            if self.recorder and not wait and self.recorder.poll() is None:
+                return
+            if self.recorder:
+                output = self.recorder.communicate()[0]
+                if self.recorder.returncode:
+                    raise UserError(f"dvc commit: {output.strip().splitlines()[-1] if output.strip() else 'failed'}")
+                self.recorder = None
+            changed = [one for one in self.done if any(hash_file(path) != old for path, old in one.inputs.items())]
+            for one in changed:
+                say(f"{one.task.cell}: not recorded: what it depends on changed while it ran; it will run again")
+            stages = [stage for one in self.done if one not in changed for stage in one.finished()]
+            self.done = []
+            if stages:
+                self.recorder = record(stages)
+            if not wait:
+                return
+
+
+def run_cells(study: Study, cells: Mapping[str, Sequence[str]], jobs: int, gpus: Sequence[str]) -> list[str]:
+    """Run the stages of `cells`, `jobs` runs at once, each with one of `gpus` (CUDA_VISIBLE_DEVICES) if some are given.
+
+    Returns the runs that failed: the others are finished all the same. Raises `KeyboardInterrupt` after SIGINT or
+    SIGTERM, once every trainer has saved its state and left, and DVC has recorded what was finished.
     """
+    pool = Pool(study)
     free: list[str | None] = [*gpus[:jobs]] or [None] * jobs
-    todo, running, failed = list(cells), list[Running](), list[str]()
+    todo, running, failed = seed_by_seed(cells, study), list[Running](), list[str]()
     stopping = threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with progress(len(cells), "runs", "runs") as advance:
             while running or (todo and not stopping.is_set()):
                 while todo and free and not stopping.is_set():
-                    running.append(Running(todo.pop(0), free.pop(0), pipeline, force))
-                time.sleep(0.1)
+                    running.append(pool.start(pool.task(todo[0], cells[todo.pop(0)]), free.pop(0)))
+                time.sleep(0.05)
                 if stopping.is_set():
                     for one in running:
-                        one.stop_trainer()
-                for one in [one for one in running if one.process.poll() is not None]:
+                        one.stop()
+                for one in [one for one in running if one.process.exitcode is not None]:
                     running.remove(one)
                     free.append(one.gpu)
                     how = one.end(stopping.is_set())
+                    pool.done.append(one)
                     if how == "FAILED":
-                        failed.append(one.cell)
+                        failed.append(one.task.cell)
                     if how != "stopped":
-                        advance(1, f"{how} {one.cell} in {time.monotonic() - one.begin:.0f} s")
+                        advance(1, f"{how} {one.task.cell} in {time.monotonic() - one.begin:.0f} s")
+                pool.record()
+        pool.record(wait=True)
     finally:
+        for one in running:  # something else went wrong
+            one.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
     if stopping.is_set():
@@ -222,5 +213,18 @@ def run_cells(
     return failed
 
 
-def log_of(cell: str, pipeline: Path = ROOT) -> Path:
+@contextmanager
+def _environment(**more: str) -> Iterator[None]:
+    """The environment in which a process is started: the user's own, with some variables more."""
+    kept = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment() | more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def log_of(cell: str, pipeline: Path) -> Path:
     return LOGS / pipeline.parent.name / f"{cell}.log"

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.files import write_bytes
 from harness.grammar import counted
-from harness.pipeline import pool
+from harness.pipeline import dvc
 from harness.progress import say
 from harness.record import Provenance, RunFolder, caches
 from harness.settings.study import Study
@@ -50,7 +50,7 @@ def share(study: Study, root: Path) -> None:
             write_bytes(folder / f"{name}{SUFFIX}", cached[name].read_bytes())
     files = list(folder.glob(f"*{SUFFIX}"))
     if files:
-        pool.dvc("add", folder.as_posix())
+        dvc.dvc("add", folder.as_posix())
         size = sum(path.stat().st_size for path in files) / 1e6
         without = f", {missing} without" if len(files) < len(wanted) else ""
         say(f"{target}: weights of {counted(len(files), 'run')}, {size:.3g} MB{without}; dvc push sends them")
