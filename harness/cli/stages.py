@@ -26,8 +26,8 @@ def check(study: StudyArgument = STUDY) -> None:
     from harness.claims.claim import claims_of
     from harness.data.watch import doubts
     from harness.pipeline.checked import write_checked
-    from harness.pipeline.dvc_files import check_pipeline, check_place
     from harness.pipeline.dvc import need_history
+    from harness.pipeline.dvc_files import check_pipeline, check_place
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
 

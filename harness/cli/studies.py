@@ -67,9 +67,7 @@ def run(
             done = wanted
             say(f"run: {counted(len(done), 'run')} to do again, {count} at once")
             failed = pool.run_cells(study, dict.fromkeys(done, dvc.KINDS), count, named)
-        while not failed and (
-            cells := {one: kinds for one, kinds in dvc.waiting(study).items() if one in {*wanted} - {*done}}
-        ):
+        while not failed and (cells := dvc.waiting(study, {*wanted} - {*done})):
             say(f"run: {counted(len(cells), 'run')} to do, {count} at once")
             failed = pool.run_cells(study, cells, count, named)
             done += cells

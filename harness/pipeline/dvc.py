@@ -98,7 +98,9 @@ def waiting(study: Study, among: Collection[str] | None = None) -> dict[str, tup
         stages = [kind, f"{kind}-{CANDIDATE}"] if study.is_default else [kind]
         output += repro(path_of(study), stages, "--dry", show=False)
     stale = {(cell, kind) for kind, cell in TO_RUN.findall(output)}
-    return {cell: KINDS if (cell, "train") in stale else KINDS[1:] for cell, _ in stale if among is None or cell in among}
+    return {
+        cell: KINDS if (cell, "train") in stale else KINDS[1:] for cell, _ in stale if among is None or cell in among
+    }
 
 
 def record(stages: Iterable[str]) -> subprocess.Popen[str]:
