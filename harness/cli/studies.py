@@ -89,7 +89,7 @@ def run(
     say("run: every run is up to date")
     dvc_files.keep_lock(file)  # with the runs that have just been recorded
     os.environ[LATER] = "1"
-    dvc.repro(file)
+    dvc.repro(file, dvc.AFTER_RUNS)
     # Not left to DVC, which knows what was published from here, or from the machine of a committed dvc.lock, but not
     # what the store at hand has.
     try_to_publish(study)

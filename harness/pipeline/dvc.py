@@ -27,6 +27,9 @@ TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(train|eval)[@-]([^']+)'", re.M
 KINDS = ("train", "eval")
 """The stages of a run, in their order."""
 
+AFTER_RUNS = ("ensemble", "gallery", "report", "publish")
+"""The stages that follow all runs, in their order."""
+
 
 def address(stage: str, pipeline: Path = ROOT) -> str:
     """A stage as DVC's commands name it: by itself in the root's pipeline, else with its file."""
@@ -98,9 +101,8 @@ def waiting(study: Study, among: Collection[str] | None = None) -> dict[str, tup
         stages = [kind, f"{kind}-{CANDIDATE}"] if study.is_default else [kind]
         output += repro(path_of(study), stages, "--dry", show=False)
     stale = {(cell, kind) for kind, cell in TO_RUN.findall(output)}
-    return {
-        cell: KINDS if (cell, "train") in stale else KINDS[1:] for cell, _ in stale if among is None or cell in among
-    }
+    cells = {cell for cell, _ in stale if among is None or cell in among}
+    return {cell: KINDS if (cell, "train") in stale else KINDS[1:] for cell in cells}
 
 
 def record(stages: Iterable[str]) -> subprocess.Popen[str]:

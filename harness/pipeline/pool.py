@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -31,6 +32,9 @@ LOGS = Path(".dvc/tmp/logs")
 
 REUSED = ("restored from the last commit", "is a run that was made before")
 """How a training says that it took the records of an equal run."""
+
+PRELOADED = [worker.__name__]
+"""What is imported once, before the processes are copied."""
 
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
@@ -93,8 +97,9 @@ class Running:
     def finished(self) -> list[str]:
         """Its stages that left their results, which stand in their place whole or not at all."""
         files = RunFolder.of(self.task.place)
-        left = {"train": files.provenance.exists(), "eval": files.metrics.exists()}
-        return [stage for kind, stage in self.task.stages.items() if left[kind]]
+        results = {"train": files.provenance, "eval": files.metrics}
+        # A run that was not trained was not evaluated, though an older evaluation may be there.
+        return [stage for _, stage in takewhile(lambda one: results[one[0]].exists(), self.task.stages.items())]
 
     def end(self, stopping: bool) -> str:
         """How it ended, in a word; a failure is said with its reason."""
@@ -125,14 +130,14 @@ class Pool:
         self.recorder: subprocess.Popen[str] | None = None
         # Its children are copies of one process, which has loaded torch by the variables that it was started with.
         self.server = multiprocessing.get_context("forkserver")
-        self.server.set_forkserver_preload([worker.__name__])
+        self.server.set_forkserver_preload(PRELOADED)
 
     def task(self, cell: str, kinds: Sequence[str]) -> worker.Task:
         """What a process is told of a run."""
         spec = CANDIDATE_FILE.as_posix() if cell == CANDIDATE else cell
         spec = spec if self.study.is_default else f"{self.study.name}:{cell}"
         stages = {kind: stage_of(kind, cell, self.pipeline) for kind in kinds}
-        return worker.Task(cell, spec, stages, self.places[cell], log_of(cell, self.pipeline))
+        return worker.Task(Path.cwd(), cell, spec, stages, self.places[cell], log_of(cell, self.pipeline))
 
     def start(self, task: worker.Task, gpu: str | None) -> Running:
         """Start a process on a run."""

@@ -3,14 +3,15 @@
 The server that these processes are copies of imports this module first, once for a study.
 """
 
-import ctypes
 import os
 import runpy
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 
 from filelock import FileLock
@@ -30,8 +31,12 @@ if BITS in os.environ:
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be made: its name and how the stages' commands call it, its stages (kind -> DVC's name), its folder."""
+    """A run to be made: its name and how the stages' commands call it, its stages (kind -> DVC's name), its folder.
 
+    `root`: the repository, whole; `place` and `log` are relative to it.
+    """
+
+    root: Path
     cell: str
     spec: str
     stages: Mapping[str, str]
@@ -41,8 +46,9 @@ class Task:
 
 def work(task: Task, gpu: str | None) -> None:
     """Run the stages of a run; exit with the first status that is not 0."""
+    os.chdir(task.root)  # a new process begins where its parent was started
     os.setsid()  # Ctrl-C is for the parent, which then tells each of its processes to stop
-    _end_with_parent()
+    leave_with_parent()
     output = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -52,6 +58,7 @@ def work(task: Task, gpu: str | None) -> None:
     # Of a parent that was killed a process may still be saving the state of this run.
     with FileLock(f"{task.log}.lock"):
         for kind, stage in task.stages.items():
+            print(f"{stage}: python -m harness {kind} {task.spec}", flush=True)
             os.environ["DVC_STAGE"] = stage
             # As DVC does before it runs a stage.
             shutil.rmtree(files.training if kind == "train" else files.evaluation, ignore_errors=True)
@@ -63,7 +70,13 @@ def work(task: Task, gpu: str | None) -> None:
                     raise
 
 
-def _end_with_parent() -> None:
-    """Have the system tell this process to save and leave when its parent is gone; Linux alone can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def leave_with_parent() -> None:
+    """Have this process told to save and leave when the one that started it is gone, as after a kill."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
