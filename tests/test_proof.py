@@ -29,7 +29,7 @@ from harness.report import build, figures, runs
 from harness.report.build import faults
 from harness.report.findings import Findings
 from harness.report.isolation import PROOF_COLUMNS, IsolationCheck, compare, proofs
-from harness.report.runs import Results, read_results
+from harness.report.runs import Results, present_code, read_results
 from harness.settings import declared
 from harness.settings.load import load_study
 from harness.settings.study import Study
@@ -355,7 +355,7 @@ def test_the_report_says_under_which_numerics_identity_and_by_which_proof(
     entered = entered.entered("train", "a" * 64, proof)
     for word in ("`aaaaaaaaaaaa`", " 12 ", "AMD EPYC", "AVX2", "2.9.0", "`0123456789ab`", "2026-11-28"):
         assert word in build.identity_text(results)
-    assert build.identity_text(Results([], None))
+    assert build.identity_text(Results([], None, present_code()))
 
 
 def test_strict_fails_where_the_declaration_is_not_the_one_that_was_seen(fake: tuple[Study, Path]) -> None:

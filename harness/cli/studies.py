@@ -127,14 +127,13 @@ def doctor(
     from harness.verify.rerun import machine_bits, other_bits
 
     results = read_results(study, candidate(study), HERE)
-    todo = [cell for cell in results.all if cell.status in ("missing", "stale")]
+    todo = [cell for cell in results.all if cell.status in ("missing", "stale") or results.outdated]
     runs = [cell.run for cell in results.cells if cell.run]
     print("\n".join([*outlook(study, jobs, len(todo)), machine_bits(), *other_bits(runs)]))
     print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
-    for why, number in Counter(cell.note for cell in results.cells if cell.status == "stale").items():
+    stale = Counter(cell.note or results.outdated for cell in todo if cell.status != "missing")
+    for why, number in stale.items():
         print(f"stale: {counted(number, 'run')}: {why}")
-    if results.candidate and results.candidate.status == "stale":
-        print(f"stale: the candidate: {results.candidate.note}")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -11,7 +11,7 @@ from harness.data.notes import lines
 from harness.errors import UserError
 from harness.files import read_json, write_bytes, write_csv, write_json, write_text
 from harness.identity.code import digest
-from harness.identity.known import read_known
+from harness.identity.known import identity, read_known
 from harness.record import Images
 from harness.report import circumstances, claims, effects, evidence, figures, isolation, runs, variants
 from harness.report.evidence import METRIC
@@ -33,8 +33,15 @@ SHORT = 12
 def identity_text(results: Results) -> str:
     """One sentence, beside the table of conditions. Raises `UserError` when known.json cannot be read."""
     present = digest(SCOPE)
-    ended = bool(results.ended)
-    return paragraph("identity", present=present, known=read_known().proof(SCOPE, present), runs=ended, short=SHORT)
+    earlier = results.code[0] != identity(SCOPE)
+    return paragraph(
+        "identity",
+        present=present,
+        known=read_known().proof(SCOPE, present),
+        runs=bool(results.ended),
+        made=results.code[0] if earlier else None,
+        short=SHORT,
+    )
 
 
 # ---- the pictures of one run

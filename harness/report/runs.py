@@ -18,7 +18,11 @@ CANDIDATE = "candidate"
 """The candidate's name in tables and figures."""
 
 Status = Literal["finished", "diverged", "missing", "stale"]
-"""missing: not run, or failed; stale: the run of other settings, images or code than those that are declared now."""
+"""missing: not run, or failed; stale: the run of other settings, images or code than the rest or what is declared now.
+"""
+
+Code = tuple[str, str | None]
+"""Numerics identities of the code that trained and that evaluated a run."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,21 @@ class Result:
 class Results:
     """What was found of every declared cell, in the order of the study, and of the candidate (None: not declared).
 
-    `early`: it is looked at on purpose before the study is done.
+    `code`: of the runs. `early`: it is looked at on purpose before the study is done.
     """
 
     cells: list[Result]
     candidate: Result | None
+    code: Code
     early: bool = False
+
+    @property
+    def outdated(self) -> str:
+        """How the code that made all of the runs differs from the present; '' where it does not.
+
+        Made alike, they are compared: the report stands, and a run of the study makes them again.
+        """
+        return _other_code(self.code, present_code())
 
     @property
     def all(self) -> list[Result]:
@@ -82,45 +95,74 @@ def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Pat
     """Read every declared run below `root`, and the candidate. Raises `UserError` for a file that is broken."""
     path = root / study.manifest
     images = read_manifest(path).hash if path.exists() else None
+    found = [(cell, _read(RunFolder.of(root / cell.results))) for cell in study.cells]
+    # Runs that were all made by the same earlier code can be compared with each other, and with no others.
+    codes = {
+        code_of(run)
+        for cell, run in found
+        if run and run.measured and not _other_run(run, cell.seed, study.variants[cell.variant], images)
+    }
+    code = codes.pop() if len(codes) == 1 else present_code()
 
-    def result(folder: Path, variant: str, seed: int, settings: Settings) -> Result:
-        return _result(RunFolder.of(root / folder), variant, seed, settings, study.file.metric, images)
+    def result(run: Run | None, variant: str, seed: int, settings: Settings) -> Result:
+        return _result(run, variant, seed, settings, study.file.metric, images, code)
 
-    cells = [result(cell.results, cell.variant, cell.seed, study.variants[cell.variant]) for cell in study.cells]
-    one = result(study.candidate_results, CANDIDATE, candidate[1], candidate[0]) if candidate else None
-    return Results(cells, one, early)
+    cells = [result(run, cell.variant, cell.seed, study.variants[cell.variant]) for cell, run in found]
+    one = None
+    if candidate:
+        one = result(_read(RunFolder.of(root / study.candidate_results)), CANDIDATE, candidate[1], candidate[0])
+    return Results(cells, one, code, early)
 
 
-def _result(folder: RunFolder, variant: str, seed: int, declared: Settings, metric: str, images: str | None) -> Result:
+def present_code() -> Code:
+    """Numerics identities of the code at hand."""
+    return identity("train"), identity("eval")
+
+
+def code_of(run: Run) -> Code:
+    """Numerics identities of the code that made a run and its errors."""
+    return run.hashes.code, run.measured.code if run.measured else None
+
+
+def _read(folder: RunFolder) -> Run | None:
+    return read_run(folder) if folder.config.exists() else None
+
+
+def _result(
+    run: Run | None, variant: str, seed: int, declared: Settings, metric: str, images: str | None, code: Code
+) -> Result:
     """What was found of a run. `images`: the hash that its images must have; None: they were never packed."""
-    if not folder.config.exists():
+    if run is None:
         return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
-    run = read_run(folder)
     if run.measured is None:
         return Result(variant, seed, "missing", "trained, and not evaluated", None)
-    if why := _stale(run, seed, declared, images):
+    if why := _other_run(run, seed, declared, images) or _other_code(code_of(run), code):
         return Result(variant, seed, "stale", why, run)
     if run.diverged_epoch is not None:
         return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
     if metric not in run.metrics:
         few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
         why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
-        raise UserError(f"{folder.metrics}: {metric}: missing; the study compares it{why}")
+        raise UserError(f"{run.folder.metrics}: {metric}: missing; the study compares it{why}")
     return Result(variant, seed, "finished", "", run)
 
 
-def _stale(run: Run, seed: int, declared: Settings, images: str | None) -> str:
-    """Why a run does not count; '' where it does."""
+def _other_run(run: Run, seed: int, declared: Settings, images: str | None) -> str:
+    """Why a run is not the declared one; '' where it is."""
     differing = unequal(declared, run.settings) + ["seed"] * (run.seed != seed)
     if differing:
         return f"its result is of other settings: {', '.join(differing)}"
     if images and run.images.hash != images:
         return f"its images are {run.images.hash[:12]}, the study's are {images[:12]}"
-    if run.hashes.code != (code := identity("train")):
-        return f"its numerics identity is {run.hashes.code[:12]}, the present training code's is {code[:12]}"
-    evaluated = (run.measured.code if run.measured else None) or "unknown"
-    if evaluated != (code := identity("eval")):
-        return f"it was evaluated by code {evaluated[:12]}, the present is {code[:12]}"
+    return ""
+
+
+def _other_code(code: Code, wanted: Code) -> str:
+    """How the code of a run differs from another; '' where it does not."""
+    if code[0] != wanted[0]:
+        return f"its numerics identity is {code[0][:12]}, not {wanted[0][:12]}"
+    if code[1] != wanted[1]:
+        return f"it was evaluated by code {(code[1] or 'unknown')[:12]}, not {(wanted[1] or 'unknown')[:12]}"
     return ""
 
 
