@@ -44,8 +44,8 @@ def source() -> dict[str, str | None]:
     differences = (git(HERE, *words, "--", *code) or "") + "".join(
         f"{name} {hash_file(Path(name))}\n" for name in untracked(HERE, code)
     )
-    digest = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"commit": commit, "dirty": digest if differences else None}
+    dirty = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest() if differences else None
+    return {"commit": commit, "dirty": dirty}
 
 
 def package() -> dict[str, str] | None:

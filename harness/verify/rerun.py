@@ -65,7 +65,7 @@ def _same_package(key: str, record: Run) -> bool:
     """Whether an installed package made a record; the one that is installed now, else it raises `UserError`."""
     if (made := record.provenance.package) is None:
         return False
-    evaluated = record.measured and record.measured.code
+    evaluated = record.measured.code if record.measured else None
     for scope, recorded in (("train", record.hashes.code), ("eval", evaluated)):
         if recorded not in (None, identity(scope)):
             raise UserError(
