@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,11 @@ FILES = {
 }  # fmt: skip
 """Template -> the file that it becomes."""
 
-GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 """Variables of a hook or an alias that would lead git to another repository."""
+
+STRICT = ("-c", "user.useConfigOnly=true")
+"""A name and an address that git makes up of the machine's are none."""
 
 
 def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
@@ -59,7 +63,9 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
             write_text(place / file, stages(file))
         load_study(place / DEFAULT)
         _call(place, "git", "add", "-A")
-        known = git(place, *NO_HOOKS, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT") is not None
+        known = not any(
+            _run(place, "git", *STRICT, "var", f"GIT_{who}_IDENT").returncode for who in ("AUTHOR", "COMMITTER")
+        )
         if known:
             _call(place, "git", *NO_HOOKS, "commit", "-q", "-m", f"Study {name}, by alexnet-harness {__version__}")
     return [
@@ -71,7 +77,7 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
             else "; nothing is committed, since git knows no user: git config --global user.name, user.email"
         ),
         "next:",
-        f"  cd {folder}",
+        f"  cd {shlex.quote(folder.absolute().as_posix())}",
         *([] if known else ["  git commit -m 'A new study'"]),
         "  harness plan              # its runs, and what they cost",
         "  harness run -j 2          # or: dvc repro",
@@ -120,10 +126,14 @@ def _images(folder: Path) -> str:
     return folder.absolute().as_posix()
 
 
+def _run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    return subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
 def _call(place: Path, *words: str) -> None:
     """Run a command in the new repository; raises `UserError` with its last line when it fails."""
-    environment = {key: value for key, value in os.environ.items() if key not in GIT}
-    done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    done = _run(place, *words)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise UserError(f"init: {' '.join(words[-3:])}: {last}")
