@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,11 +120,11 @@ def test_dvc_runs_a_study_by_the_installed_package_which_its_records_name(own: P
     assert made["hashes"]["code"] == known.identity("train")
     page, details = (own / f"reports/flower-power{name}" for name in (".md", "/details.md"))
     for file in (page, details, own / "reports/README.md", own / "reports/flower-power/claims.md"):
-        for target in __import__("re").findall(r"\]\(<?((?!https?:|#)[^)#>]+)", file.read_text()):
+        for target in re.findall(r"\]\(<?((?!https?:|#)[^)#>]+)", file.read_text()):
             assert (file.parent / target).exists(), f"{file}: {target}"
     assert f"by alexnet-harness {__version__}" in details.read_text()
     # Nothing is to be done, in whichever folder.
-    assert ran(call(own / "experiments", site, "dvc", "repro", "../dvc.yaml")) == {"check"}
+    assert ran(call(own / "experiments", site, "dvc", "repro", "../dvc.yaml")) == {"../dvc.yaml:check"}
 
 
 @pytest.mark.slow
@@ -224,6 +225,10 @@ def test_what_it_writes_is_committed_and_passes_the_check(user: Path, images: bo
     assert (study.name, list(study.components)) == ("a-study", ["no-lrn", "no-overlap", "no-dropout", "no-augment"])
     assert check_study(study) == []
     assert study.data.root == (str(user / "pictures") if images else "")
+    assert study.data.train_limit == (None if images else 2000), "a folder may have fewer"
+    # What dvc.yaml takes from the study's own text.
+    (read,) = [one.partition(":")[2].split(",") for one in read_yaml(folder / "dvc.yaml")["vars"]]
+    assert set(read) <= read_yaml(folder / DEFAULT).keys()
     settings, seed = check_candidate(folder / "params.yaml", study)
     assert (settings, seed) == (study.variants["base"], study.seeds[0])
     job = read_yaml(folder / ".github/workflows/study.yml")["jobs"]["report"]

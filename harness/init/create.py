@@ -25,6 +25,9 @@ AS_HERE = (".dvc/config", ".dvc/plots/page.html", ".dvc/plots/study.json", ".dvc
 
 STAGES = ("dvc.yaml", "experiments/pipeline.yaml")
 
+MANY = 2000
+"""Training images of a study that takes minutes: of a folder that has far more, no more are used."""
+
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {
     "study.yaml": DEFAULT.as_posix(), "params.yaml": "params.yaml", "README.md": "README.md",
@@ -46,7 +49,8 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
     Raises `UserError`: nothing is then written.
     """
     name = _check(folder, name)
-    values = {"name": name, "images": images and _images(images), "version": __version__}
+    many = MANY if images and _count(images) > 2 * MANY else None
+    values = {"name": name, "images": images and images.absolute().as_posix(), "many": many, "version": __version__}
     with atomic_folder(folder, replace=False) as place:
         _call(place, "git", "init", "-q")
         _call(place, sys.executable, "-m", "dvc", "init", "-q")
@@ -118,12 +122,11 @@ def _check(folder: Path, name: str | None) -> str:
     return chosen
 
 
-def _images(folder: Path) -> str:
-    """Where the images are. Raises `UserError` for a folder that is no data set."""
+def _count(folder: Path) -> int:
+    """How many images a folder has to train on. Raises `UserError` for one that is no data set."""
     from harness.data.folders import find
 
-    find(folder, needs_parts=False)
-    return folder.absolute().as_posix()
+    return len(find(folder, needs_parts=False).parts["train"][0])
 
 
 def _run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
