@@ -70,7 +70,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study on a folder of images, made by `harness init`, made tiny, committed and run by `dvc repro`."""
+    """A study on a folder of images, made by `harness init`, made tiny, committed and run by DVC to its report."""
     place = tmp_path_factory.mktemp("elsewhere")
     tree(place / "pictures", ["ant", "bee", "cat"], 20, parts=(".",))
     said = call(place, site, "harness", "init", "Flower power", "--images", "pictures")
@@ -86,8 +86,8 @@ def own(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_yaml(folder / "params.yaml", small | {"seed": 0, "lrn": True})
     call(folder, site, "git", "add", "-A")
     call(folder, site, "git", "commit", "-qm", "smaller")
-    stages = ran(call(folder, site, "dvc", "repro"))
-    assert stages >= {"check", "data", "train@no-lrn-0", "eval@base-0", "eval-candidate", "report", "publish"}
+    made = ran(call(folder, site, "dvc", "repro", "report"))
+    assert made >= {"check", "data", "train@no-lrn-0", "eval@base-0", "eval-candidate", "report"}
     return folder
 
 
@@ -124,40 +124,49 @@ def test_dvc_runs_a_study_by_the_installed_package_which_its_records_name(own: P
             assert (file.parent / target).exists(), f"{file}: {target}"
     assert f"by alexnet-harness {__version__}" in details.read_text()
     # Nothing is to be done, in whichever folder.
-    assert ran(call(own / "experiments", site, "dvc", "repro", "../dvc.yaml")) == {"../dvc.yaml:check"}
+    assert ran(call(own / "experiments", site, "dvc", "repro", "../dvc.yaml:report")) == {"../dvc.yaml:check"}
+
+
+VERIFY = ("harness", "verify", "flower-power", "no-lrn", "--seed", "0")
+
+
+@pytest.fixture
+def changed(site: Path, tmp_path: Path) -> Path:
+    """The installed package with a change in its training code."""
+    folder = tmp_path / "changed/site"
+    shutil.copytree(site, folder)
+    with (folder / "harness/train/recipe.py").open("a") as file:
+        file.write("\n\nANOTHER = 1\n")
+    return folder
 
 
 @pytest.mark.slow
-def test_verify_runs_the_installed_code_and_other_code_is_named_with_what_to_install(
-    copy: Path, site: Path, tmp_path: Path
-) -> None:
-    words = ("harness", "verify", "flower-power", "no-lrn", "--seed", "0")
-    assert "bitwise identical, all 1 epochs" in call(copy / "reports", site, *words)
-    assert "bitwise identical" in call(copy, site, *words, "--quick", "1")
-    other = tmp_path / "changed/site"
-    shutil.copytree(site, other)
-    with (other / "harness/train/recipe.py").open("a") as file:
-        file.write("\n\nANOTHER = 1\n")
+def test_verify_runs_the_installed_code_and_refuses_another(copy: Path, site: Path, changed: Path) -> None:
+    assert "bitwise identical, all 1 epochs" in call(copy / "reports", site, *VERIFY)
     line = (
         f"run: pip install --force-reinstall --no-deps alexnet-harness=={__version__}, or --here for the present code"
     )
-    assert line in call(copy, other, *words, status=2)
-    assert "bitwise identical" in call(copy, other, *words, "--here", "--quick", "1")
-    refused = call(copy, other, *HARNESS, "train", "no-lrn-0", "--out", "new", status=2, HARNESS_ALLOW_DIRTY="")
+    assert line in call(copy, changed, *VERIFY, status=2)
+    refused = call(copy, changed, *HARNESS, "train", "no-lrn-0", "--out", "new", status=2, HARNESS_ALLOW_DIRTY="")
     assert refused.startswith("harness: --require-clean: ")
     assert refused.count("\n") == 1
-    call(copy, other, *HARNESS, "train", "no-lrn-0", "--out", "new")
-    assert len(json.loads((copy / "new/provenance.json").read_text())["dirty"]) == 64
-    # A package that computes other numbers makes every run stale.
-    assert ran(call(copy, other, "dvc", "repro", "--dry", "-s", "check", "train")) == {"check"}
-    call(copy, other, *HARNESS, "check")
-    stale = ran(call(copy, other, "dvc", "repro", "--dry", "-s", "train"))
+
+
+@pytest.mark.nightly
+def test_a_changed_package_makes_runs_stale_and_its_own_runs_say_so(copy: Path, site: Path, changed: Path) -> None:
+    assert "bitwise identical" in call(copy, site, *VERIFY, "--quick", "1")
+    assert "bitwise identical" in call(copy, changed, *VERIFY, "--here", "--quick", "1")
+    call(copy, changed, *HARNESS, "train", "no-lrn-0", "--out", "new")
+    assert re.fullmatch("[0-9a-f]{64}", json.loads((copy / "new/provenance.json").read_text())["dirty"])
+    call(copy, changed, *HARNESS, "check")
+    stale = ran(call(copy, changed, "dvc", "repro", "--dry", "-s", "train"))
     assert stale == {"train@base-0", "train@no-lrn-0"}
 
 
 @pytest.mark.nightly
 def test_every_command_works_as_in_the_harness_s_own_repository(copy: Path, site: Path) -> None:
     below = copy / "experiments"
+    assert ran(call(copy, site, "dvc", "repro")) == {"check", "publish"}
     call(copy, site, "git", "add", "-A")
     call(copy, site, "git", "commit", "-qm", "results")
     stages = ran(call(copy, site, "dvc", "exp", "run", "--temp", "-n", "flip", "-S", "lrn=false"))
@@ -235,18 +244,14 @@ def test_what_it_writes_is_committed_and_passes_the_check(user: Path, images: bo
     lines = [step.get("run", "") for step in job["steps"]]
     assert f"pip install -q alexnet-harness=={__version__}" in lines
     assert {"harness check", "harness report --strict"} <= set(lines)
-    for file in AS_HERE:
-        assert (folder / file).read_bytes() == (ROOT / file).read_bytes()
-
-
-def test_the_commands_that_its_readme_names_exist(user: Path) -> None:
-    create(user / "study", None, "components")
-    for line in commands((user / "study/README.md").read_text()):
+    for line in commands((folder / "README.md").read_text().replace("a-study", "components")):
         program, *words = line.split()
         if program == "harness":
             check_harness(words)
         elif "remote" not in words:
             check_dvc(words)
+    for file in AS_HERE:
+        assert (folder / file).read_bytes() == (ROOT / file).read_bytes()
 
 
 @pytest.mark.parametrize("file", STAGES)
