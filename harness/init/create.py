@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -50,7 +51,8 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
     """
     name = _check(folder, name)
     many = MANY if images and _count(images) > 2 * MANY else None
-    values = {"name": name, "images": images and images.absolute().as_posix(), "many": many, "version": __version__}
+    where = json.dumps(images.absolute().as_posix()) if images else None
+    values = {"name": name, "images": where, "many": many, "version": __version__}
     with atomic_folder(folder, replace=False) as place:
         _call(place, "git", "init", "-q")
         _call(place, sys.executable, "-m", "dvc", "init", "-q")
@@ -72,14 +74,10 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
         )
         if known:
             _call(place, "git", *NO_HOOKS, "commit", "-q", "-m", f"Study {name}, by alexnet-harness {__version__}")
+    hint = "; nothing is committed, since git knows no user: git config --global user.name and user.email"
+    source = f"the images in {where}" if images else "the embedded images"
     return [
-        f"init: {folder}: the study {name}, with "
-        + (f"the images in {values['images']}" if images else "the embedded images")
-        + (
-            ""
-            if known
-            else "; nothing is committed, since git knows no user: git config --global user.name, user.email"
-        ),
+        f"init: {folder}: the study {name}, with {source}{'' if known else hint}",
         "next:",
         f"  cd {shlex.quote(folder.absolute().as_posix())}",
         *([] if known else ["  git commit -m 'A new study'"]),
@@ -110,6 +108,8 @@ def _check(folder: Path, name: str | None) -> str:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         kind = "is not empty" if folder.is_dir() else "is a file"
         raise UserError(f"init: {folder}: {kind}; allowed: a new or an empty folder")
+    if folder.absolute().resolve() == Path.cwd().resolve():
+        raise UserError("init: got the folder that this was called in, which cannot be replaced; name another one")
     above = next(place for place in folder.absolute().parents if place.is_dir())
     if (outer := git(folder if folder.is_dir() else above, "rev-parse", "--show-toplevel")) is not None:
         raise UserError(f"init: {folder}: lies in the git repository {outer.strip()}; allowed: a folder outside of one")
