@@ -87,7 +87,9 @@ def start(
     keeps what can be made again. `quiet`: its errors are for the caller alone.
     """
     kept = {k: v for k, v in ambient().items() if not k.startswith(("DVC_", "GIT_")) and k != "PYTHONSAFEPATH"}
-    paths = {"PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(caches.resolve())}
+    paths = {"DVC_ROOT": str(caches.resolve())}
+    if (code / "harness").is_dir():  # else it is installed, and found as it was by this process
+        paths["PYTHONPATH"] = str(code.resolve())
     return subprocess.Popen(
         [sys.executable, *map(str, words)], cwd=code, text=True, stdin=subprocess.DEVNULL,
         env=LIMITS.get(str(machine.get("instructions")), {}) | kept | paths,

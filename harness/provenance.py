@@ -11,10 +11,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import __version__
 from harness.commits import changed, commit_of, git, held, untracked
 from harness.errors import UserError
-from harness.files import hash_file
-from harness.identity.code import PROVEN, SCOPES, closure
+from harness.files import hash_file, hash_json
+from harness.identity.code import PACKAGE, PROVEN, ROOT, SCOPES, closure, digest
+from harness.identity.known import unknown
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,9 @@ ALLOWED = f"--allow-dirty, or {ALLOW_DIRTY}=1 in the environment under dvc"
 def source() -> dict[str, str | None]:
     """Commit of the working tree, and the hash of what differs from it in the code that can change numbers."""
     commit = commit_of("HEAD", HERE)
+    if package():
+        new = {scope: digest(scope) for scope in unknown()}
+        return {"commit": commit, "dirty": hash_json(new) if new else None}
     if commit is None:
         return {"commit": None, "dirty": None}
     code = _code()
@@ -39,8 +44,24 @@ def source() -> dict[str, str | None]:
     differences = (git(HERE, *words, "--", *code) or "") + "".join(
         f"{name} {hash_file(Path(name))}\n" for name in untracked(HERE, code)
     )
-    digest = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"commit": commit, "dirty": digest if differences else None}
+    dirty = hashlib.sha256(differences.encode("utf-8", "surrogateescape")).hexdigest() if differences else None
+    return {"commit": commit, "dirty": dirty}
+
+
+def package() -> dict[str, str] | None:
+    """Version of the package, and digest of its training code, where it is no part of this repository.
+
+    None in the harness's own, where git holds the code. Elsewhere git knows nothing of it, and code of no known
+    identity counts as uncommitted changes.
+    """
+    if ROOT.resolve() == HERE.resolve():
+        return None
+    return {"version": __version__, "digest": digest("train")}
+
+
+def reinstall(version: str) -> str:
+    """The command that brings a version of the package back."""
+    return f"pip install --force-reinstall --no-deps alexnet-harness=={version}"
 
 
 def _code() -> list[str]:
@@ -58,13 +79,21 @@ def check_clean(wanted: bool | None, declared: Collection[Path]) -> None:
         wanted = not os.environ.get(ALLOW_DIRTY) and bool(declared) and committed(declared)
     if not wanted:
         return
+    consequence = "the runs then record the hash of the changes, and their rows are marked"
+    if package():
+        if new := unknown():
+            raise UserError(
+                f"--require-clean: {ROOT / PACKAGE}: its code of {', '.join(new)} was changed, or is in development; "
+                f"run: {reinstall(__version__)}, or take {ALLOWED}: {consequence}"
+            )
+        return
     if commit_of("HEAD", HERE) is None:
         raise UserError(f"--require-clean: there is no git commit to hold the code; commit it, or take {ALLOWED}")
     if names := changed(HERE, _code()):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UserError(
             f"--require-clean: uncommitted changes in {', '.join(names[:3])}{more}; commit them, or take {ALLOWED}: "
-            "the runs then record the hash of the changes, and their rows are marked"
+            f"{consequence}"
         )
 
 

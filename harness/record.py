@@ -142,6 +142,7 @@ class Hashes(Record):
 class Provenance(Record):
     """Where a run comes from, and what it took. Times in seconds, memory in MB.
 
+    `package`: version and digest of an installed package that made it: see `harness.provenance.package`.
     `reused_from`: the run of another study whose records these are a copy of.
     """
 
@@ -164,6 +165,7 @@ class Provenance(Record):
     parameters: int
     steps: int
     reused_from: str | None = None
+    package: dict[str, str] | None = None
 
 
 class Metrics(Record):

@@ -411,6 +411,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code = provenance._code()
     assert {Path(name).as_posix().partition("/harness/")[2] for name in code} >= set(COMPUTES)
     assert not [name for name in code if "/report/" in name]
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)  # the repository that holds the code
     monkeypatch.setattr(provenance, "_code", lambda: [f"harness/{name}" for name in COMPUTES])
     make_study(tmp_path)
     for name in ("net/lrn.py", "evaluate.py", "report/words.py"):

@@ -15,6 +15,7 @@ from harness.files import read_yaml
 from harness.settings.parse import parse
 from harness.settings.schema import Declared
 from harness.settings.study import Study
+from harness.shipped import found
 
 Need = Literal[
     "colour", "imagenet", "ilsvrc2010", "fall2009", "fall2011", "hardware_2012", "overfitting", "any"
@@ -85,5 +86,5 @@ def _claim(key: str, value: Any, where: str) -> Claim:
 
 
 def claims_of(study: Study, root: Path) -> dict[str, Claim]:
-    """The claims that a study names, below `root`; none where it names none. Raises `UserError`."""
-    return load_claims(root / study.file.claims) if study.file.claims else {}
+    """The claims that a study names, below `root` or in the package; none where it names none. Raises `UserError`."""
+    return load_claims(found(Path(study.file.claims), root)) if study.file.claims else {}

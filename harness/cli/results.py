@@ -62,7 +62,15 @@ def diff(
         raise typer.Exit(1)
 
 
-numerics = typer.Typer(help="Whether changed code computes the same numbers.", no_args_is_help=True)
+def _own_repository() -> None:
+    """Where the package's code is worked on: there are its probes, and a commit can hold what is entered."""
+    if not (ROOT / "tests/probes").is_dir():
+        raise UserError(f"numerics: needs the harness's own repository, with tests/probes; {ROOT} has none")
+
+
+numerics = typer.Typer(
+    help="Whether changed code computes the same numbers.", no_args_is_help=True, callback=_own_repository
+)
 app.add_typer(numerics, name="numerics", rich_help_panel=PANEL)
 
 
@@ -86,8 +94,6 @@ def prove(
 
     Exit status 1 where one differs.
     """
-    if not (ROOT / "tests/probes").is_dir():
-        raise UserError(f"numerics prove: needs the repository, with tests/probes; {ROOT} has none")
     sys.path.insert(0, str(ROOT))
     from tests.probes.prove import prove as run
 

@@ -13,8 +13,21 @@ from harness.errors import UserError
 from harness.grammar import counted
 from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
 from harness.settings.study import DEFAULT
+from harness.shipped import found
 
 PANEL = "Studies"
+
+
+@app.command(rich_help_panel=PANEL)
+def init(
+    folder: Annotated[Path, place("A new or empty folder, outside of any git repository.", typer.Argument)],
+    images: Annotated[Path | None, place("Your images, in folders of classes; without it the embedded ones.")] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name; by default the folder's.")] = None,
+) -> None:
+    """Make a repository for a study of your own: git, DVC, a study, its stages, README, continuous integration."""
+    from harness.init.create import create
+
+    print("\n".join(create(folder, images, name)))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -257,7 +270,7 @@ def claims(
     from harness.claims.claim import load_claims
     from harness.claims.ledger import list_claims
 
-    known = load_claims(file)
+    known = load_claims(found(file, HERE))
     upper = {name.upper(): name for name in known}
     chosen = {upper[name.upper()]: known[upper[name.upper()]] for name in ids or [] if name.upper() in upper}
     rest = [name for name in ids or [] if name.upper() not in upper]

@@ -107,6 +107,12 @@ def identity(scope: str, root: Path = ROOT) -> str:
     return read_known(root).identity(scope, code) or code
 
 
+def unknown(root: Path = ROOT) -> list[str]:
+    """The scopes whose present code is of no known identity. Raises `UserError` as `identity` does."""
+    known = read_known(root)
+    return [scope for scope in PROVEN if known.identity(scope, digest(scope, root)) is None]
+
+
 @cache
 def founding(scope: str, root: Path = ROOT) -> str:
     """The first identity of a scope: that of the first recorded runs."""

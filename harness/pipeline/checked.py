@@ -10,6 +10,7 @@ from harness.identity.known import identity
 from harness.record import RunFolder
 from harness.settings.schema import DataSettings, Settings, sparse
 from harness.settings.study import Cell, Study
+from harness.shipped import found
 
 SHORT = 8
 """Characters of a hash: enough to tell two states apart; dvc.lock has several for each run."""
@@ -28,7 +29,7 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     another study's runs depends on these, too.
     """
     runs = {name: _with_start(settings, study, root) for name, settings in study.variants.items()}
-    claims = hash_file(root / study.file.claims) if study.file.claims else None
+    claims = hash_file(found(Path(study.file.claims), root)) if study.file.claims else None
     if candidate:
         runs["candidate"] = hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]
     # Where weights are kept changes no result.

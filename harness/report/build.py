@@ -93,6 +93,12 @@ ERROR_NAMES = {
 PAGES = {"method": "how it works", "calibration": "how often it errs"}
 """Pages on the tests beside the reports, where they are there."""
 
+INDEX_PAGES = {
+    "method": "How verdicts come about", "calibration": "How often they err",
+    "reliability": "What was tried to break the harness",
+}  # fmt: skip
+"""The same, and another, as the index of all reports has them."""
+
 MOST = 10
 """Rows of the first page's table; the details have all."""
 
@@ -111,7 +117,7 @@ def _values(findings: Findings) -> dict[str, Any]:
         "metric": study.file.metric,
         "folder": study.name,
         "source": lambda *files: f"Numbers: {joined([f'[{file}]({file})' for file in files])}.",
-        "method_pages": {page: words for page, words in PAGES.items() if (root / f"reports/{page}.md").exists()},
+        "method_pages": _present(PAGES, root),
         "most": MOST,
         "error_names": {error: words for error, words in ERROR_NAMES.items() if error in measured},
         "evidence_metric": METRIC,
@@ -125,6 +131,10 @@ def _values(findings: Findings) -> dict[str, Any]:
         "conditions": [shared for shared in findings.conditions if shared.groups.keys() - {circumstances.NONE}],
         "gallery": gallery(study, findings.results, root),
     }
+
+
+def _present(pages: dict[str, str], root: Path) -> dict[str, str]:
+    return {page: words for page, words in pages.items() if (root / f"reports/{page}.md").exists()}
 
 
 def _unreadable(findings: Findings) -> list[tuple[Images, list[tuple[str, str]]]]:
@@ -207,5 +217,5 @@ def render(study: Study, candidate: tuple[Settings, int] | None, root: Path, ear
         for other in map(load_study, declared_names(root))
     ]
     studies.sort(key=lambda row: (row[1] is None, not row[0].is_default, row[0].name))
-    write_text(root / study.index, rendered("index.md.j2", rows=studies))
+    write_text(root / study.index, rendered("index.md.j2", rows=studies, pages=_present(INDEX_PAGES, root)))
     return root / study.report

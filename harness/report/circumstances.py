@@ -104,9 +104,10 @@ def _device(run: Run) -> str:
 
 
 def _commit(run: Run) -> str:
-    if run.provenance.commit is None:
-        return "none (not in a git repository)"
-    return run.provenance.commit[:12] + (f" + changes {run.provenance.dirty[:8]}" if run.provenance.dirty else "")
+    record = run.provenance
+    commit = record.commit[:12] if record.commit else "none (not in a git repository)"
+    package = f", alexnet-harness {record.package['version']}" if record.package else ""
+    return commit + package + (f" + changes {record.dirty[:8]}" if record.dirty else "")
 
 
 CONDITIONS: list[tuple[str, bool, Callable[[Run], str]]] = [

@@ -174,6 +174,7 @@ def _provenance(
         resumed=state.resumed,
         command=command,
         **source,
+        package=provenance.package(),
         dvc_stage=os.environ.get("DVC_STAGE"),
         machine=machine,
         versions=provenance.versions(),

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import bits
+from harness import __version__, bits, provenance
 from harness.commits import add_worktree, commit_of, git
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.identity.code import ROOT
+from harness.identity.known import identity
 from harness.process import HARNESS, LIMITS, native_instructions, start
 from harness.record import Run, RunFolder, read_run
 from harness.settings.schema import LATER
@@ -59,6 +61,21 @@ def other_bits(records: Sequence[Run]) -> list[str]:
     return lines
 
 
+def _same_package(key: str, record: Run) -> bool:
+    """Whether an installed package made a record; the one that is installed now, else it raises `UserError`."""
+    if (made := record.provenance.package) is None:
+        return False
+    evaluated = record.measured.code if record.measured else None
+    for scope, recorded in (("train", record.hashes.code), ("eval", evaluated)):
+        if recorded not in (None, identity(scope)):
+            raise UserError(
+                f"{key}: made by alexnet-harness {made['version']}, {scope} of numerics identity {recorded[:12]}; here "
+                f"is {__version__}, {identity(scope)[:12]}; run: {provenance.reinstall(made['version'])}, or --here "
+                "for the present code"
+            )
+    return True
+
+
 @dataclass
 class Rerunner:
     """Makes runs again below `folder`, a temporary one; `root` is the repository. Several threads may use it."""
@@ -81,7 +98,7 @@ class Rerunner:
         settings, out, run, results = (place / name for name in ("settings.yaml", "made.json", "run", "results"))
         code = self._code(key, record)
         # Code of before a setting does not know it.
-        schema = (code / SCHEMA).read_text(encoding="utf-8")
+        schema = (code if (code / SCHEMA).is_file() else ROOT).joinpath(SCHEMA).read_text(encoding="utf-8")
         later = {name: value for name, value in LATER.items() if f"    {name}:" in schema}
         values = later | record.settings | ({} if threads is None else {"threads": threads})
         write_json(settings, {"seed": record.seed, **values})  # JSON is YAML
@@ -98,7 +115,7 @@ class Rerunner:
         return Made.of(read_run(RunFolder(run, results)))
 
     def _code(self, key: str, record: Run) -> Path:
-        if self.here:
+        if self.here or _same_package(key, record):
             return self.root.resolve()
         commit = record.provenance.commit
         if commit is None:

@@ -10,7 +10,7 @@ from harness.errors import UserError
 from harness.files import read_json
 from harness.grammar import counted
 from harness.identity.code import PROVEN, digest
-from harness.identity.known import Known, read_known, write_known
+from harness.identity.known import Known, read_known, unknown, write_known
 from harness.progress import progress, say
 from harness.verify.known_code import entry, stale
 from tests.probes.compare import Difference, comparable, difference
@@ -38,7 +38,7 @@ def prove(root: Path, against: str | None = None, jobs: int = 2, only: Sequence[
     present code is known afterwards. Raises `UserError`.
     """
     known = read_known(root)
-    scopes = [scope for scope in PROVEN if known.identity(scope, digest(scope, root)) is None]
+    scopes = unknown(root)
     if not scopes:
         say("numerics: the present code is known; nothing to prove")
         return True

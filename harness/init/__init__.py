@@ -1,0 +1,1 @@
+"""A repository of one's own: what `harness init` writes."""
