@@ -6,16 +6,19 @@ Sizes are those of Krizhevsky, Sutskever and Hinton (2012), section 3.5 and figu
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from harness.errors import UserError
 from harness.settings.schema import CIFAR_NETS, Settings
 
 
 class Op:
-    """What follows a layer. `parameters`: what it learns, in a module of its own within the layer's."""
+    """What follows a layer."""
 
-    parameters: ClassVar[int] = 0
+    @property
+    def parameters(self) -> int:
+        """Values that it learns, in a module of its own within the layer's."""
+        return 0
 
 
 @dataclass(frozen=True)
