@@ -52,7 +52,7 @@ from harness.weights import load
 from pathlib import Path
 
 study = load_study(find_study(Path("units")))
-settings, base = study.variants["batch-norm"], study.variants["baseline"]
+settings, base = study.variants["batch-norm"], study.variants["base"]
 kernels = [row.outputs for row in layout(settings)[:2]]
 counts = [sum(row.parameters for row in layout(one, 3, 10)) for one in (base, settings)]
 assert counts[1] - counts[0] == 2 * sum(kernels), counts
@@ -64,7 +64,7 @@ net.initialise(0)
 net.layers.double()
 images = torch.randn(16, 3, settings.crop, settings.crop, dtype=torch.float64) * 60
 before = {name: one.clone() for name, one in net.state().items()}
-maps = net.layers.conv1(images).relu() if not net.rows[0].pad_end else None
+maps = net.layers.conv1(images).relu()
 first = next(result for name, op, result in net.trace(images) if type(op).__name__ == "BatchNorm")
 torch.testing.assert_close(first.mean((0, 2, 3)), torch.zeros(kernels[0], dtype=torch.float64))
 torch.testing.assert_close(net.state()["conv1.norm.running_mean"], 0.1 * maps.mean((0, 2, 3)))
@@ -82,7 +82,8 @@ again(images.float())
 assert all(torch.equal(one, weights[name]) for name, one in again.state().items())
 
 # They learn as biases do.
-optimiser = SGD(settings.model_copy(update={"bias_lr": 3.0, "decay_bias": False, "conv1_freeze": 0.5, "epochs": 2}), net)
+changes = {"bias_lr": 3.0, "decay_bias": False, "conv1_freeze": 0.5, "epochs": 2}
+optimiser = SGD(settings.model_copy(update=changes), net)
 optimiser.set_epoch(1, 0.1)
 for kind in ("weight", "bias"):
     assert optimiser.rates[f"conv2.norm.{kind}"] == optimiser.rates["conv2.bias"] != optimiser.rates["conv2.weight"]
@@ -155,7 +156,7 @@ def test_the_page_on_adding_a_component_works_as_it_is_written(tmp_path: Path) -
     assert "stale" not in call(*harness, "doctor")
     call(*harness, "check", "units")
     call(*harness, "data", "units")
-    for variant in ("baseline", "gelu", "nesterov", "batch-norm"):
+    for variant in ("base", "gelu", "nesterov", "batch-norm"):
         call(*harness, "train", f"units:{variant}-0", "--allow-dirty")
         call(*harness, "eval", f"units:{variant}-0")
     call("python", "-c", BATCH_NORM)
