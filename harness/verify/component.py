@@ -154,8 +154,9 @@ def _images(crop: int, folder: Path) -> Path:
 
 def _train(settings: Settings, data: Path, state: Path, stops: Sequence[int] = ()) -> Run:
     """What a run comes to, resumed after some pauses."""
+    Checkpoints(state).clear()
     for seed in (torch.manual_seed, np.random.seed, random.seed):  # what hangs on a global generator differs
-        seed(len(stops))
+        seed(os.getpid() + len(stops))
     pauses, numerics = 0, configure(settings)
 
     def stop() -> bool:
@@ -169,7 +170,6 @@ def _train(settings: Settings, data: Path, state: Path, stops: Sequence[int] = (
         with suppress(Interrupted):
             done = trainer.run()
             break
-    checkpoints.clear()
     return {
         "initial": trainer.initial, "batch_order": done.hashes["batch_order"],
         "augmentation": done.hashes["augmentation"], "losses": trainer.losses.astype("<f4").tobytes().hex(),
@@ -221,7 +221,8 @@ def _default(name: str, data: Path, root: Path, folder: Path) -> list[str]:
     from tests.probes.sides import commits, worktree
 
     settings = resolve(BASE | {key: value for key, value in LATER.items() if key == name}, "base")
-    now, file, out = _train(settings, data, folder / "state"), folder / "before.json", folder / "made.json"
+    now, file, out = _train(settings, data, folder / "state"), folder / "before.json", folder / "before/made.json"
+    out.parent.mkdir()  # it keeps its state there
     write_json(file, {"seed": SEED, **sparse(settings)})
     before = next(one for one in commits(root, folder) if known.identity("train", one.digests["train"]))
     with worktree(root, before.name, folder) as tree:
@@ -254,10 +255,12 @@ def _judged(name: str, settings: Settings, base: Settings, data: Path, folder: P
         return run, found
     beside, other = _watched(base, data, folder)
     known = {function for drawn in other.drawn.values() for function in drawn}
+    shared: dict[str, str] = {}
     for stream, drawn in watch.drawn.items():
         if len(drawn) > 1:
-            places = [place for function, place in drawn.items() if function not in known] or drawn.values()
-            found["streams"] += [f"{place}: draws from another's stream: {stream}" for place in places]
+            for place in [place for function, place in drawn.items() if function not in known] or drawn.values():
+                shared.setdefault(place, f"{place}: draws from another's stream: {stream}")
+    found["streams"] = list(shared.values())
     for key, movers, sources in (
         ("batch_order", MOVES_ORDER, (randomness.BATCH_ORDER,)),
         ("augmentation", MOVES_DRAWS, randomness.VARIED["augmentation"]),

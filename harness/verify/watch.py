@@ -27,8 +27,8 @@ from harness.identity.code import PACKAGE, ROOT
 CLOCKS = ("Trainer._clock", "Trainer.run", "Trainer._steps")
 """Functions that measure how long a run takes."""
 
-PASSING = ("stream", "TrainingBatches._stream", "Packed.part", "_map", "Images.__init__")
-"""Functions that do what their caller asks for: it is named."""
+PASSING = ("stream", "TrainingBatches._stream", "Packed.part", "_map", "Images.__init__", "configure")
+"""Functions that do what their caller asks for: it is named. `configure` imports, which may ask for entropy."""
 
 _FOLDER = f"{ROOT / PACKAGE}{os.sep}"
 _OURS = (__file__, str(Path(__file__).with_name("component.py")))
@@ -62,7 +62,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
     def _called(self, frame: FrameType, event: str, function: Any) -> None:
-        if event != "c_call":
+        if event != "c_call" or frame.f_code.co_filename in _OURS:
             return
         name, owner = function.__name__, getattr(function, "__self__", None)
         direct = frame.f_code.co_filename.startswith(_FOLDER) and frame.f_code.co_qualname not in CLOCKS
@@ -108,11 +108,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _opened(event: str, args: tuple[Any, ...]) -> None:
-    if (
-        _watch
-        and event == "open"
-        and Path(os.fsdecode(args[0]) if not isinstance(args[0], int) else "").match("test.*")
-    ):
+    if _watch and event == "open" and Path(str(args[0])).name.startswith("test."):
         _watch.note("test part", "reads the test part", sys._getframe(1))
 
 
@@ -121,9 +117,9 @@ sys.addaudithook(_opened)
 
 def _place(frame: FrameType | None) -> tuple[str, str] | None:
     """The innermost function of the package that a call is made for, and its file and line."""
-    while frame:
+    while frame and frame.f_code.co_filename not in _OURS:
         code = frame.f_code
-        if code.co_filename.startswith(_FOLDER) and code.co_filename not in _OURS and code.co_qualname not in PASSING:
+        if code.co_filename.startswith(_FOLDER) and code.co_qualname not in PASSING:
             file = f"{PACKAGE}/{code.co_filename.removeprefix(_FOLDER)}"
             return f"{file} {code.co_qualname}", f"{file}:{frame.f_lineno}"
         frame = frame.f_back
