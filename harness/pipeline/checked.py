@@ -32,11 +32,12 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     if candidate:
         runs["candidate"] = hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]
     # Where weights are kept changes no result.
-    declared = study.file.model_dump(mode="json", exclude={"weights"})
+    own = {name: hash_file(root / file) for name, file in study.file.metrics.items()}
+    declared = study.file.model_dump(mode="json", exclude={"weights", *([] if own else ["metrics"])})
     values = {
         "code": {scope: (identity if scope in PROVEN else digest)(scope)[:SHORT] for scope in SCOPES},
         "data": short_hash(study.data),
-        "study": hash_json([declared, study.declaration, claims])[:SHORT],
+        "study": hash_json([declared, study.declaration, claims, *([own] if own else [])])[:SHORT],
         "settings": runs,
     }
     write_json(root / study.checked, values)
