@@ -59,11 +59,12 @@ def own(name: str, file: str, root: Path) -> Callable[[pd.DataFrame], float]:
     """
     function = function_of(file, name, root, f"metrics.{name}")
 
+    line = function.__code__.co_firstlineno
+
     def metric(table: pd.DataFrame) -> float:
-        with told(file):
+        with told(file, line):
             value: Any = function(table)
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 100:
-            line = function.__code__.co_firstlineno
             raise UserError(f"{file}:{line}: {name} gives {value!r}; allowed: a number from 0 to 100, in percent")
         return float(value)
 

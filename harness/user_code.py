@@ -13,15 +13,15 @@ from harness.errors import UserError
 
 
 @contextmanager
-def told(file: str) -> Iterator[None]:
-    """While it lasts, an error is a `UserError` that names the line of `file` where it came up."""
+def told(file: str, line: int | None = None) -> Iterator[None]:
+    """While it lasts, an error is a `UserError` that names the line of `file` where it came up, or else `line`."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # a user's code may raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else line
         words = error.msg if isinstance(error, SyntaxError) else error
         raise UserError(f"{file}{f':{line}' if line else ''}: {type(error).__name__}: {words}") from error
 

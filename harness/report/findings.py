@@ -230,7 +230,7 @@ class Findings:
     def images_name(self) -> str:
         """The source of the images; of a folder its name."""
         data = self.study.data
-        return Path(data.root).name if data.source == "folder" and data.root else data.source
+        return Path(data.root).name if data.source in ("folder", "python") and data.root else data.source
 
     @property
     def which_images(self) -> str:
