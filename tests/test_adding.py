@@ -2,8 +2,8 @@
 
 import json
 import re
+import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,20 @@ assert check.union("changed") == ["batch_norm"] and not check.union("moved")
 assert check.union("initial_affected") == ["conv1.norm", "conv2.norm"]
 """
 
+KILLED = """
+import os, signal
+from harness.process import hold
+hold("portable")
+from harness.cli import main
+from harness.train.checkpoint import Checkpoints
+save = Checkpoints.save
+def saved(self, *state):
+    save(self, *state)
+    os.kill(os.getpid(), signal.SIGKILL)
+Checkpoints.save = saved
+main()
+"""
+
 BITS = """
 import hashlib, torch
 from torch.nn import BatchNorm2d
@@ -160,28 +174,21 @@ def test_the_page_on_adding_a_component_works_as_it_is_written(tmp_path: Path) -
         call(*harness, "train", f"units:{variant}-0", "--allow-dirty")
         call(*harness, "eval", f"units:{variant}-0")
     call("python", "-c", BATCH_NORM)
+    call(*harness, "check-component", "batch_norm")
     assert "BatchNorm" in call(*harness, "describe", "units:batch-norm-0")
     # Killed after each of its first steps, it ends as the run that nothing stopped.
-    words = [*harness, "train", "units:batch-norm-0", "--allow-dirty", "--out", "killed", "--checkpoint-seconds", "0"]
-    for count in (1, 2, 3):
-        process = subprocess.Popen(words, cwd=root, env=environment(root), stdout=subprocess.DEVNULL)
-        while process.poll() is None and newest(root) < count:
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-    call(*words)
+    options = ["train", "units:batch-norm-0", "--allow-dirty", "--out", "killed", "--checkpoint-seconds", "0"]
+    for _ in range(3):
+        done = subprocess.run(["python", "-c", KILLED, *options], cwd=root, env=environment(root), check=False)
+        assert done.returncode == -signal.SIGKILL
+    call(*harness, *options)
     straight, killed = (
         json.loads((root / place / "provenance.json").read_text())
         for place in ("reports/units/runs/batch-norm-0/train", "killed")
     )
-    assert killed["resumed"]
+    assert killed["resumed"] == [1, 1, 1]
     assert killed["hashes"] == straight["hashes"]
     # By kernels of torch's own: what MKL and oneDNN may use does not matter.
     torch_alone = {"ATEN_CPU_CAPABILITY": "avx2"}
     narrow = {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE"}
     assert call("python", "-c", BITS, **torch_alone) == call("python", "-c", BITS, **torch_alone, **narrow)
-
-
-def newest(root: Path) -> int:
-    """Number of the newest checkpoint of the run that is killed."""
-    return max((int(path.stem) for path in root.glob(".checkpoints/killed-*/*.json")), default=0)
