@@ -103,10 +103,10 @@ def files_of(revision: str, paths: Sequence[str], root: Path) -> dict[str, bytes
 def run_of(revision: str, folder: Path, root: Path) -> Iterator[Run | None]:
     """The run whose records a revision has at `folder`, relative to `root`; None where it has none.
 
-    Its files, except the predictions, lie in a temporary folder. Raises `UserError` for records of another version.
+    Its files lie in a temporary folder while the context lasts. Raises `UserError` for records of another version.
     """
     place = RunFolder.of(folder)
-    files = [place.config, place.history, place.losses, place.provenance, place.metrics]
+    files = [place.config, place.history, place.losses, place.provenance, place.metrics, place.predictions]
     with tempfile.TemporaryDirectory(prefix="harness-revision-") as temporary:
         for name, content in files_of(revision, [file.as_posix() for file in files], root).items():
             path = Path(temporary) / name

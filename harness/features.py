@@ -87,7 +87,6 @@ def see(
             parts["ten"].append(total / len(views))
         if advance is not None:
             advance(1, "")
-    net.train()
     return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 

@@ -41,6 +41,15 @@ def hash_tensors(tensors: dict[str, Tensor]) -> str:
     return link
 
 
+def hash_modules(state: dict[str, Tensor]) -> dict[str, str]:
+    """Hashes of a net's state, one a module: of each layer, and of what in it has values of its own."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        module, _, kind = name.rpartition(".")
+        modules.setdefault(module, {})[kind] = tensor
+    return {name: hash_tensors(tensors) for name, tensors in modules.items()}
+
+
 def name_of(fingerprint: str, weights: str) -> str:
     """Name of a run's entry."""
     return f"{fingerprint[:SHORT]}-{weights[:SHORT]}"

@@ -17,7 +17,7 @@ from harness.numerics import configure
 from harness.settings.schema import MACHINE, DataSettings, Settings
 from harness.train.loop import Interrupted
 from harness.train.recipe import SGD, Rates, parameter_rates, rate
-from harness.weights import hash_tensors
+from harness.weights import hash_modules, hash_tensors
 from tests.probes.factors import FACTORS, factor_name
 
 EPOCHS = 8
@@ -81,11 +81,10 @@ def seen(settings: Settings, packed: Packed, likeness: AlexNet | None = None) ->
     view = batches.images.view(stored, draws[0].corners, draws[0].flips, draws[0].colour)
     net = AlexNet(settings, 3, 10)
     net.initialise(3)
-    weights = {
-        row.name: ((row.outputs, row.fan_in), hash_tensors(net.layers[row.name].state_dict())) for row in net.rows
-    }
+    drawn = hash_modules(net.state())
+    weights = {row.name: ((row.outputs, row.fan_in), drawn[row.name]) for row in net.rows}
     if likeness is not None and [r.weights for r in likeness.rows] == [r.weights for r in net.rows]:
-        net.load_state_dict(likeness.state_dict())
+        net.restore(net.state() | likeness.state())
     x = torch.randn(4, 3, settings.crop, settings.crop, generator=torch.Generator().manual_seed(0)) * 60
     with torch.no_grad():
         function = net(x).numpy().tobytes() + net(x, net.draw_masks(4, 3, 1, 0)).numpy().tobytes()

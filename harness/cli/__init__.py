@@ -16,7 +16,8 @@ __all__ = ["app", "main", "results", "stages", "studies"]
 
 ORDER = [
     "init", "run", "variants", "ui", "plan", "doctor", "claims", "describe", "compare", "export", "candidate",
-    "discard", "tidy", "verify", "diff", "check", "data", "train", "eval", "ensemble", "gallery", "report", "publish",
+    "discard", "tidy", "verify", "diff", "check-component", "check", "data", "train", "eval", "ensemble", "gallery",
+    "report", "publish",
 ]  # fmt: skip
 """The commands as `harness --help` lists them: what is used first stands first."""
 

@@ -62,6 +62,18 @@ def diff(
         raise typer.Exit(1)
 
 
+@app.command("check-component", rich_help_panel=PANEL)
+def check_component(
+    setting: Annotated[str, typer.Argument(metavar="NAME", help="A setting, or one of its values as NAME=VALUE.")],
+    beside: Annotated[list[str] | None, typer.Argument(help="Others that it needs, as NAME=VALUE.")] = None,
+) -> None:
+    """Train tiny nets to find what a component may not do, by file and line; exit status 1 where there is something."""
+    from harness.verify.component import check_component as check
+
+    if not check([setting, *(beside or [])], ROOT):
+        raise typer.Exit(1)
+
+
 def _own_repository() -> None:
     """Where the package's code is worked on: there are its probes, and a commit can hold what is entered."""
     if not (ROOT / "tests/probes").is_dir():

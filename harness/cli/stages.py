@@ -28,6 +28,7 @@ def check(study: StudyArgument = STUDY) -> None:
     from harness.pipeline.checked import write_checked
     from harness.pipeline.dvc import need_history
     from harness.pipeline.dvc_files import check_pipeline, check_place
+    from harness.predictions import own
     from harness.settings.check import check_candidate, check_default, check_study
     from harness.settings.declared import record
 
@@ -38,6 +39,8 @@ def check(study: StudyArgument = STUDY) -> None:
     for line in [*check_study(study), *doubts(study, HERE)]:
         print(f"warning: {line}")
     claims_of(study, HERE)
+    for name, file in study.file.metrics.items():
+        own(name, file, HERE)
     check_pipeline(study)
     write_checked(study, check_candidate(CANDIDATE, study) if study.is_default else None, HERE)
     record(study, HERE)

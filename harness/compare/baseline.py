@@ -18,6 +18,7 @@ from harness.data.packed import read_manifest
 from harness.data.store import images_of
 from harness.errors import UserError
 from harness.identity.known import identity
+from harness.predictions import extended
 from harness.process import LIMITS, call, native_instructions
 from harness.progress import clock, say
 from harness.record import Run, RunFolder, caches, fingerprint, read_run
@@ -35,6 +36,11 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 
     Says so where it trains one. Raises `UserError` where images or code are others, or it cannot be computed here.
     """
+    found, whose = _baseline_for(run, study, root)
+    return extended(found, study, root), whose
+
+
+def _baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
     cell, wanted = Cell(study.name, study.baseline, run.seed), arithmetic(run.provenance)
     records = _records(cell, study, root)
     for record in records:
@@ -65,7 +71,7 @@ def _records(cell: Cell, study: Study, root: Path) -> list[Run]:
     runs = [read_run(folder)] if folder.config.exists() else []
     # Outside git there is no commit, and its run may be of another version.
     with suppress(UserError), run_of("HEAD", cell.results, root) as committed:
-        runs += [committed] if committed else []
+        runs += [extended(committed, study, root)] if committed else []
     return [run for run in runs if not unequal(study.variants[study.baseline], run.settings)]
 
 

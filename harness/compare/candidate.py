@@ -13,6 +13,7 @@ from harness.commits import commit_of, git, run_of
 from harness.compare.baseline import baseline_for, noise
 from harness.diff.table import points
 from harness.errors import UserError
+from harness.predictions import extended
 from harness.record import Run, RunFolder, read_run
 from harness.report.circumstances import arithmetic
 from harness.report.format import METRICS, number, paragraph, value
@@ -65,10 +66,10 @@ def candidate_of(experiment: str, study: Study, root: Path) -> Iterator[Run]:
     """
     if experiment:
         with run_of(find(experiment, root), study.candidate_results, root) as run:
-            yield _measured(run, experiment, study)
+            yield _measured(run, experiment, study, root)
         return
     folder = RunFolder.of(root / study.candidate_results)
-    run = _measured(read_run(folder) if folder.config.exists() else None, "the workspace", study)
+    run = _measured(read_run(folder) if folder.config.exists() else None, "the workspace", study, root)
     settings, seed = load_candidate(root / CANDIDATE)
     if others := [*unequal(settings, run.settings), *(["seed"] if seed != run.seed else [])]:
         raise UserError(
@@ -95,9 +96,10 @@ def find(name: str, root: Path) -> str:
     return commit
 
 
-def _measured(run: Run | None, where: str, study: Study) -> Run:
+def _measured(run: Run | None, where: str, study: Study, root: Path) -> Run:
     if run is None:
         raise UserError(f"compare: {where} has no candidate of {study.name} at {study.candidate_results}")
+    run = extended(run, study, root)
     if run.measured is None or run.measured.weights or study.file.metric not in run.metrics:
         raise UserError(
             f"compare: {where}: the candidate has no {study.file.metric} of its recorded weights: it diverged, or is "

@@ -9,8 +9,10 @@ import numpy as np
 from harness.data import embedded, folders, libraries
 from harness.data.decode import Decoded, decoder
 from harness.data.notes import Notes
+from harness.data.packed import PARTS
 from harness.errors import UserError
 from harness.settings.schema import DataSettings
+from harness.user_code import function_of, told
 
 FOLDER_SIZE = 256
 """Side to which images of a folder are brought, as in the paper (section 2), unless the settings say otherwise."""
@@ -55,6 +57,8 @@ def open_source(settings: DataSettings) -> ImageSource:
         images = sets["train"][0]
         parts = {part: _arrays(x, y, part) for part, (x, y) in sets.items()}
         return ImageSource(name, names, images.shape[3], settings.size or images.shape[1], parts)
+    if name == "python":
+        return _python(settings)
     if name != "imagenette" and not settings.root:
         raise UserError(f"data.root: got nothing; source {name} needs the folder that holds its images")
     root = libraries.imagenette(settings.root) if name == "imagenette" else Path(settings.root).expanduser()
@@ -68,6 +72,42 @@ def open_source(settings: DataSettings) -> ImageSource:
 
 def _arrays(images: np.ndarray, labels: np.ndarray, part: str) -> Items:
     return Items(labels, [f"{part}/{i}" for i in range(len(labels))], lambda i: (images[i], False))
+
+
+def _python(settings: DataSettings) -> ImageSource:
+    """What the function `images` of a Python file gives: (part, class name, image), one after the other."""
+    from PIL import Image
+
+    file = settings.root
+    function = function_of(file, "images", Path(), "data.root")
+    line, parts = function.__code__.co_firstlineno, dict[str, tuple[list[str], list[np.ndarray]]]()
+    with told(file, line):
+        for number, item in enumerate(function()):
+            wrong = f"{file}:{line}: images gives, as item {number},"
+            if not (isinstance(item, tuple) and len(item) == 3 and item[0] in PARTS and isinstance(item[1], str)):
+                allowed = f"(part, class name, image), the part one of {', '.join(PARTS)}"
+                raise UserError(f"{wrong} {str(item)[:60]!r}; allowed: {allowed}")
+            part, name, image = item
+            pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+            if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+                raise UserError(
+                    f"{wrong} an image of {pixels.dtype} {pixels.shape}; allowed: uint8 (H, W), (H, W, 3), or PIL's"
+                )
+            names, images = parts.setdefault(part, ([], []))
+            names.append(name)
+            images.append(pixels.reshape(*pixels.shape[:2], -1))
+    classes = sorted({name for names, _ in parts.values() for name in names})
+    if "train" not in parts or len(classes) < 2:
+        raise UserError(f"{file}:{line}: images gives no image of two classes in the train part")
+    channels = max(image.shape[2] for _, images in parts.values() for image in images)
+    items = {}
+    for part in filter(parts.get, PARTS):
+        names, images = parts[part]
+        labels = np.array([classes.index(name) for name in names])
+        shown = [f"{part}/{name}/{i}" for i, name in enumerate(names)]
+        same = [image if image.shape[2] == channels else image.repeat(channels, 2) for image in images]
+        items[part] = Items(labels, shown, lambda i, same=same: (same[i], False))  # type: ignore[misc]
+    return ImageSource("python", classes, channels, settings.size or FOLDER_SIZE, items)
 
 
 def _synthetic(settings: DataSettings) -> ImageSource:

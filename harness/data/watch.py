@@ -12,22 +12,26 @@ from pydantic import BaseModel
 
 from harness.data.notes import REPEATED, Notes, lines
 from harness.errors import UserError
-from harness.files import read_json, write_json
+from harness.files import hash_file, read_json, write_json
 from harness.record import caches
 from harness.settings.parse import parse
 from harness.settings.schema import DataSettings
 from harness.settings.study import Study
 
-SOURCES = ("folder", "imagenet")
+SOURCES = ("folder", "imagenet", "python")
 """Sources whose files a user may change."""
 
 
 def mark(settings: DataSettings) -> str | None:
     """Hash of what is read from the folder that the settings name: each file's name, size and time; None without one.
 
+    Of a Python file it is the hash of its bytes: what it reads is not known.
+
     Raises `UserError` for a folder that is no data set.
     """
     root = Path(settings.root).expanduser()
+    if settings.source == "python" and root.is_file():
+        return hash_file(root)
     if settings.source not in SOURCES or not settings.root or not root.is_dir():
         return None
     from harness.data.folders import find

@@ -38,7 +38,7 @@ class AlexNet(nn.Module):
         for row in self.rows[start:stop]:
             x = self._layer(row, x)
             for op in row.after:
-                x = _apply(x, op, None if masks is None else masks.get(row.name))
+                x = _apply(x, op, self.layers[row.name], None if masks is None else masks.get(row.name))
         return x
 
     def trace(self, x: Tensor) -> Iterator[tuple[str, Op | None, Tensor]]:
@@ -47,7 +47,7 @@ class AlexNet(nn.Module):
             x = self._layer(row, x)
             yield row.name, None, x
             for op in row.after:
-                x = _apply(x, op, None)
+                x = _apply(x, op, self.layers[row.name], None)
                 yield row.name, op, x
 
     def _layer(self, row: Layer, x: Tensor) -> Tensor:
@@ -56,6 +56,19 @@ class AlexNet(nn.Module):
         if row.pad_end:
             x = F.pad(x, (0, row.pad_end, 0, row.pad_end))
         return self.layers[row.name](x)  # type: ignore[no-any-return]
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a run leaves and resumes with: parameters and persistent buffers, by layer (as `conv1.weight`).
+
+        They are the net's own, not copies.
+        """
+        return {name.removeprefix("layers."): tensor for name, tensor in self.state_dict().items()}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the values of a `state`. Raises `KeyError` when it lacks one."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
     def draw_masks(self, count: int, seed: int, epoch: int, step: int) -> Masks:
         """Masks for a batch of `count` images at a step, each layer's from a stream of its own."""
@@ -88,10 +101,10 @@ class AlexNet(nn.Module):
 
 
 def trained(settings: Settings, channels: int, classes: int, weights: dict[str, Tensor]) -> AlexNet:
-    """A net with the weights of a run, by layer and kind (as `conv1.weight`)."""
+    """A net with the weights of a run, as `AlexNet.state` gives them, in evaluation mode."""
     net = AlexNet(settings, channels, classes)
-    net.load_state_dict({f"layers.{name}": tensor for name, tensor in weights.items()})
-    return net
+    net.restore(weights)
+    return net.eval()
 
 
 def _module(row: Layer) -> nn.Module:
@@ -109,7 +122,8 @@ def _module(row: Layer) -> nn.Module:
     return module.to_empty(device=torch.get_default_device())
 
 
-def _apply(x: Tensor, op: Op, mask: Tensor | None) -> Tensor:
+def _apply(x: Tensor, op: Op, layer: nn.Module, mask: Tensor | None) -> Tensor:
+    """What follows a layer; `layer`: its module, which holds what the operation learns."""
     match op:
         case Activation("relu"):
             return F.relu(x)

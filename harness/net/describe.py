@@ -30,6 +30,7 @@ def _op(op: Op) -> str:
             return f"{'mean' if op.mean else 'max'} pool {op.kernel}/{op.stride} to {op.side}x{op.side}"
         case Dropout():
             return f"dropout {op.p:g}" + (" inverted" if op.inverted else "")
+    return type(op).__name__
 
 
 def as_text(rows: Sequence[Layer]) -> str:

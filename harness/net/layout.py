@@ -12,15 +12,24 @@ from harness.errors import UserError
 from harness.settings.schema import CIFAR_NETS, Settings
 
 
+class Op:
+    """What follows a layer."""
+
+    @property
+    def parameters(self) -> int:
+        """Values that it learns, in a module of its own within the layer's."""
+        return 0
+
+
 @dataclass(frozen=True)
-class Activation:
+class Activation(Op):
     """An elementwise non-linearity: relu, tanh or logistic."""
 
     kind: str
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(Op):
     """Response normalisation: x / (k + alpha * sum of squares over the window)^beta. `alpha` multiplies the sum.
 
     Over `size` neighbouring kernels of the same place, each of `columns` parts of the kernels by itself, or (`spatial`)
@@ -38,7 +47,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Op):
     """Pooling at `stride`: the largest value, or (`mean`) the mean of the places that a window covers.
 
     `ceil`: the last window may reach over the edge; `side`: of its result in pixels.
@@ -52,14 +61,11 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Op):
     """Dropout with probability `p`. `inverted`: scaled by 1 / (1 - p) in training instead of by 1 - p at test time."""
 
     p: float
     inverted: bool
-
-
-Op = Activation | Norm | Pool | Dropout
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        return self.weights + self.biases
+        return self.weights + self.biases + sum(op.parameters for op in self.after)
 
     @property
     def neurons(self) -> int:

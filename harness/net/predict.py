@@ -38,13 +38,14 @@ def load_net(run: Run, name: str, packed: Packed) -> tuple[AlexNet, Numerics, st
 @torch.no_grad()
 def probabilities(net: AlexNet, images: Images, numerics: Numerics, indices: np.ndarray | None = None) -> Tensor:
     """Class probabilities (count, classes) in float32 on the CPU, of the centre crop of all images or of some."""
+    training = net.training
     net.eval()
     parts = []
     for (view,) in images.test_views(BATCH, False, indices):
         with numerics.autocast():
             logits = net(view)
         parts.append(logits.float().softmax(1).cpu())
-    net.train()
+    net.train(training)
     return torch.cat(parts)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from harness.data.watch import mark
 from harness.errors import UserError
 from harness.files import hash_file, hash_json, read_json, write_json
 from harness.identity.code import PROVEN, SCOPES, digest
@@ -33,11 +34,13 @@ def write_checked(study: Study, candidate: tuple[Settings, int] | None, root: Pa
     if candidate:
         runs["candidate"] = hash_json([short_hash(candidate[0]), candidate[1]])[:SHORT]
     # Where weights are kept changes no result.
-    declared = study.file.model_dump(mode="json", exclude={"weights"})
+    source = [mark(study.data)] if study.data.source == "python" else []
+    own = {name: hash_file(root / file) for name, file in study.file.metrics.items()}
+    declared = study.file.model_dump(mode="json", exclude={"weights", *([] if own else ["metrics"])})
     values = {
         "code": {scope: (identity if scope in PROVEN else digest)(scope)[:SHORT] for scope in SCOPES},
-        "data": short_hash(study.data),
-        "study": hash_json([declared, study.declaration, claims])[:SHORT],
+        "data": hash_json([short_hash(study.data), *source])[:SHORT] if source else short_hash(study.data),
+        "study": hash_json([declared, study.declaration, claims, *([own] if own else [])])[:SHORT],
         "settings": runs,
     }
     write_json(root / study.checked, values)

@@ -135,7 +135,8 @@ def sources(study: Study) -> list[str]:
     paths = [*lineage(study.path), declarations(study)]
     paths += [CANDIDATE_FILE] if study.is_default else [study.path.parent / CELLS]
     paths += [study.shared_weights.with_name(".gitignore")] if study.file.weights == "dvc" else []
-    return [*(path.as_posix() for path in paths), *([study.file.claims] if study.file.claims else [])]
+    return [*(path.as_posix() for path in paths), *([study.file.claims] if study.file.claims else []),
+            *study.file.metrics.values()]  # fmt: skip
 
 
 def is_recorded() -> bool:

@@ -45,6 +45,7 @@ class Candidate:
     difference: float | None
     why_not: str
     twin: Twin | None
+    own: tuple[str, ...] = ()
 
     @property
     def run(self) -> Run | None:
@@ -52,7 +53,7 @@ class Candidate:
 
     @property
     def errors(self) -> dict[str, Summary]:
-        return errors_of([self.run] if self.run else [])
+        return errors_of([self.run] if self.run else [], *self.own)
 
 
 def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:
@@ -72,7 +73,8 @@ def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results:
         else:
             difference = error - baseline.metrics[study.file.metric]
     changes = differences(study.variants[study.baseline], settings)
-    return Candidate(results.candidate, changes, error, difference, why_not, _twin(study, settings, seed, run, results))
+    twin = _twin(study, settings, seed, run, results)
+    return Candidate(results.candidate, changes, error, difference, why_not, twin, tuple(study.file.metrics))
 
 
 def _twin(study: Study, settings: Settings, seed: int, run: Run | None, results: Results) -> Twin | None:

@@ -12,6 +12,7 @@ from scipy import stats
 from harness.claims.ledger import ClaimRow
 from harness.data.notes import REPEATED, claim
 from harness.data.packed import Manifest, read_manifest
+from harness.files import hash_file
 from harness.net.layout import layout
 from harness.record import Images
 from harness.report import circumstances, claims, effects, evidence, isolation, variants
@@ -47,6 +48,11 @@ class Findings:
     results: Results
     settings: tuple[Settings, int] | None
     root: Path
+
+    @cached_property
+    def own_metrics(self) -> list[tuple[str, str, str]]:
+        """The study's own metrics: name, file and its SHA-256, short."""
+        return [(name, file, hash_file(self.root / file)[:12]) for name, file in self.study.file.metrics.items()]
 
     # ---- the comparison
 
@@ -224,7 +230,7 @@ class Findings:
     def images_name(self) -> str:
         """The source of the images; of a folder its name."""
         data = self.study.data
-        return Path(data.root).name if data.source == "folder" and data.root else data.source
+        return Path(data.root).name if data.source in ("folder", "python") and data.root else data.source
 
     @property
     def which_images(self) -> str:

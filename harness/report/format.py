@@ -159,16 +159,23 @@ def value(setting: Any) -> str:
     return "not set" if setting is None or setting == "" else str(setting)
 
 
-METRICS = {
-    "test_top1": "test error (centre crop)",
-    "test_top1_10crop": "test error (mean of ten crops)",
-    "test_top1_mc_geometric": "test error (geometric mean over dropout masks)",
-    "test_top1_mc_arithmetic": "test error (arithmetic mean over dropout masks)",
-    "test_top5": "top-5 test error (centre crop)",
-    "test_top5_10crop": "top-5 test error (mean of ten crops)",
-    "validation_top1": "validation error",
-    "train_top1": "training error (evaluation mode)",
-}
+class _Words(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return name.replace("_", " ")
+
+
+METRICS = _Words(
+    {
+        "test_top1": "test error (centre crop)",
+        "test_top1_10crop": "test error (mean of ten crops)",
+        "test_top1_mc_geometric": "test error (geometric mean over dropout masks)",
+        "test_top1_mc_arithmetic": "test error (arithmetic mean over dropout masks)",
+        "test_top5": "top-5 test error (centre crop)",
+        "test_top5_10crop": "top-5 test error (mean of ten crops)",
+        "validation_top1": "validation error",
+        "train_top1": "training error (evaluation mode)",
+    }
+)
 """The study's metric in words."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from harness.data.packed import read_manifest
 from harness.errors import UserError
 from harness.identity.known import identity
+from harness.predictions import extended
 from harness.record import CURVE, Run, RunFolder, read_run
 from harness.settings.schema import Settings
 from harness.settings.study import TOP5_CLASSES, Study, top_of, unequal
@@ -105,7 +106,8 @@ def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Pat
     code = codes.pop() if len(codes) == 1 else present_code()
 
     def result(run: Run | None, variant: str, seed: int, settings: Settings) -> Result:
-        return _result(run, variant, seed, settings, study.file.metric, images, code)
+        found = _result(run, variant, seed, settings, study, images, code)
+        return replace(found, run=extended(found.run, study, root)) if found.run else found
 
     cells = [result(run, cell.variant, cell.seed, study.variants[cell.variant]) for cell, run in found]
     one = None
@@ -129,7 +131,7 @@ def _read(folder: RunFolder) -> Run | None:
 
 
 def _result(
-    run: Run | None, variant: str, seed: int, declared: Settings, metric: str, images: str | None, code: Code
+    run: Run | None, variant: str, seed: int, declared: Settings, study: Study, images: str | None, code: Code
 ) -> Result:
     """What was found of a run. `images`: the hash that its images must have; None: they were never packed."""
     if run is None:
@@ -140,7 +142,8 @@ def _result(
         return Result(variant, seed, "stale", why, run)
     if run.diverged_epoch is not None:
         return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
-    if metric not in run.metrics:
+    metric = study.file.metric
+    if metric not in (*run.metrics, *study.file.metrics):
         few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
         why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
         raise UserError(f"{run.folder.metrics}: {metric}: missing; the study compares it{why}")
@@ -258,7 +261,7 @@ def cells_csv(study: Study, results: Results) -> list[dict[str, Any]]:
             # By its present name: its record may have that of a variant, or of a study, before it was renamed.
             place = "params.yaml" if cell.variant == CANDIDATE else f"{study.name}:{cell.key}"
             stored["command"] = f"python -m harness train {place}"
-            row = {key: stored.get(key) for key in CELL_COLUMNS} | row
+            row = {key: stored.get(key) for key in (*CELL_COLUMNS, *study.file.metrics)} | row
         table.append(row)
     return table
 

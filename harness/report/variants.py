@@ -52,6 +52,11 @@ class VariantRow:
         return [cell.run for cell in self.cells if cell.run and cell.status == "finished"]
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the study's own metrics."""
+        return tuple(self.study.file.metrics)
+
+    @property
     def finished(self) -> int:
         return len(self.runs)
 
@@ -61,8 +66,8 @@ class VariantRow:
 
     @cached_property
     def errors(self) -> dict[str, Summary]:
-        """Over the finished runs: each of ERRORS that all of them have, the compared one, and the gap."""
-        return errors_of(self.runs, self.metric)
+        """Over the finished runs: each of ERRORS that all of them have, the compared one, the study's own, the gap."""
+        return errors_of(self.runs, self.metric, *self.own)
 
     @property
     def error(self) -> Summary:
@@ -302,5 +307,5 @@ def _shared(row: VariantRow | Candidate, variant: str, metric: str, cells: Seque
         "declared": len(cells),
         "metric": metric,
         **{status: counts[status] for status in ("finished", "diverged", "missing", "stale")},
-        **{name: summary.mean for name, summary in row.errors.items() if name in VARIANT_COLUMNS},
+        **{name: row.errors[name].mean for name in row.errors if name in (*VARIANT_COLUMNS, *row.own)},
     }

@@ -16,6 +16,7 @@ SOURCES: dict[str, tuple[int, int, int | None, int | None]] = {
     "imagenette": (3, 256, 10, 8522),
     "imagenet": (3, 256, 1000, 1153050),
     "folder": (3, 256, None, None),
+    "python": (3, 256, None, None),
     "synthetic": (3, 32, 10, 460),
 }
 """Of each source: channels, side of the stored images, classes, images that are left to train without the validation.
@@ -57,8 +58,9 @@ def check_name(study: Study) -> None:
 def check_study(study: Study) -> list[str]:
     """Check a study's name and every variant; returns warnings, a line each. Raises `UserError`."""
     check_name(study)
-    if study.data.source == "folder" and not study.data.root:
-        raise UserError(f"{study.path}: data.root: missing; the folder that holds the images is allowed")
+    if study.data.source in ("folder", "python") and not study.data.root:
+        what = "folder that holds" if study.data.source == "folder" else "Python file that gives"
+        raise UserError(f"{study.path}: data.root: missing; the {what} the images is allowed")
     for name, settings in study.variants.items():
         check_run(settings, study.data, f"{study.path}: variants.{name}")
     _, side, classes, _ = SOURCES[study.data.source]

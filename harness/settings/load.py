@@ -208,8 +208,8 @@ def load_study(path: Path) -> Study:
 
 
 INHERITED = (
-    "data", "seeds", "baseline", "metric", "confidence", "alpha", "margin", "test", "looks", "published", "components",
-    "claims", "settings", "factors",
+    "data", "seeds", "baseline", "metric", "metrics", "confidence", "alpha", "margin", "test", "looks", "published",
+    "components", "claims", "settings", "factors",
 )  # fmt: skip
 """Keys that a study takes from the one that it extends. Those below are laid over the other's, the rest replace it."""
 

@@ -37,11 +37,13 @@ class DataSettings(Declared):
 
     source: Literal[
         "fashion-mnist-8k", "fashion-mnist", "cifar10", "cifar100", "stl10", "imagenette", "imagenet", "folder",
-        "synthetic",
+        "python", "synthetic",
     ] = Field(
         "fashion-mnist-8k", description="where the images come from; fashion-mnist-8k is in the repository"
     )  # fmt: skip
-    root: str = Field("", description="folder that holds the images, for sources that are not in the repository")
+    root: str = Field(
+        "", description="folder that holds the images, for sources that are not in the repository; python: the file"
+    )
     size: int | None = Field(
         None, ge=8, le=1024, description="stored side in pixels; without it the source's own (folders: 256)"
     )

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,17 @@ TOP5_CLASSES = 10
 def top_of(metric: str) -> int:
     """How many classes an answer names to be right by an error: 5 for a top-5 error, 1 for the others."""
     return 5 if "top5" in metric else 1
+
+
+Error = Literal[
+    "test_top1", "test_top1_10crop", "test_top1_mc_geometric", "test_top1_mc_arithmetic", "test_top5",
+    "test_top5_10crop", "validation_top1", "train_top1",
+]  # fmt: skip
+"""Errors that a study may compare, of one evaluation of the same trained nets."""
+
+
+OWN = re.compile(r"(?!(test|train|validation|conv1|fc7|pixels)_|gap$)[a-z][a-z0-9_]*")
+"""Names of a study's own metrics: none that evaluation gives a number."""
 
 
 class Published(Declared):
@@ -64,12 +75,10 @@ class StudyFile(Declared):
         description="every variant runs with each of these"
     )
     baseline: str = Field("base", description="the variant that the others are compared with")
-    metric: Literal[
-        "test_top1", "test_top1_10crop", "test_top1_mc_geometric", "test_top1_mc_arithmetic", "test_top5",
-        "test_top5_10crop", "validation_top1", "train_top1",
-    ] = Field(
-        "test_top1", description="the error that is compared, of one evaluation of the same trained nets"
-    )  # fmt: skip
+    metric: Error | str = Field("test_top1", description="the error that is compared, or one of `metrics`")
+    metrics: dict[str, str] = Field(
+        {}, description="own errors in percent: name -> Python file with a function of that name, of the predictions"
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the intervals")
     alpha: float | None = Field(None, gt=0.0, lt=0.5, description="family-wise error of the verdicts: 1 - confidence")
     margin: float | None = Field(
@@ -102,6 +111,12 @@ class StudyFile(Declared):
 
     @model_validator(mode="after")
     def _agrees(self) -> "StudyFile":
+        for name in self.metrics:
+            if not OWN.fullmatch(name):
+                raise ValueError(f"metrics: got the name {name!r}; allowed: a-z, 0-9, _, and none as test_top1 or gap")
+        if self.metric not in (*get_args(Error), *self.metrics):
+            allowed = ", ".join((*get_args(Error), *self.metrics))
+            raise ValueError(f"metric: got {self.metric!r}; allowed: {allowed}, or a name under `metrics`")
         for seed in self.seeds:
             if self.seeds.count(seed) > 1:
                 raise ValueError(f"seeds: {seed} is a duplicate")
@@ -240,6 +255,7 @@ class Study:
             "seeds": self.seeds,
             "looks": self.file.looks,
             "metric": self.file.metric,
+            **({"metrics": self.file.metrics} if self.file.metrics else {}),
             "baseline": self.baseline,
             "confidence": self.file.confidence,
             "margin": self.file.margin,

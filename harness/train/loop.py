@@ -21,7 +21,7 @@ from harness.record import chain
 from harness.settings.schema import Settings
 from harness.train.checkpoint import Checkpoints
 from harness.train.recipe import SGD, rate
-from harness.weights import hash_tensors
+from harness.weights import hash_modules
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -52,8 +52,8 @@ class State:
 class Trainer:
     """One run. `report` is told of every finished epoch (its row of history.csv).
 
-    `start`: weights of another run to begin with, by layer and kind (as `conv1.weight`), where the sizes fit. `losses`:
-    the loss of every step so far, float32.
+    `start`: the state of another run's net (`AlexNet.state`) to begin with, where the sizes fit. `losses`: the loss of
+    every step so far, float32.
     """
 
     settings: Settings
@@ -78,12 +78,10 @@ class Trainer:
         count = self.batches.images.count
         self.curve = np.linspace(0, count - 1, min(self.settings.curve_images, count)).astype(np.int64)
         self.net.initialise(self.seed)
-        with torch.no_grad():
-            for name, weight in self.net.named_parameters():
-                tensor = self.start.get(name.removeprefix("layers."))
-                if tensor is not None and tensor.shape == weight.shape:
-                    weight.copy_(tensor)
-        self.initial = {row.name: hash_tensors(self.net.layers[row.name].state_dict()) for row in self.net.rows}
+        own = self.net.state()
+        fitting = {name: one for name, one in self.start.items() if name in own and one.shape == own[name].shape}
+        self.net.restore(own | fitting)
+        self.initial = hash_modules(own)
         self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = SGD(self.settings, self.net)
         self._resume()
@@ -102,10 +100,9 @@ class Trainer:
         self.state = State(**state)
         self.state.resumed.append(self.state.epoch)
         self.losses = tensors["losses"].numpy()
-        with torch.no_grad():
-            for name, weight in self.optimiser.parameters.items():
-                weight.copy_(tensors[f"weights.{name}"])
-                self.optimiser.velocities[name].copy_(tensors[f"velocities.{name}"])
+        self.net.restore({name.removeprefix("weights."): tensor for name, tensor in tensors.items()})
+        for name, velocity in self.optimiser.velocities.items():
+            velocity.copy_(tensors[f"velocities.{name}"])
 
     @property
     def steps_done(self) -> int:
@@ -210,7 +207,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._collect()
-        tensors = {f"weights.{name}": p.detach() for name, p in self.optimiser.parameters.items()}
+        tensors = {f"weights.{name}": tensor for name, tensor in self.net.state().items()}
         tensors |= {f"velocities.{name}": v for name, v in self.optimiser.velocities.items()}
         tensors["losses"] = torch.from_numpy(self.losses)
         state = asdict(self.state)

@@ -88,12 +88,15 @@ class SGD:
 
     The paper's velocity is a step in the weights and so keeps the old rate when the rate falls; torch's is a mean of
     gradients that is multiplied by the rate of the moment. At a constant rate they are the same.
+
+    Whatever else than weights a net learns follows the settings of biases: those of its layer, where it is within one.
     """
 
     def __init__(self, settings: Settings, net: AlexNet) -> None:
         self.settings = settings
-        self._rows = {f"{row.name}.{kind}": (row, kind == "bias") for row in net.rows for kind in ("weight", "bias")}
-        self.parameters: dict[str, Tensor] = {name: net.get_parameter(f"layers.{name}") for name in self._rows}
+        self.parameters: dict[str, Tensor] = {n.removeprefix("layers."): p for n, p in net.named_parameters()}
+        layers, weights = {row.name: row for row in net.rows}, {f"{row.name}.weight" for row in net.rows}
+        self._rows = {n: (layers.get(n.partition(".")[0], net.rows[-1]), n not in weights) for n in self.parameters}
         self.velocities = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.rates: dict[str, Rates] = {}
 

@@ -111,7 +111,7 @@ def train(
             done.diverged_epoch = done.history[-1]["epoch"]
         record = _provenance(config, trainer, machine, source, command)
         # The weights come first: records in git without weights here would be trained again.
-        entry = weights.save(config, record, done.history, trainer.losses, trainer.optimiser.parameters)
+        entry = weights.save(config, record, done.history, trainer.losses, trainer.net.state())
         weights.copy_records(entry, out)
         checkpoints.clear()
     if done.diverged_epoch is not None:
@@ -184,7 +184,7 @@ def _provenance(
             code=identity("train"),
             initial=trainer.initial,
             **state.hashes,
-            weights=weights.hash_tensors(trainer.optimiser.parameters),
+            weights=weights.hash_tensors(trainer.net.state()),
         ),
         started=state.started,
         wall_seconds=state.wall_seconds,

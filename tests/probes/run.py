@@ -130,7 +130,7 @@ class Runner:
         if "start" in extra:
             other = AlexNet(_settings(extra["start"], name), packed.manifest.channels, 10)
             other.initialise(7)
-            start = {key.removeprefix("layers."): value for key, value in other.state_dict().items()}
+            start = other.state()
         pauses = 0
 
         def stop() -> bool:
@@ -158,7 +158,7 @@ class Runner:
             "history": [_exact({k: v for k, v in row.items() if k not in TIMES}) for row in state.history],
             "diverged_epoch": state.diverged_epoch,
             "resumed": state.resumed,
-            "weights": {key: _tensor(value) for key, value in trainer.optimiser.parameters.items()},
+            "weights": {key: _tensor(value) for key, value in trainer.net.state().items()},
             "velocities": {key: _tensor(value) for key, value in trainer.optimiser.velocities.items()},
         }
 

@@ -25,7 +25,7 @@ REFUSED = frozenset({
 })  # fmt: skip
 """Probes that raise an error, as they should: any other that does tests nothing."""
 
-NEW_SETTINGS = frozenset({"bits"})
+NEW_SETTINGS = frozenset({"bits", "source: python"})
 """Settings, and values as `name: value`, that the code of the last proof does not know: nothing to compare with."""
 
 SEED = 3
@@ -72,6 +72,7 @@ PACKED: dict[str, dict[str, Any]] = {
     "imagenet": {"source": "imagenet", "root": "pictures/three", "size": 26, "validation": 0.3, "test_limit": 7},
     "imagenet-tested": {"source": "imagenet", "root": "pictures/tested", "size": 25, "validation": 0.3},
     "imagenette": {"source": "imagenette", "root": "pictures/tree", "size": 26, "validation": 0.3},
+    "python": {"source": "python", "root": "pictures/own.py", "size": 20, "validation": 0.3},
     "no-such-folder": {"source": "folder", "root": "pictures/none"},
     "too-few": {"source": "synthetic", "train_limit": 12, "test_limit": 10},
     "limit-too-low": {"train_limit": 9},
