@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.process import hold
 from harness.settings.load import declared_names, find_study, load_candidate, load_study
 from harness.settings.schema import Settings
-from harness.settings.study import CANDIDATE, DEFAULT, Study
+from harness.settings.study import CANDIDATE, DEFAULT, Study, is_root
 
 HERE = Path(".")
 """The repository: every command goes to its root, from whatever folder below it is called."""
@@ -49,7 +49,7 @@ def _begin(context: typer.Context) -> None:
         here = Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the folder that this was called in is there no more; go to another one") from error
-    root = next((folder for folder in (here, *here.parents) if (folder / DEFAULT).is_file()), here)
+    root = next((folder for folder in (here, *here.parents) if is_root(folder)), here)
     _below = here.relative_to(root).as_posix()
     os.chdir(root)
     if context.invoked_subcommand in GIT and _is_refused(root):

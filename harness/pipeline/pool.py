@@ -38,6 +38,9 @@ REUSED = re.compile(r"restored from the last commit|is a run that was made befor
 TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(?:train|eval)[@-]([^']+)'", re.MULTILINE)
 """How `dvc repro --dry` names a run's stage: `train@no-lrn-0` is of `no-lrn-0`, `eval-candidate` of `candidate`."""
 
+HINT = re.compile(r"$|To (track the changes|enable auto staging)|\t(git add|dvc config core\.autostage)|Use `dvc push`")
+"""Lines that are empty, and in which DVC advises what to do next: a command's own last lines say it whole."""
+
 MISTAKE = "harness: "
 """How the line begins in which a command says what its user's mistake is."""
 
@@ -54,12 +57,19 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
 
 
 def dvc(*arguments: str, show: bool = False) -> str:
-    """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    output = None if show else subprocess.PIPE
-    done = subprocess.run([*DVC, *arguments], text=True, stdout=output, env=_environment(), check=False)
-    if done.returncode:
-        raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
-    return done.stdout or ""
+    """Run a DVC command, waiting for its lock; returns what it printed, which `show` prints, too, less its hints.
+
+    Raises `UserError` when it fails; DVC's own words come before.
+    """
+    command, lines = [*DVC, *arguments], []
+    with subprocess.Popen(command, text=True, errors="replace", stdout=subprocess.PIPE, env=_environment()) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if show and not HINT.match(line):
+                say(line.rstrip())
+    if process.returncode:
+        raise UserError(f"dvc {' '.join(arguments)}: failed with status {process.returncode}; what it said is above")
+    return "".join(lines)
 
 
 def need_repository() -> None:
