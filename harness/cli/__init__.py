@@ -2,7 +2,9 @@
 
 import errno
 import io
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if k
 def main() -> None:
     """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
     status: Any = 0
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks the minus sign gets its number
@@ -51,8 +54,11 @@ def main() -> None:
     except OSError as error:
         if error.errno not in CIRCUMSTANCES:
             raise
-        hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
-        print(f"harness: {error.filename or Path.cwd()}: {error.strerror}{hint}", file=sys.stderr)
+        is_lock = error.errno in NO_LOCKS
+        # Without a name it is a lock's, or of what is printed.
+        place = error.filename or (Path.cwd() if is_lock else "standard output")
+        hint = "; its file system has no file locks" if is_lock else ""
+        print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
@@ -61,6 +67,17 @@ def main() -> None:
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_streams() -> None:
+    """Have standard input, output and error where its user closed them: a file would take their numbers."""
+    for number in range(3):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or sys.stdout
 
 
 def _explain(mistake: Any) -> int:

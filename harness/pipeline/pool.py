@@ -41,9 +41,6 @@ TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(?:train|eval)[@-]([^']+)'", re
 HINT = re.compile(r"$|To (track the changes|enable auto staging)|\t(git add|dvc config core\.autostage)|Use `dvc push`")
 """Lines that are empty, and in which DVC advises what to do next: a command's own last lines say it whole."""
 
-MISTAKE = "harness: "
-"""How the line begins in which a command says what its user's mistake is."""
-
 
 def address(stage: str, pipeline: Path = ROOT) -> str:
     """A stage as DVC's commands name it: by itself in the root's pipeline, else with its file."""
@@ -59,17 +56,28 @@ def _environment(gpu: str | None = None) -> dict[str, str]:
 def dvc(*arguments: str, show: bool = False) -> str:
     """Run a DVC command, waiting for its lock; returns what it printed, which `show` prints, too, less its hints.
 
-    Raises `UserError` when it fails; DVC's own words come before.
+    Raises `UserError` with the reason when it fails.
     """
-    command, lines = [*DVC, *arguments], []
-    with subprocess.Popen(command, text=True, errors="replace", stdout=subprocess.PIPE, env=_environment()) as process:
+    text = ""
+    with subprocess.Popen(
+        [*DVC, *arguments], text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=_environment(),
+    ) as process:  # fmt: skip
         for line in process.stdout or ():
-            lines.append(line)
+            text += line
             if show and not HINT.match(line):
                 say(line.rstrip())
     if process.returncode:
-        raise UserError(f"dvc {' '.join(arguments)}: failed with status {process.returncode}; what it said is above")
-    return "".join(lines)
+        raise UserError(reason(text) or f"dvc {' '.join(arguments)}: failed with status {process.returncode}")
+    return text
+
+
+def reason(text: str) -> str:
+    """Why DVC failed, by what it printed: the mistake that the harness named, else its own error or last line; or ''."""
+    for start, name in (("harness: ", ""), ("ERROR: ", "dvc: "), ("", "dvc: ")):
+        if said := re.findall(rf"^{start}(.*\S)", text, re.MULTILINE):
+            return f"{name}{said[-1]}"
+    return ""
 
 
 def need_repository() -> None:
@@ -187,10 +195,8 @@ class Running:
         if stopping:
             say(f"stopped {self.cell}")
             return "stopped"
-        # The harness says in one line what is wrong; without one, the log has to tell.
-        mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
-        why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
-        say(f"FAILED {self.cell}: {why}see {self.log}")
+        why = reason(text)
+        say(f"FAILED {self.cell}: {why}{'; ' if why else ''}see {self.log}")
         return "FAILED"
 
 
