@@ -73,7 +73,7 @@ def dvc(*arguments: str, show: bool = False) -> str:
 
 
 def reason(text: str) -> str:
-    """Why DVC failed, by what it printed: the mistake that the harness named, else its own error or last line; or ''."""
+    """Why DVC failed, by its output: the mistake that the harness named, else its own error or last line; or ''."""
     for start, name in (("harness: ", ""), ("ERROR: ", "dvc: "), ("", "dvc: ")):
         if said := re.findall(rf"^{start}(.*\S)", text, re.MULTILINE):
             return f"{name}{said[-1]}"
