@@ -146,12 +146,36 @@ def test_an_experiment_that_dvc_would_lose_is_refused(built: Path, tmp_path: Pat
     assert "Running stage 'train" not in output
 
 
-def test_a_repository_that_git_does_not_read_is_refused_by_what_asks_git(tmp_path: Path) -> None:
+def test_a_repository_that_git_does_not_read_is_refused_by_what_asks_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = project(tmp_path)
     (folder / ".git").write_text("gitdir: /nowhere\n")
     for words in (["run"], ["train", "base-0"], ["verify", "tiny", "base"], ["diff", "A", "B"], ["discard", "tiny"]):
         refused(harness(*words, cwd=folder), "git does not read this repository", "safe.directory")
     assert harness("variants", "tiny", cwd=folder).returncode == 0
+    monkeypatch.setenv("PATH", str(folder))
+    refused(harness("run", cwd=folder), "no git is found in PATH")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("data <&- >&- 2>&-", 0, ""),  # a bar asks what its output is
+        ("check none 2>&-", 2, "harness: none: no study of that name; allowed: tiny"),
+        ("variants > /dev/full", 2, "harness: standard output: No space left on device"),
+        ("variants | head -1", 0, "Net"),
+        ("data", 0, "data: 768 images of synthetic"),
+    ],
+)
+def test_a_command_works_with_whatever_its_shell_gives_it(tmp_path: Path, command: str, status: int, said: str) -> None:
+    """Streams that are closed, full or not read to their end, and warnings that are errors: a library has some."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    words = ["sh", "-c", f"{sys.executable} -m harness {command}"]
+    done = subprocess.run(words, cwd=project(tmp_path), env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith(said) or done.stderr.startswith(said)) == (status, True), done
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "reports/tiny/data.json").exists() == command.startswith("data")
 
 
 @pytest.mark.parametrize("place", ["reports", "experiments/other", "deep/er"])

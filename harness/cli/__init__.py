@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def main() -> None:
     """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
     status: Any = 0
     _open_streams()
+    if any(option.startswith("error") for option in sys.warnoptions):  # of libraries: they end no run
+        os.environ.pop("PYTHONWARNINGS", None)
+        warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks the minus sign gets its number

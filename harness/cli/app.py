@@ -52,20 +52,18 @@ def _begin(context: typer.Context) -> None:
     root = next((folder for folder in (here, *here.parents) if is_root(folder)), here)
     _below = here.relative_to(root).as_posix()
     os.chdir(root)
-    if context.invoked_subcommand in GIT and _is_refused(root):
-        raise UserError(
-            f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
-            f"git config --global --add safe.directory {shlex.quote(str(root))}"
-        )
+    # A run would be recorded without its commit.
+    if context.invoked_subcommand in GIT and any((folder / ".git").exists() for folder in (root, *root.parents)):
+        if not shutil.which("git"):
+            raise UserError(f"{root}: is a git repository, and no git is found in PATH; install it")
+        if git(root, "rev-parse") is None:
+            raise UserError(
+                f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
+                f"git config --global --add safe.directory {shlex.quote(str(root))}"
+            )
     # Tables and figures, too, are the same to the byte on other processors.
     if context.invoked_subcommand not in OWN_BITS:
         hold("portable")
-
-
-def _is_refused(root: Path) -> bool:
-    """Whether git is here, and a repository, which it does not read: a run would be recorded without its commit."""
-    held = any((folder / ".git").exists() for folder in (root, *root.parents))
-    return held and bool(shutil.which("git")) and git(root, "rev-parse") is None
 
 
 def at(path: str | Path) -> Path:
