@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from test_bad_input import harness, project, refused, train
 from test_tracking import SMALL, Made, copied, prepared
 
+from harness import files
 from harness.cli import main
 from harness.errors import UserError
 from harness.tracking.database import path_of, sqlite_uri
@@ -219,9 +220,9 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-@pytest.mark.parametrize("command", ["data", "publish"])
+@pytest.mark.parametrize("command", ["data", "publish", "train"])
 def test_a_file_system_without_locks_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, command: str
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch, number: int, command: str
 ) -> None:
     folder = project(tmp_path)
     for name in ("data/.packing.lock", ".mlflow.lock"):  # from where there were locks
@@ -232,7 +233,20 @@ def test_a_file_system_without_locks_is_said(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    refused(harness(command, cwd=folder), os.strerror(number))
+    refused(train(folder, packed) if command == "train" else harness(command, cwd=folder), os.strerror(number))
+
+
+def test_what_is_written_is_as_open_to_a_group_as_its_user_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o2775)  # new folders have the group of this one
+    for umask, file, folder in ((0o022, 0o644, 0o2755), (0o002, 0o664, 0o2775), (0o077, 0o600, 0o2700)):
+        monkeypatch.setattr(files, "UMASK", umask)
+        files.write_text(tmp_path / "file", "")
+        with files.atomic_folder(tmp_path / "folder"):
+            pass
+        modes = [(tmp_path / name).stat().st_mode & 0o7777 for name in ("file", "folder")]
+        assert modes == [file, folder]
 
 
 @pytest.mark.parametrize("name", ["data", ".checkpoints", "runs"])

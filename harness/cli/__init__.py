@@ -64,6 +64,9 @@ def main() -> None:
         hint = "; its file system has no file locks" if is_lock else ""
         print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
+    except MemoryError:
+        print("harness: out of memory; allow it more, or run less at once", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         status = STOPPED
     except Mistake as error:
