@@ -135,6 +135,8 @@ def test_an_archive_without_git_is_told_what_to_do(built: Path, tmp_path: Path) 
         call(folder, *remedy)
         assert "publish" in call(folder, "dvc", "repro", "--dry", "-f", "-s", "publish")
         shutil.rmtree(folder / ".git", ignore_errors=True)
+    (folder / ".dvc/config").write_text("<<<<<<< HEAD\n")
+    refused(harness("run", cwd=folder), "dvc: config file error")
     shutil.rmtree(folder / ".dvc")
     refused(harness("run", cwd=folder), "has no .dvc", "git init && dvc init", "dvc init --no-scm")
 

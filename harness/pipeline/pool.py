@@ -87,9 +87,13 @@ def need_repository() -> None:
         raise UserError(f"{here}: has no .dvc; run: git init && dvc init, or, to do without git: dvc init --no-scm")
     if any((folder / ".git").exists() for folder in (here, *here.parents)):
         return
-    from dvc.config import Config
+    from dvc.config import Config, ConfigError
 
-    if not Config.from_cwd()["core"].get("no_scm"):
+    try:
+        needs_git = not Config.from_cwd()["core"].get("no_scm")
+    except ConfigError as error:
+        raise UserError(f"dvc: {error}; see: dvc config --list --show-origin") from error
+    if needs_git:
         raise UserError(f"{here}: no git repository; run: git init, or, to do without git: dvc config core.no_scm true")
 
 
