@@ -260,6 +260,18 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, packed: Path, 
     assert done.stderr.startswith(f"harness: {name}"), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "no memory left"), (ImportError("libtorch_cpu.so: failed to map segment"), "failed to map")],
+)
+def test_a_lack_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.pipeline.checked.write_checked", fails)
+    refused(harness("check", cwd=project(tmp_path)), said, "memory")
+
+
 def test_a_terminal_without_a_letter_gets_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = {name: io.TextIOWrapper(io.BytesIO(), "ascii") for name in ("stdout", "stderr")}
     monkeypatch.chdir(project(tmp_path, candidate={"lrn": "çok"}))

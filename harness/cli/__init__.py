@@ -64,8 +64,11 @@ def main() -> None:
         hint = "; its file system has no file locks" if is_lock else ""
         print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
-    except MemoryError:
-        print("harness: out of memory; allow it more, or run less at once", file=sys.stderr)
+    except (ImportError, MemoryError) as error:  # a library that finds no room fails as one that is not there
+        print(
+            f"harness: {str(error) or 'no memory left'}; is there enough memory, and is every library installed?",
+            file=sys.stderr,
+        )
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
