@@ -58,10 +58,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in CIRCUMSTANCES:
             raise
-        is_lock = error.errno in NO_LOCKS
-        # Without a name it is a lock's, or of what is printed.
-        place = error.filename or (Path.cwd() if is_lock else "standard output")
-        hint = "; its file system has no file locks" if is_lock else ""
+        # An error without a file's name is a lock's or a limit's, and of a full disk one of what is printed.
+        place = error.filename or ("standard output" if error.errno == errno.ENOSPC else Path.cwd())
+        hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
         print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
         status = 2
     except (ImportError, MemoryError) as error:  # a library that finds no room fails as one that is not there
