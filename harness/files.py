@@ -23,6 +23,9 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+os.umask(UMASK := os.umask(0))
+"""What the user's new files deny to others: a group may share a repository."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
@@ -35,7 +38,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path, folder=False)
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o644)  # mkstemp makes files private; these are results to share
+            os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp makes files private; these are results to share
             yield file
             file.flush()
             os.fsync(handle)
@@ -59,7 +62,8 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path, folder=True)
         yield Path(temporary)
-        Path(temporary).chmod(0o755)  # mkdtemp makes folders private; these are results to share
+        # mkdtemp makes folders private; these are results to share. What a folder hands down (2000) is kept.
+        Path(temporary).chmod(os.stat(temporary).st_mode & 0o2000 | 0o777 & ~UMASK)
         if replace:
             shutil.rmtree(path, ignore_errors=True)
         os.rename(temporary, path)
@@ -137,14 +141,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def _read(path: Path, parse: Callable[[str], Any], form: str) -> Any:
+    text = ""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return parse(text)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # json and ruamel raise several kinds, all of them: not this format
-        raise UserError(f"{path}: not valid {form}: {error}") from error
+        hint = "has an unresolved merge conflict, " if re.search("^<{7} ", text, re.MULTILINE) else ""
+        raise UserError(f"{path}: {hint}not valid {form}: {error}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -1,9 +1,11 @@
 """Trees of image files: every file is decoded as it looks, and a tree that is no data set is refused in one line."""
 
+import inspect
 import json
 import os
 import shutil
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -424,6 +426,19 @@ def test_a_tree_that_is_no_data_set_is_refused(tmp_path: Path, spoil: Callable[[
     spoil(root)
     with pytest.raises(UserError, match=message):
         pack(settings(root), tmp_path / "packed")
+
+
+def test_folders_that_are_nested_too_deep_are_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path / "images", ["a", "b"], 2)
+    picture(root / "train/a" / "/".join("d" * 200) / "x.png", 1)
+    assert len(find(root, True).parts["train"][0]) == 5
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 150)
+    try:
+        with pytest.raises(UserError, match=r"data\.root: .*images: .* nested too deep"):
+            find(root, True)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_root_that_is_not_there_or_the_folder_above_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -330,6 +331,13 @@ def test_many_classes_show_those_that_are_confused_most() -> None:
     assert draw.shown_classes(counts[:10, :10]) == list(range(10))
     names = [f"a class with a rather long name, {number}" for number in range(100)]
     assert size_of(draw.confusion(counts, names))[0] == 1140
+    counts = np.zeros((1000, 1000), np.int64)
+    counts[7, 93] = 1
+    tracemalloc.start()
+    assert draw.shown_classes(counts) == [*range(draw.MATRIX - 1), 93]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * counts.nbytes
 
 
 def test_the_first_layer_fits() -> None:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from test_bad_input import harness, project, refused, train
 from test_tracking import SMALL, Made, copied, prepared
 
+from harness import files
 from harness.cli import main
 from harness.errors import UserError
 from harness.tracking.database import path_of, sqlite_uri
@@ -134,6 +135,8 @@ def test_an_archive_without_git_is_told_what_to_do(built: Path, tmp_path: Path) 
         call(folder, *remedy)
         assert "publish" in call(folder, "dvc", "repro", "--dry", "-f", "-s", "publish")
         shutil.rmtree(folder / ".git", ignore_errors=True)
+    (folder / ".dvc/config").write_text("<<<<<<< HEAD\n")
+    refused(harness("run", cwd=folder), "dvc: config file error")
     shutil.rmtree(folder / ".dvc")
     refused(harness("run", cwd=folder), "has no .dvc", "git init && dvc init", "dvc init --no-scm")
 
@@ -146,12 +149,36 @@ def test_an_experiment_that_dvc_would_lose_is_refused(built: Path, tmp_path: Pat
     assert "Running stage 'train" not in output
 
 
-def test_a_repository_that_git_does_not_read_is_refused_by_what_asks_git(tmp_path: Path) -> None:
+def test_a_repository_that_git_does_not_read_is_refused_by_what_asks_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = project(tmp_path)
     (folder / ".git").write_text("gitdir: /nowhere\n")
     for words in (["run"], ["train", "base-0"], ["verify", "tiny", "base"], ["diff", "A", "B"], ["discard", "tiny"]):
         refused(harness(*words, cwd=folder), "git does not read this repository", "safe.directory")
     assert harness("variants", "tiny", cwd=folder).returncode == 0
+    monkeypatch.setenv("PATH", str(folder))
+    refused(harness("run", cwd=folder), "no git is found in PATH")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("data <&- >&- 2>&-", 0, ""),  # a bar asks what its output is
+        ("check none 2>&-", 2, "harness: none: no study of that name; allowed: tiny"),
+        ("variants > /dev/full", 2, "harness: standard output: No space left on device"),
+        ("variants | head -1", 0, "Net"),
+        ("data", 0, "data: 768 images of synthetic"),
+    ],
+)
+def test_a_command_works_with_whatever_its_shell_gives_it(tmp_path: Path, command: str, status: int, said: str) -> None:
+    """Streams that are closed, full or not read to their end, and warnings that are errors: a library has some."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    words = ["sh", "-c", f"{sys.executable} -m harness {command}"]
+    done = subprocess.run(words, cwd=project(tmp_path), env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith(said) or done.stderr.startswith(said)) == (status, True), done
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "reports/tiny/data.json").exists() == command.startswith("data")
 
 
 @pytest.mark.parametrize("place", ["reports", "experiments/other", "deep/er"])
@@ -195,9 +222,9 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-@pytest.mark.parametrize("command", ["data", "publish"])
+@pytest.mark.parametrize("command", ["data", "publish", "train"])
 def test_a_file_system_without_locks_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, command: str
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch, number: int, command: str
 ) -> None:
     folder = project(tmp_path)
     for name in ("data/.packing.lock", ".mlflow.lock"):  # from where there were locks
@@ -208,7 +235,20 @@ def test_a_file_system_without_locks_is_said(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    refused(harness(command, cwd=folder), os.strerror(number))
+    refused(train(folder, packed) if command == "train" else harness(command, cwd=folder), os.strerror(number))
+
+
+def test_what_is_written_is_as_open_to_a_group_as_its_user_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o2775)  # new folders have the group of this one
+    for umask, file, folder in ((0o022, 0o644, 0o2755), (0o002, 0o664, 0o2775), (0o077, 0o600, 0o2700)):
+        monkeypatch.setattr(files, "UMASK", umask)
+        files.write_text(tmp_path / "file", "")
+        with files.atomic_folder(tmp_path / "folder"):
+            pass
+        modes = [(tmp_path / name).stat().st_mode & 0o7777 for name in ("file", "folder")]
+        assert modes == [file, folder]
 
 
 @pytest.mark.parametrize("name", ["data", ".checkpoints", "runs"])
@@ -218,6 +258,18 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, packed: Path, 
     done = harness("data", cwd=folder) if name == "data" else train(folder, packed)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(f"harness: {name}"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "no memory left"), (ImportError("libtorch_cpu.so: failed to map segment"), "failed to map")],
+)
+def test_a_lack_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.pipeline.checked.write_checked", fails)
+    refused(harness("check", cwd=project(tmp_path)), said, "memory")
 
 
 def test_a_terminal_without_a_letter_gets_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,7 @@ def test_names_that_make_no_run_or_two_are_refused(tmp_path: Path, change: dict[
         ("title: x\n", "name: missing"),
         ("name: My Study\n", "name: got 'My Study'"),
         ("\x00\x00", "not valid YAML"),
+        ("<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n", "has an unresolved merge conflict"),
     ],
 )
 def test_a_study_is_found_by_its_name_however_broken_its_file_is(tmp_path: Path, content: str, part: str) -> None:

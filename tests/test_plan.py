@@ -21,7 +21,7 @@ from harness.record import Run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study, resolve
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
-from harness.settings.study import DEFAULT
+from harness.settings.study import DEFAULT, is_root
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [Path("experiments") / name / "study.yaml" for name in OWN]
@@ -281,7 +281,7 @@ def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "file"),
     [
-        (["noise", "experiments/noise", "reports/noise.md", "reports/noise", "./reports/noise.md"], "noise/study.yaml"),
+        (["noise", "experiments/noise", "reports/noise.md", "reports/noise", "reports/noise.html"], "noise/study.yaml"),
         (["components", "experiments", "reports/components.md", "experiments/study.yaml"], "study.yaml"),
         (["choices", "experiments/choices.yaml"], "choices.yaml"),
     ],
@@ -323,3 +323,10 @@ def test_as_many_cells_run_at_once_as_gpus_are_named() -> None:
 def test_the_default_study_is_the_root_s() -> None:
     assert load_study(ROOT / DEFAULT).is_default
     assert not any(load_study(ROOT / path).is_default for path in STUDIES)
+
+
+def test_a_study_folder_that_is_called_experiments_is_neither_the_default_study_nor_a_root(tmp_path: Path) -> None:
+    root = tmp_path / "experiments"  # nor does it matter what the repository is called
+    default, other = study_file(root / "experiments"), study_file(root / "experiments/experiments", name="other")
+    assert (load_study(default).is_default, load_study(other).is_default) == (True, False)
+    assert (is_root(root), is_root(root / "experiments")) == (True, False)

@@ -96,6 +96,36 @@ def test_dvc_records_what_was_run_and_nothing_whose_inputs_changed_meanwhile(
     assert "base-0: not recorded" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("harness: seed: got -1\nERROR: failed to run", "seed: got -1"),
+        ("harness: first\nharness: last\n", "last"),
+        ("a line\nERROR: bad stage 'x'\n\nHaving any troubles?\n", "dvc: bad stage 'x'"),
+        ("Traceback (most recent call last):\nOSError: Not a directory: 'x'\n", "dvc: OSError: Not a directory: 'x'"),
+        ("", "dvc repro -s dvc.yaml: failed with status 3"),
+    ],
+)
+def test_the_last_word_on_a_dvc_that_failed_is_why(monkeypatch: pytest.MonkeyPatch, printed: str, why: str) -> None:
+    words = f"import sys; sys.stderr.write({printed!r}); raise SystemExit(3)"
+    monkeypatch.setattr(dvc, "DVC", (sys.executable, "-c", words))
+    with pytest.raises(UserError) as refused:
+        dvc.repro(ROOT)
+    assert str(refused.value) == why
+
+
+def test_what_dvc_prints_is_shown_without_its_hints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = (
+        "Running stage 'data':\n\nTo track the changes with git, run:\n\n\tgit add dvc.lock\n\nTo enable auto staging, "
+        "run:\n\n\tdvc config core.autostage true\nUse `dvc push` to send your updates to remote storage.\ndata: 1\n"
+    )
+    monkeypatch.setattr(dvc, "DVC", (sys.executable, "-c", f"print({said!r}, end='')"))
+    assert dvc.repro(ROOT) == said
+    assert capsys.readouterr().out == "Running stage 'data':\ndata: 1\n"
+
+
 @pytest.mark.parametrize("left", ["", LOCK[:-9], "schema: '2.0'\n", "nonsense: [\n"])
 @pytest.mark.usefixtures("study")
 def test_half_a_record_is_replaced_by_its_last_sound_copy(left: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +145,7 @@ def test_half_a_record_without_a_copy_is_one_line_that_says_what_to_do() -> None
     keep_lock(pipeline)  # none is there yet
     pipeline.parent.mkdir(parents=True)
     pipeline.with_suffix(".lock").write_text("")
-    with pytest.raises(UserError, match=r"mine/dvc\.lock: damaged.*git checkout -- experiments/mine/dvc\.lock"):
+    with pytest.raises(UserError, match=r"mine/dvc\.lock: damaged.*git checkout HEAD -- experiments/mine/dvc\.lock"):
         keep_lock(pipeline)
 
 

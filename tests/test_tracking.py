@@ -513,6 +513,7 @@ def test_a_service_that_is_no_http_server_does_not_answer(made: Made, monkeypatc
     ("uri", "reason"),
     [
         ("http://user:secret/@host", "not an address"),
+        ("sqlite://", "keeps nothing"),
         ("sqlite:///{root}", "unable to open"),
         ("mysql+nodriver://user:secret@host/db", "nodriver"),
         ("nonsense://user:secret@host", "unsupported"),

@@ -23,7 +23,7 @@ from harness.files import write_text
 from harness.identity.known import identity
 from harness.pipeline import named_run
 from harness.record import Run, RunFolder, read_run
-from harness.settings.load import load_study
+from harness.settings.load import load_run, load_study
 from harness.settings.schema import Settings
 from harness.train.recipe import rate
 
@@ -241,7 +241,7 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
         data(load_study(file), None)
 
     def go(spec: str, seed: int = 0) -> Run:
-        named_run.train(spec, seed, None, None, 1e9, None, Path("."))
+        named_run.train(load_run(spec), spec, seed, None, None, 1e9, None, Path("."))
         study, _, variant = spec.partition(":")
         return read_run(RunFolder.of(Path("reports") / study / "runs" / f"{variant}-{seed}"))
 

@@ -51,15 +51,16 @@ RUN_ALL = """
 from pathlib import Path
 from harness.pipeline import named_run
 from harness.data.store import pack_study
-from harness.settings.load import load_study
+from harness.settings.load import load_run, load_study
 study = load_study(Path("experiments/study.yaml"))
 root = Path(".")
 pack_study(study, root)
 for cell in study.cells:
     if cell.key != "no-lrn-1":
         spec = f"{study.name}:{cell.variant}"
-        named_run.train(spec, cell.seed, None, None, 1e9, False, root)
-        named_run.evaluate(spec, None, cell.seed, None, root)
+        named = load_run(spec)
+        named_run.train(named, spec, cell.seed, None, None, 1e9, False, root)
+        named_run.evaluate(named, spec, None, cell.seed, None, root)
 """
 """In one process, which starts in seconds: every run but one, which stays missing."""
 

@@ -22,7 +22,7 @@ from harness.pipeline.dvc_files import is_recorded
 from harness.process import LIMITS
 from harness.progress import clock
 from harness.record import Config, Provenance, Run, RunFolder, read_run
-from harness.settings.load import load_study
+from harness.settings.load import load_run, load_study
 from harness.settings.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def train(seed: int = 0) -> Run:
     """Train the run in the place that a stage finds empty, since DVC removes what it made before."""
     folder = RunFolder.of(Path(f"reports/tiny/runs/base-{seed}"))
     shutil.rmtree(folder.training, ignore_errors=True)
-    named_run.train("tiny:base", seed, None, None, 1e9, False, Path("."))
+    named_run.train(load_run("tiny:base"), "tiny:base", seed, None, None, 1e9, False, Path("."))
     return read_run(folder)
 
 
@@ -323,7 +323,7 @@ def test_a_folder_of_one_s_own_is_trained_and_takes_no_records(
 ) -> None:
     first = train()
     capsys.readouterr()
-    named_run.train("tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
+    named_run.train(load_run("tiny:base"), "tiny:base", 0, Path("mine"), None, 1e9, False, Path("."))
     assert "mine: finished" in capsys.readouterr().out
     mine = read_run(RunFolder(Path("mine"), Path("mine-eval")))
     assert (mine.hashes, mine.provenance.reused_from) == (first.hashes, None)

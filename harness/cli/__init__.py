@@ -2,7 +2,10 @@
 
 import errno
 import io
+import os
 import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,10 @@ Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if k
 def main() -> None:
     """Run a command. A user's mistake is one line and exit status 2; told to stop, 130."""
     status: Any = 0
+    _open_streams()
+    if any(option.startswith("error") for option in sys.warnoptions):  # of libraries: they end no run
+        os.environ.pop("PYTHONWARNINGS", None)
+        warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks the minus sign gets its number
@@ -52,8 +59,16 @@ def main() -> None:
     except OSError as error:
         if error.errno not in CIRCUMSTANCES:
             raise
+        # An error without a file's name is a lock's or a limit's, and of a full disk one of what is printed.
+        place = error.filename or ("standard output" if error.errno == errno.ENOSPC else Path.cwd())
         hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
-        print(f"harness: {error.filename or Path.cwd()}: {error.strerror}{hint}", file=sys.stderr)
+        print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
+        status = 2
+    except (ImportError, MemoryError) as error:  # a library that finds no room fails as one that is not there
+        print(
+            f"harness: {str(error) or 'no memory left'}; is there enough memory, and is every library installed?",
+            file=sys.stderr,
+        )
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
@@ -62,6 +77,17 @@ def main() -> None:
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_streams() -> None:
+    """Have standard input, output and error where its user closed them: a file would take their numbers."""
+    for number in range(3):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or sys.stdout
 
 
 def _explain(mistake: Any) -> int:

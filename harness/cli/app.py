@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.process import hold
 from harness.settings.load import declared_names, find_study, load_candidate, load_study
 from harness.settings.schema import Settings
-from harness.settings.study import CANDIDATE, DEFAULT, Study
+from harness.settings.study import CANDIDATE, DEFAULT, Study, is_root
 
 HERE = Path(".")
 """The repository: every command goes to its root, from whatever folder below it is called."""
@@ -49,23 +49,21 @@ def _begin(context: typer.Context) -> None:
         here = Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the folder that this was called in is there no more; go to another one") from error
-    root = next((folder for folder in (here, *here.parents) if (folder / DEFAULT).is_file()), here)
+    root = next((folder for folder in (here, *here.parents) if is_root(folder)), here)
     _below = here.relative_to(root).as_posix()
     os.chdir(root)
-    if context.invoked_subcommand in GIT and _is_refused(root):
-        raise UserError(
-            f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
-            f"git config --global --add safe.directory {shlex.quote(str(root))}"
-        )
+    # A run would be recorded without its commit.
+    if context.invoked_subcommand in GIT and any((folder / ".git").exists() for folder in (root, *root.parents)):
+        if not shutil.which("git"):
+            raise UserError(f"{root}: is a git repository, and no git is found in PATH; install it")
+        if git(root, "rev-parse") is None:
+            raise UserError(
+                f"{root}: git does not read this repository; where it is another user's, as in a container, run: "
+                f"git config --global --add safe.directory {shlex.quote(str(root))}"
+            )
     # Tables and figures, too, are the same to the byte on other processors.
     if context.invoked_subcommand not in OWN_BITS:
         hold("portable")
-
-
-def _is_refused(root: Path) -> bool:
-    """Whether git is here, and a repository, which it does not read: a run would be recorded without its commit."""
-    held = any((folder / ".git").exists() for folder in (root, *root.parents))
-    return held and bool(shutil.which("git")) and git(root, "rev-parse") is None
 
 
 def at(path: str | Path) -> Path:

@@ -75,13 +75,14 @@ def train(
 ) -> None:
     """Train one run, or resume it where it was interrupted."""
     run = word(run)
-    hold(load_run(run).settings.bits)
+    named = load_run(run)
+    hold(named.settings.bits)
 
     from harness.pipeline import named_run
     from harness.train.loop import Interrupted
 
     try:
-        named_run.train(run, seed, out, data, checkpoint_seconds, require_clean, HERE)
+        named_run.train(named, run, seed, out, data, checkpoint_seconds, require_clean, HERE)
     except Interrupted:
         print("harness: stopped; its state is saved, run it again to resume", file=sys.stderr)
         sys.exit(130)
@@ -97,14 +98,15 @@ def evaluate(
     """Evaluate a run on every part of its images: centre crop and ten crops."""
     run = word(run)
     config = Path(run) / "config.json"
-    if config.exists():
+    named = None if Path(run).is_dir() else load_run(run)
+    if named:
+        hold(named.settings.bits)
+    elif config.exists():
         hold(Config.read(config).resolved.bits)
-    elif not Path(run).is_dir():
-        hold(load_run(run).settings.bits)
 
     from harness.pipeline import named_run
 
-    named_run.evaluate(run, out, seed, data, HERE)
+    named_run.evaluate(named, run, out, seed, data, HERE)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -47,6 +47,8 @@ def find(root: Path, needs_parts: bool) -> Found:
         return _Reader(root, needs_parts).find()
     except OSError as error:
         raise UserError(f"data.root: {error.filename or root}: cannot be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise UserError(f"data.root: {root}: cannot be read: its folders are nested too deep") from error
 
 
 class _Entry(NamedTuple):

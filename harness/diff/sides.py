@@ -15,6 +15,7 @@ from harness.commits import commit_of, files_of
 from harness.errors import UserError
 from harness.record import RunFolder
 from harness.report.circumstances import CIRCUMSTANCES
+from harness.settings.load import PAGES
 
 RULE = ("metric", "test", "alpha", "margin", "confidence", "look", "interim")
 """Columns of variants.csv that say how a row was judged. An older report may lack one."""
@@ -78,9 +79,9 @@ class Snapshot:
 
 
 def open_report(name: str, folder: Path) -> Snapshot:
-    """A report by its folder, its Markdown file, or a git revision, of which `folder` is read. Raises `UserError`."""
+    """A report by its folder, its page, or a git revision, of which `folder` is read. Raises `UserError`."""
     path = Path(name)
-    if name.endswith(".md") and path.is_file():
+    if path.suffix in PAGES and path.is_file():
         path = path.with_suffix("")
     if name and path.is_dir():
         return Snapshot(name, path)

@@ -186,8 +186,10 @@ def shown_classes(counts: np.ndarray) -> list[int]:
         return list(range(len(counts)))
     wrong = counts - np.diag(np.diag(counts))
     # Pairs from the most frequent confusion on: classes that are confused with each other stand there together.
-    pairs = np.argsort(-(wrong + wrong.T), axis=None, kind="stable")
-    chosen = dict.fromkeys(np.stack(np.divmod(pairs, len(wrong)), axis=1).ravel().tolist())
+    both = (wrong + wrong.T).ravel()
+    pairs = np.flatnonzero(both)  # a few: of 10,000 classes there are 100 million pairs
+    pairs = pairs[np.argsort(-both[pairs], kind="stable")]
+    chosen = dict.fromkeys([*np.stack(np.divmod(pairs, len(wrong)), axis=1).ravel().tolist(), *range(len(wrong))])
     return sorted(list(chosen)[:MATRIX])
 
 

@@ -24,6 +24,9 @@ ASKED, ASKED_RUN = 1.0, 0.015
 TO_RUN = re.compile(r"^Running stage '(?:[^']+:)?(train|eval)[@-]([^']+)'", re.MULTILINE)
 """How `dvc repro --dry` names a run's stage: `train@no-lrn-0` is of `no-lrn-0`, `eval-candidate` of `candidate`."""
 
+HINT = re.compile(r"$|To (track the changes|enable auto staging)|\t(git add|dvc config core\.autostage)|Use `dvc push`")
+"""Lines that are empty, and in which DVC advises what to do next: a command's own last lines say it whole."""
+
 KINDS = ("train", "eval")
 """The stages of a run, in their order."""
 
@@ -48,12 +51,30 @@ def environment() -> dict[str, str]:
 
 
 def dvc(*arguments: str, show: bool = False) -> str:
-    """Run a DVC command, waiting for its lock. Raises `UserError` when it fails; DVC's own words come before."""
-    output = None if show else subprocess.PIPE
-    done = subprocess.run([*DVC, *arguments], text=True, stdout=output, env=environment(), check=False)
-    if done.returncode:
-        raise UserError(f"dvc {' '.join(arguments)}: failed with status {done.returncode}; what it said stands above")
-    return done.stdout or ""
+    """Run a DVC command, waiting for its lock; returns what it printed, which `show` prints, too, less its hints.
+
+    Raises `UserError` with the reason when it fails.
+    """
+    text = ""
+    with subprocess.Popen(
+        [*DVC, *arguments], text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=environment(),
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            text += line
+            if show and not HINT.match(line):
+                say(line.rstrip())
+    if process.returncode:
+        raise UserError(reason(text) or f"dvc {' '.join(arguments)}: failed with status {process.returncode}")
+    return text
+
+
+def reason(text: str) -> str:
+    """Why DVC failed, by its output: the mistake that the harness named, else its own error or last line; or ''."""
+    for start, name in (("harness: ", ""), ("ERROR: ", "dvc: "), ("", "dvc: ")):
+        if said := re.findall(rf"^{start}(.*\S)", text, re.MULTILINE):
+            return f"{name}{said[-1]}"
+    return ""
 
 
 def need_repository() -> None:
@@ -63,9 +84,13 @@ def need_repository() -> None:
         raise UserError(f"{here}: has no .dvc; run: git init && dvc init, or, to do without git: dvc init --no-scm")
     if any((folder / ".git").exists() for folder in (here, *here.parents)):
         return
-    from dvc.config import Config
+    from dvc.config import Config, ConfigError
 
-    if not Config.from_cwd()["core"].get("no_scm"):
+    try:
+        needs_git = not Config.from_cwd()["core"].get("no_scm")
+    except ConfigError as error:
+        raise UserError(f"dvc: {error}; see: dvc config --list --show-origin") from error
+    if needs_git:
         raise UserError(f"{here}: no git repository; run: git init, or, to do without git: dvc config core.no_scm true")
 
 

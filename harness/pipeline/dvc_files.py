@@ -183,7 +183,9 @@ def keep_lock(pipeline: Path) -> None:
         write_bytes(lock, copy.read_bytes())
         say(f"{lock}: damaged, as by a kill while DVC wrote it; replaced by its last sound copy")
     else:
-        raise UserError(f"{lock}: damaged, as by a kill while DVC wrote it; run: git checkout -- {lock}")
+        raise UserError(
+            f"{lock}: damaged, as by a merge or a kill while DVC wrote it; run: git checkout HEAD -- {lock}"
+        )
 
 
 def _sound(lock: Path, content: bytes) -> bool:

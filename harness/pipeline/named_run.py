@@ -17,7 +17,7 @@ from harness.files import write_json
 from harness.pipeline.checked import check_settings
 from harness.pipeline.dvc_files import is_recorded
 from harness.record import Config, Provenance, Run, RunFolder, read_run
-from harness.settings.load import Named, find_study, lineage, load_run, load_study
+from harness.settings.load import Named, find_study, lineage, load_study
 from harness.settings.schema import Settings
 from harness.settings.study import Cell, changed
 
@@ -26,6 +26,7 @@ HEADLINE = ("test_top1", "test_top1_10crop", "test_top5", "validation_top1", "tr
 
 
 def train(
+    named: Named,
     spec: str,
     seed: int | None,
     out: Path | None,
@@ -34,13 +35,12 @@ def train(
     require_clean: bool | None,
     root: Path,
 ) -> None:
-    """Train the run that `spec` names: see `load_run`. Raises `UserError`, and `Interrupted` when it was stopped.
+    """Train a run, which `spec` names: see `load_run`. Raises `UserError`, and `Interrupted` when it was stopped.
 
     `out`, `data`: folders of its records and of its packed images; by default its study's.
     """
     from harness.train.run import train as train_run
 
-    named = load_run(spec)
     seed = _seed(named, seed, spec)
     # The candidate is what code is tried with before it is committed.
     declared = lineage(named.study.path) if named.study and named.variant else {}
@@ -58,16 +58,18 @@ def train(
     train_run(named.settings, seed, packed, root / folder, checkpoint_seconds, command, start, reuse)
 
 
-def evaluate(spec: str, out: Path | None, seed: int | None, data: Path | None, root: Path) -> None:
-    """Evaluate the run that `spec` names, or whose records lie in the folder `spec`. Raises `UserError`."""
+def evaluate(named: Named | None, spec: str, out: Path | None, seed: int | None, data: Path | None, root: Path) -> None:
+    """Evaluate the run that `spec` names, or, without `named`, whose records lie in the folder `spec`.
+
+    Raises `UserError`.
+    """
     from harness.evaluate import evaluate as evaluate_run
 
-    if Path(spec).is_dir():
+    if named is None:
         if out is None or data is None:
             raise UserError(f"eval: {spec} is a folder: name the folder of the results, and --data with its images")
         evaluate_run(read_run(RunFolder(Path(spec), out)), spec, Packed.open(data), out)
         return
-    named = load_run(spec)
     folder = _place(named, _seed(named, seed, spec), spec)
     run = read_run(RunFolder(root / folder.training, root / folder.evaluation))
     images = _images(named, data, spec, root)

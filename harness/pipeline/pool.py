@@ -20,7 +20,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.files import hash_file
 from harness.pipeline import worker
-from harness.pipeline.dvc import environment, record, stage_of
+from harness.pipeline.dvc import environment, reason, record, stage_of
 from harness.pipeline.dvc_files import CANDIDATE, folders_of, path_of
 from harness.progress import progress, say
 from harness.record import RunFolder
@@ -164,7 +164,7 @@ class Pool:
             if self.recorder:
                 output = self.recorder.communicate()[0]
                 if self.recorder.returncode:
-                    raise UserError(f"dvc commit: {output.strip().splitlines()[-1] if output.strip() else 'failed'}")
+                    raise UserError(reason(output) or f"dvc commit: failed with status {self.recorder.returncode}")
                 self.recorder = None
             changed = [one for one in self.done if any(hash_file(path) != old for path, old in one.inputs.items())]
             for one in changed:

@@ -83,6 +83,9 @@ def _stored(path: Path) -> Settings:
 FILES = (".json", ".yaml", ".yml")
 """Endings of files that hold settings or a study."""
 
+PAGES = (".md", ".html")
+"""Endings of a report's pages."""
+
 
 def load_run(spec: str) -> Named:
     """The run that `spec` names: `[STUDY:]VARIANT[-SEED]`, `params.yaml` (the candidate), or a file of settings.
@@ -120,11 +123,11 @@ def find_study(target: Path, root: Path = Path(".")) -> Path:
     What is a file, or is called like one, is taken as it is. Raises `UserError` with the studies that there are.
     """
     path = root / target
-    if target.suffix in FILES or (os.path.isfile(path) and target.suffix != ".md"):
+    if target.suffix in FILES or (os.path.isfile(path) and target.suffix not in PAGES):
         return path
     if os.path.isfile(path / DEFAULT.name):
         return path / DEFAULT.name
-    name = target.stem if target.suffix == ".md" else target.name
+    name = target.stem if target.suffix in PAGES else target.name
     known = declared_names(root)
     plain = root / DEFAULT.parent / f"{name}.yaml"
     if os.path.isfile(plain) and declared_name(plain) == name:

@@ -1,5 +1,6 @@
 """A study: its file, the runs that it declares, and where their results lie."""
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,16 @@ from harness.settings.schema import LATER, MACHINE, DataSettings, Declared, Sett
 
 DEFAULT = Path("experiments/study.yaml")
 """The default study: that of dvc.yaml at the root."""
+
+
+def is_root(folder: Path) -> bool:
+    """Whether a folder, whose path is absolute, is a repository's root: the default study is there.
+
+    The study folder experiments/experiments makes no root of the folder that it lies in.
+    """
+    nested = folder.name == DEFAULT.parent.name and (folder / DEFAULT.name).is_file()
+    return (folder / DEFAULT).is_file() and not nested
+
 
 CANDIDATE = Path("params.yaml")
 """The candidate, which runs beside the default study."""
@@ -229,7 +240,8 @@ class Study:
     @property
     def is_default(self) -> bool:
         """Whether this is the study of the root's pipeline, beside which the candidate runs."""
-        return self.path.parent.name == DEFAULT.parent.name and self.path.name == DEFAULT.name
+        path = Path(os.path.abspath(self.path))
+        return path.parts[-2:] == DEFAULT.parts and is_root(path.parents[1])
 
     @property
     def manifest(self) -> Path:

@@ -54,7 +54,7 @@ def home(root: Path) -> Path:
 
 def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI`, else the SQLite file at the repository's root. Raises `UserError` for no address."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home(root) / "mlflow.db")
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_uri(home(root) / "mlflow.db")
     # MLflow would take it for a folder, and make one of that name.
     mistake = "@" in uri and "://" not in uri and not uri.startswith((".", "/", "file:"))
     try:
@@ -63,6 +63,8 @@ def tracking_uri(root: Path) -> str:
         mistake = True  # a password with signs that are not escaped reads as host and port
     if mistake:
         raise UserError("MLFLOW_TRACKING_URI: not an address; SCHEME://USER:PASSWORD@HOST is allowed")
+    if uri in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        raise UserError(f"MLFLOW_TRACKING_URI: got {uri}, which keeps nothing; sqlite:///PATH is allowed")
     return uri
 
 

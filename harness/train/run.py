@@ -137,7 +137,7 @@ def _lock(place: Path) -> Iterator[None]:
     """The run's lock. It is the operating system's, so a dead process leaves none; a live one makes this one refuse."""
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{place}.lock", timeout=0):
+        with FileLock(f"{place}.lock", timeout=0, fallback_to_soft=False):
             yield
     except Timeout as error:
         raise UserError(f"{place}.lock: another process is training this run; wait for it, or stop it") from error
