@@ -1,5 +1,7 @@
 """Runs in parallel: told to stop they save, DVC records what was run; a damaged record is not the end."""
 
+import ast
+import multiprocessing
 import os
 import re
 import signal
@@ -94,6 +96,21 @@ def test_dvc_records_what_was_run_and_nothing_whose_inputs_changed_meanwhile(
     assert pool.run_cells(study, dict.fromkeys(["base-0", "base-1", "no-lrn-0"], KINDS), 1, []) == []
     assert Path("record").read_text().split() == [f"{kind}@{cell}" for cell in ("no-lrn-0", "base-1") for kind in KINDS]
     assert "base-0: not recorded" in capsys.readouterr().out
+
+
+def test_a_process_has_its_users_environment_and_the_bits_of_its_run(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_ALLOW_DIRTY", "1")
+    monkeypatch.setattr(worker, "work", trainers.tells_environment)
+    # The server of copies is started once a process, by an earlier test perhaps.
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: spawn)
+    pool.run_cells(study, {"base-0": KINDS}, 1, [])
+    environment = ast.literal_eval(pool.log_of("base-0", ROOT).read_text())
+    assert environment["HARNESS_ALLOW_DIRTY"] == "1"
+    assert environment["PATH"].endswith(os.environ["PATH"])
+    assert os.environ["HARNESS_ALLOW_DIRTY"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def fails(task: Task, gpu: str | None) -> None:
     sys.exit(2)
 
 
+def tells_environment(task: Task, gpu: str | None) -> None:
+    """A trainer that says which environment it has."""
+    task.log.write_text(repr(dict(os.environ)))
+
+
 def changes_inputs(task: Task, gpu: str | None) -> None:
     """A run that is finished; during the first one somebody changes what all depend on."""
     os.chdir(task.root)

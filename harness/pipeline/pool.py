@@ -221,9 +221,9 @@ def run_cells(study: Study, cells: Mapping[str, Sequence[str]], jobs: int, gpus:
 @contextmanager
 def _environment(**more: str) -> Iterator[None]:
     """The environment in which a process is started: the user's own, with some variables more."""
-    kept = dict(os.environ)
+    kept, users = dict(os.environ), environment()
     os.environ.clear()
-    os.environ.update(environment() | more)
+    os.environ.update(users | more)
     try:
         yield
     finally:
