@@ -35,8 +35,6 @@ from harness.style import style
 Kind = Literal["latex", "csv", "pdf", "png"]
 """What a study is exported as."""
 
-PICTURES: tuple[Literal["pdf"], Literal["png"]] = ("pdf", "png")
-
 
 def load_study(name: str | Path, root: str | Path = ".") -> "StudyResults":
     """The results of a study. `name`: its name, folder, file or report; `root`: the repository.
@@ -281,7 +279,10 @@ class StudyResults:
         if not f.by_source:
             if "latex" in kinds:
                 files[f"{name}-figure.tex"] = paper.figure_tex(f, f"{name}-forest")
-            files |= {f"{name}-forest.{kind}": paper.picture(f, kind) for kind in PICTURES if kind in kinds}
+            margin, metric = self.study.file.margin, METRICS[self.study.file.metric]
+            for kind in ("pdf", "png"):
+                if kind in kinds:
+                    files[f"{name}-forest.{kind}"] = figures.forest(f.components, margin, metric, kind)
         if not files:
             raise UserError(
                 f"export: {self.study.path}: got {' and '.join(kinds)}; allowed without a figure: latex, csv"

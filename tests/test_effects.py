@@ -147,9 +147,9 @@ def test_the_cells_of_a_factorial_are_the_plans_variants(made: tuple[Study, Path
         (0, 0): "base", (1, 0): "no-dropout", (0, 1): "no-augment", (1, 1): "no-dropout_no-augment",
     }  # fmt: skip
     assert design.clash == ""
-    assert [(c.factor, c.variants) for c in components(study)] == [
-        (name, ("all", f"all-but-{name}", "base", name)) for name in ("no-dropout", "no-augment", "no-lrn")
-    ]
+    assert components(study) == {
+        name: ("all", f"all-but-{name}", "base", name) for name in ("no-dropout", "no-augment", "no-lrn")
+    }
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_switches_that_do_not_add_up_are_no_factorial(tmp_path: Path, old: str, 
     study = make_study(tmp_path, DESIGNS.replace(old, new))
     (design,) = factorials(study)
     assert design.clash
-    assert "no-dropout" not in {c.factor for c in components(study)}
+    assert "no-dropout" not in components(study)
     make_results(study, tmp_path)
     assert [one.contrasts for one in effects_in(study, tmp_path).factorials] == [{}]
 
@@ -229,8 +229,8 @@ def test_the_contrasts_are_those_of_the_cells_errors(made: tuple[Study, Path]) -
         theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
         assert (d.mean, d.low, d.high) == pytest.approx((values.mean(), *theirs)), which
     assert effects.factorials[0].contrasts["no-dropout", "no-augment"].sign == 1, "8 is more than 2 + 3"
-    for component, two in effects.components:
-        added, removed = e[f"all-but-{component.factor}"] - e["all"], e["base"] - e[component.factor]
+    for factor, two in effects.components.items():
+        added, removed = e[f"all-but-{factor}"] - e["all"], e["base"] - e[factor]
         assert (two.added.mean, two.removed.mean) == pytest.approx((added.mean(), removed.mean()))
         assert two.interaction.mean == pytest.approx((removed - added).mean())
 
@@ -270,7 +270,7 @@ def test_missing_runs_leave_what_the_others_show(copied: tuple[Study, Path]) -> 
     shutil.rmtree(root / study.folder / "runs" / "no-lrn-0")
     effects = effects_in(study, root)
     assert {one.variant: one.gap.n for one in effects.variants}.get("all", 0) == 0
-    assert {component.factor: two.added.n for component, two in effects.components} == dict.fromkeys(
+    assert {factor: two.added.n for factor, two in effects.components.items()} == dict.fromkeys(
         ("no-dropout", "no-augment", "no-lrn"), 0
     )
     assert [d.n for d in effects.factorials[0].contrasts.values()] == [5, 5, 5]

@@ -338,7 +338,7 @@ def test_what_a_row_holds_is_no_undeclared_change(tmp_path: Path) -> None:
         make_run(tmp_path / study.folder / "runs" / f"batch-order-{seed}", nets[1], seed, **changes)
         results = read_results(study, None, tmp_path)
         runs = [results.finished(name)[seed] for name in ("all", "batch-order")]
-        return prove("batch-order", study.differences("batch-order"), nets, runs[0], runs[1])
+        return prove(study.differences("batch-order"), nets, runs[0], runs[1])
 
     other = {"provenance__hashes__initial": {name: hash_json(name) for name in
              ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")}}  # fmt: skip

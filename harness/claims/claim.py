@@ -1,7 +1,6 @@
 """What a claim of the paper is: its words, its numbers, and what tests it. Read from a file and checked."""
 
 import difflib
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,10 +59,6 @@ class Claim(Declared):
     def stated(self) -> bool:
         """Whether the paper states it; other rows are on its authors' run (A), or go beyond it."""
         return self.id.startswith("C") and self.section != "not in the paper"
-
-    def missing(self, declared: Collection[str]) -> list[str]:
-        """Variants that the test needs and that are not among the declared ones."""
-        return [name for name in self.test.names if name not in declared] if isinstance(self.test, Test) else []
 
 
 def load_claims(path: Path) -> dict[str, Claim]:

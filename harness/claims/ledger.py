@@ -68,7 +68,7 @@ def claim_row(claim: Claim, evidence: Evidence, command: Callable[[Sequence[str]
         return ClaimRow(claim, "not testable here", _reason(claim, "nothing to run: these are numbers of others"))
     unmet = _unmet(claim, test, study)
     also = f"; {unmet}" if unmet else ""
-    if missing := claim.missing(study.variants):
+    if missing := [name for name in test.names if name not in study.variants]:
         where = f", declared in study {test.study}" if test.study and test.study != study.name else ""
         needed = f"needs variant{'s' if len(missing) > 1 else ''} {', '.join(missing)}{where}{also}"
         return ClaimRow(claim, "not testable here", _reason(claim, needed))

@@ -45,15 +45,11 @@ class Candidate:
     difference: float | None
     why_not: str
     twin: Twin | None
-    own: tuple[str, ...] = ()
+    errors: dict[str, Summary]
 
     @property
     def run(self) -> Run | None:
         return self.result.run if self.result.status == "finished" else None
-
-    @property
-    def errors(self) -> dict[str, Summary]:
-        return errors_of([self.run] if self.run else [], *self.own)
 
 
 def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results: Results) -> Candidate | None:
@@ -74,7 +70,8 @@ def candidate_row(study: Study, candidate: tuple[Settings, int] | None, results:
             difference = error - baseline.metrics[study.file.metric]
     changes = differences(study.variants[study.baseline], settings)
     twin = _twin(study, settings, seed, run, results)
-    return Candidate(results.candidate, changes, error, difference, why_not, twin, tuple(study.file.metrics))
+    errors = errors_of([run] if run else [], *study.file.metrics)
+    return Candidate(results.candidate, changes, error, difference, why_not, twin, errors)
 
 
 def _twin(study: Study, settings: Settings, seed: int, run: Run | None, results: Results) -> Twin | None:

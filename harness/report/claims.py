@@ -12,7 +12,7 @@ from harness.claims.finding import Evidence
 from harness.claims.ledger import ClaimRow, claim_row, read_ensembles
 from harness.claims.verdict import VERDICTS, Estimate
 from harness.report.format import DECIMALS, NOTHING, code, decimals, number, plain
-from harness.report.runs import Results, rerun, standing
+from harness.report.runs import Results, rerun
 from harness.report.variants import comparisons
 from harness.settings.study import Study
 from harness.statistics.comparison import Comparison
@@ -46,27 +46,21 @@ def ledger_rows(
 
 def ledger_csv(rows: Sequence[ClaimRow]) -> list[dict[str, Any]]:
     """A row a claim. Of a claim with several parts, `ours` and its interval are the part that speaks least for it."""
-    return [
-        {
-            "claim": row.claim.id,
-            "section": row.claim.section,
-            "statement": row.claim.claim,
-            "published": published(row.claim),
-            "ours": row.weakest.value if row.weakest else None,
-            "low": row.weakest.low if row.weakest else None,
-            "high": row.weakest.high if row.weakest else None,
-            "n": row.n,
-            "verdict": row.verdict,
-            "reason": f"{row.reason}. {row.claim.caveat}",
-            "command": row.command,
-        }
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        claim, ours = row.claim, row.weakest
+        numbers = (
+            claim.id, claim.section, claim.claim, published(claim),
+            *((ours.value, ours.low, ours.high) if ours else [None] * 3),
+            row.n, row.verdict, f"{row.reason}. {claim.caveat}", row.command,
+        )  # fmt: skip
+        table.append(dict(zip(LEDGER_COLUMNS, numbers, strict=True)))
+    return table
 
 
 def verdicts(named: Mapping[str, Claim], study: Study, results: Results, root: Path) -> str:
     """Some claims' verdicts in a study, as lines to read in a terminal. Raises `UserError`."""
-    rows = ledger_rows(study, results, root, comparisons(study, results, standing(study, results)), named)
+    rows = ledger_rows(study, results, root, comparisons(study, results), named)
     return "\n".join(f"{row.claim.id}  {row.verdict}: {row.reason}" for row in rows)
 
 

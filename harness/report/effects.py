@@ -32,14 +32,6 @@ class Factorial:
     contrasts: dict[tuple[str, ...], Difference] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class AddedAndRemoved:
-    """A factor that takes out a component. `variants`: bare net, bare net with it, full net, full net without it."""
-
-    factor: str
-    variants: tuple[str, str, str, str]
-
-
 def factorials(study: Study) -> list[Factorial]:
     """The factorials of two factors or more, in the order of the plan, without their contrasts."""
     designs = []
@@ -58,15 +50,18 @@ def factorials(study: Study) -> list[Factorial]:
     return designs
 
 
-def components(study: Study) -> list[AddedAndRemoved]:
-    """The components that the plan both adds to the bare net and takes out of the full one, alone in both."""
-    pairs = []
+def components(study: Study) -> dict[str, tuple[str, str, str, str]]:
+    """The factors that take out a component which the plan also adds to the bare net, alone in both.
+
+    Factor -> variants: bare net, bare net with the component, full net, full net without it.
+    """
+    pairs = {}
     for name in itertools.chain(*_planned(study, "add_one_in")):
         bare_with = f"all-but-{name}"
         if {"all", bare_with, name} <= study.variants.keys():
             rest, alone = study.differences(bare_with), study.differences(name)
             if not rest.keys() & alone.keys() and rest | alone == study.differences("all"):
-                pairs.append(AddedAndRemoved(name, ("all", bare_with, study.baseline, name)))
+                pairs[name] = ("all", bare_with, study.baseline, name)
     return pairs
 
 
@@ -127,14 +122,14 @@ class Effects:
     """All of them. `compared`: whether any variant has a run beside one of the baseline.
 
     `levels`: curve -> the error to reach, the largest that a finished run of the baseline ends with. All of those get
-    there, then. At the mean of their ends half of the runs of either arm would fall short.
+    there, then. At the mean of their ends half of the runs of either arm would fall short. `components`: by factor.
     """
 
     compared: bool
     levels: dict[str, float]
     variants: list[VariantEffects]
     factorials: list[Factorial]
-    components: list[tuple[AddedAndRemoved, TwoWays]]
+    components: dict[str, TwoWays]
 
 
 def effects_of(study: Study, results: Results, now: Standing) -> Effects:
@@ -166,16 +161,15 @@ def effects_of(study: Study, results: Results, now: Standing) -> Effects:
             return design
         return replace(design, contrasts=measured.factorial(cells, design.factors, confidence))
 
-    def two_ways(component: AddedAndRemoved) -> TwoWays:
-        bare, bare_with, full, full_without = (errors[name] for name in component.variants)
-        return measured.add_one_in(bare, bare_with, full, full_without, confidence)
-
     return Effects(
         sum(map(bool, runs.values())) > 1,
         levels,
         [of(variant) for variant in study.variants],
         [with_contrasts(design) for design in factorials(study)],
-        [(component, two_ways(component)) for component in components(study)],
+        {
+            factor: measured.add_one_in(errors[a], errors[b], errors[c], errors[d], confidence)
+            for factor, (a, b, c, d) in components(study).items()
+        },
     )
 
 
@@ -207,11 +201,10 @@ def _seconds(run: Run) -> float:
 
 def _levels(baseline: Runs) -> dict[str, float]:
     """The levels that the baseline sets, of the curves that all of its finished runs have."""
-    whole = {curve: all(_recorded(run, curve) for run in baseline.values()) for curve in LEVEL_CURVES}
     return {
         curve: max(run.history[-1][curve] for run in baseline.values())
         for curve in LEVEL_CURVES
-        if baseline and whole[curve]
+        if baseline and all(_recorded(run, curve) for run in baseline.values())
     }
 
 
@@ -271,7 +264,7 @@ def effects_csv(effects: Effects, study: Study) -> list[dict[str, Any]]:
         for of, d in design.contrasts.items():
             kind = "main effect" if len(of) == 1 else "interaction"
             add(design.cells.values(), kind, " x ".join(of), "points", d)
-    for component, two in effects.components:
+    for factor, two in effects.components.items():
         for way, d in (("added", two.added), ("removed", two.removed), ("removed less added", two.interaction)):
-            add(component.variants, way, component.factor, "points", d)
+            add(components(study)[factor], way, factor, "points", d)
     return rows

@@ -36,10 +36,19 @@ class Picture(Figure):
             return svg(self).decode()
 
 
-def forest(effects: Sequence[Effect], margin: float | None, metric: str) -> bytes:
-    """The figure `effects_figure` as SVG."""
+def forest(
+    effects: Sequence[Effect], margin: float | None, metric: str, kind: Literal["svg", "pdf", "png"] = "svg"
+) -> bytes:
+    """The figure `effects_figure` as a file, the same bytes each time; pdf and png are as wide as a paper's column."""
     with style():
-        return svg(effects_figure(effects, margin, metric))
+        figure = effects_figure(effects, margin, metric, column=kind != "svg")
+        if kind == "svg":
+            return svg(figure)
+        metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}[kind]
+        mpl.rcParams["pdf.fonttype"] = 42  # TrueType: publishers refuse Type 3
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=600, metadata=metadata)
+        return buffer.getvalue()
 
 
 def effects_figure(effects: Sequence[Effect], margin: float | None, metric: str, column: bool = False) -> Picture:
@@ -92,15 +101,6 @@ def effects_figure(effects: Sequence[Effect], margin: float | None, metric: str,
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper center", ncols=columns, frameon=False, handletextpad=0.4)
     return figure
-
-
-def saved(figure: Figure, kind: Literal["pdf", "png"]) -> bytes:
-    """A figure for a paper: the same figure gives the same bytes. To be called within `style`."""
-    metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}[kind]
-    buffer = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42}):  # TrueType: publishers refuse Type 3
-        figure.savefig(buffer, format=kind, dpi=600, metadata=metadata)
-    return buffer.getvalue()
 
 
 def seeds(rows: list[VariantRow], metric: str) -> bytes:

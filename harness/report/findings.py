@@ -61,12 +61,12 @@ class Findings:
         return standing(self.study, self.results)
 
     @cached_property
-    def comparisons(self) -> dict[str, Comparison]:
-        return variants.comparisons(self.study, self.results, self.standing)
-
-    @cached_property
     def rows(self) -> list[variants.VariantRow]:
-        return variants.variant_rows(self.study, self.results, self.comparisons)
+        return variants.variant_rows(self.study, self.results)
+
+    @property
+    def comparisons(self) -> dict[str, Comparison]:
+        return {row.variant: row.comparison for row in self.rows if row.comparison}
 
     @property
     def base(self) -> variants.VariantRow:
@@ -74,7 +74,7 @@ class Findings:
 
     @property
     def family(self) -> list[Comparison]:
-        return [row.comparison for row in self.rows if row.comparison and row.comparison.in_family]
+        return [comparison for comparison in self.comparisons.values() if comparison.in_family]
 
     @cached_property
     def components(self) -> list[variants.Effect]:
@@ -92,7 +92,7 @@ class Findings:
         if self.study.file.test != "block" or not self.standing.judged:
             return []
         study = replace(self.study, file=self.study.file.model_copy(update={"test": "paired_t"}))
-        alone = variants.comparisons(study, self.results, self.standing)
+        alone = variants.comparisons(study, self.results)
         pairs = self.comparisons.items()
         return [(name, alone[name]) for name, c in pairs if c.in_family and c.verdict != alone[name].verdict]
 
@@ -202,10 +202,6 @@ class Findings:
     def declarations(self) -> list[declared.Entry]:
         return declared.read(self.study, self.root)
 
-    @property
-    def declaration(self) -> str:
-        return circumstances.declaration_text(self.study, self.results, self.declarations, self.standing)
-
     @cached_property
     def images(self) -> list[Images]:
         """The sets of images that runs saw, the first first."""
@@ -271,7 +267,11 @@ class Findings:
             "warnings",
             findings=self,
             pooled_alone=[e for e in self.components if e.row.variant in dict(self.pooled_alone)],
-            unfinished=[cell for row in self.rows for cell in row.unfinished if any(r.finished for r in self.rows)],
+            unfinished=[
+                cell
+                for cell in self.results.cells
+                if cell.status != "finished" and any(row.finished for row in self.rows)
+            ],
             several=[effect for effect in self.components if effect.settings > 1],
             seeds=min((effect.seeds for effect in self.components if effect.verdict), default=PROMISED),
             promised=PROMISED,

@@ -1,5 +1,7 @@
 """Numbers, settings and names as text, and the templates that hold the report's sentences."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import html
@@ -8,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -17,6 +19,9 @@ from harness.grammar import counted, verb
 from harness.progress import clock
 from harness.statistics.effects import LevelRatio, Ratio
 from harness.statistics.models import Difference, Summary
+
+if TYPE_CHECKING:
+    from harness.report.variants import Effect
 
 
 def plain(text: object) -> str:
@@ -93,18 +98,7 @@ def p_value(p: float | None, least: float = 0.0001) -> str:
     return f"{p:.{min(4, max(2, 1 - math.floor(math.log10(p))))}f}"
 
 
-class Estimated(Protocol):
-    """A number with its interval, in points: a difference, or an effect."""
-
-    @property
-    def mean(self) -> float | None: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-
-
-def places_of(difference: Estimated) -> int:
+def places_of(difference: Difference | Effect) -> int:
     """Decimals of a difference and its interval."""
     return _places(difference.low, difference.high, 0, DECIMALS)
 
@@ -119,7 +113,7 @@ def _places(low: float | None, high: float | None, nothing: float, most: int) ->
     return places
 
 
-def interval(difference: Estimated) -> str:
+def interval(difference: Difference | Effect) -> str:
     """`−0.31 to +0.77`, or why there is none."""
     if difference.low is None:
         return "no interval"
@@ -134,7 +128,7 @@ def possible(difference: Difference, base: float | None) -> Difference:
     return replace(difference, low=max(difference.low, -base), high=min(difference.high, 100 - base))
 
 
-def estimate(difference: Estimated) -> str:
+def estimate(difference: Difference) -> str:
     """`+0.23 (−0.31 to +0.77)`, or the mean alone where there is no interval."""
     mean = number(difference.mean, places_of(difference), sign=True)
     return mean if difference.low is None else f"{mean} ({interval(difference)})"
@@ -197,7 +191,7 @@ def points(value: float | None) -> str:
     return number(value, 1, sign=True)
 
 
-def effect_interval(effect: Any) -> str:
+def effect_interval(effect: Effect) -> str:
     """`−0.3 to +0.8`: the interval of an effect."""
     return f"{points(effect.low)} to {points(effect.high)}"
 

@@ -151,7 +151,6 @@ class Pair:
     that one net alone has. `failures`: what differs and should not; `unshown`: what the records cannot tell, and why.
     """
 
-    variant: str
     seed: int
     changed: list[str]
     moved: list[str]
@@ -190,13 +189,13 @@ def proofs(study: Study, results: Results) -> list[IsolationCheck]:
             continue
         changes, nets = study.differences(variant), (study.variants[study.baseline], study.variants[variant])
         ended = {cell.seed: (baseline[cell.seed], cell.ended) for cell in results.of(variant)}
-        pairs = [compare(variant, changes, nets, base, run) for base, run in ended.values() if base and run]
+        pairs = [compare(changes, nets, base, run) for base, run in ended.values() if base and run]
         alone = [seed for seed, (base, run) in ended.items() if not (base and run)]
         checks.append(IsolationCheck(variant, list(changes), pairs, alone))
     return checks
 
 
-def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
+def compare(declared: Iterable[str], nets: tuple[Settings, Settings], base: Run, run: Run) -> Pair:
     """Hold a variant's run against the baseline's; `nets`: the declared settings of baseline and variant."""
     expected = set(declared)
     moving = changed(base.settings, run.settings)
@@ -218,7 +217,7 @@ def compare(variant: str, declared: Iterable[str], nets: tuple[Settings, Setting
         else:
             failures.append(f"{name} differs")
     equal, affected, wrong = _initial(nets, base, run)
-    return Pair(variant, run.seed, moving, moved, equal, affected, failures + wrong, unshown)
+    return Pair(run.seed, moving, moved, equal, affected, failures + wrong, unshown)
 
 
 def _reseeded(nets: tuple[Settings, Settings], seed: int, *sources: str) -> bool:

@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from typing import Literal
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from harness import __version__
-from harness.report import figures
 from harness.report.findings import Findings
-from harness.report.format import METRICS, NOTHING, TEMPLATES, interval, number, p_value, paragraph, places_of, points
-from harness.style import style
+from harness.report.format import NOTHING, TEMPLATES, interval, number, p_value, paragraph, places_of, points
 
 
 class Tex(str):
@@ -144,20 +141,9 @@ def _row(cells: Iterable[object]) -> Tex:
 
 def figure_tex(findings: Findings, picture: str) -> str:
     """The forest figure in LaTeX, with its caption; it needs the package graphicx. `picture`: its file's name."""
-    values = {
-        "label": Tex(findings.study.name),
-        "picture": Tex(picture),
-        "caption": latex(caption(findings, figure=True)),
-    }
-    return TEX.get_template("figure.tex.j2").render(values)
-
-
-def picture(findings: Findings, kind: Literal["pdf", "png"]) -> bytes:
-    """The forest figure at the width of a column."""
-    rules = findings.study.file
-    with style():
-        figure = figures.effects_figure(findings.components, rules.margin, METRICS[rules.metric], column=True)
-        return figures.saved(figure, kind)
+    return TEX.get_template("figure.tex.j2").render(
+        label=Tex(findings.study.name), picture=Tex(picture), caption=latex(caption(findings, figure=True))
+    )
 
 
 def references(findings: Findings) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,22 +52,13 @@ class VariantRow:
         return [cell.run for cell in self.cells if cell.run and cell.status == "finished"]
 
     @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the study's own metrics."""
-        return tuple(self.study.file.metrics)
-
-    @property
     def finished(self) -> int:
         return len(self.runs)
-
-    @property
-    def unfinished(self) -> list[Result]:
-        return [cell for cell in self.cells if cell.status != "finished"]
 
     @cached_property
     def errors(self) -> dict[str, Summary]:
         """Over the finished runs: each of ERRORS that all of them have, the compared one, the study's own, the gap."""
-        return errors_of(self.runs, self.metric, *self.own)
+        return errors_of(self.runs, self.metric, *self.study.file.metrics)
 
     @property
     def error(self) -> Summary:
@@ -125,15 +116,15 @@ class VariantRow:
         return binomial_sd(self.error.mean, images) if self.error.mean is not None and images else None
 
 
-def variant_rows(study: Study, results: Results, compared: Mapping[str, Comparison] | None = None) -> list[VariantRow]:
-    """A row a variant. `compared`: their `comparisons`, where they are known already. Raises `UserError`."""
-    if compared is None:
-        compared = comparisons(study, results, standing(study, results))
+def variant_rows(study: Study, results: Results) -> list[VariantRow]:
+    """A row a variant. Raises `UserError`."""
+    compared = comparisons(study, results)
     return [VariantRow(study, name, results.of(name), compared.get(name)) for name in study.variants]
 
 
-def comparisons(study: Study, results: Results, now: Standing) -> dict[str, Comparison]:
+def comparisons(study: Study, results: Results) -> dict[str, Comparison]:
     """Every variant against the baseline, under the study's rules at this point of it. Raises `UserError`."""
+    now = standing(study, results)
     family = study.file.family if now.judged else []
     rules = Rules(alpha=now.alpha, margin=study.file.margin, test=study.file.test)
     try:
@@ -269,12 +260,12 @@ COMPARISON = {
 def variants_csv(rows: list[VariantRow], candidate: Candidate | None, now: Standing) -> list[dict[str, Any]]:
     """A row a variant, and the candidate's: means over finished seeds, errors in percent, differences in points."""
     table = [_variant(row) | {"look": now.look, "interim": str(now.interim).lower()} for row in rows]
-    return [*table, _candidate(candidate, rows[0].metric)] if candidate else table
+    return [*table, _candidate(candidate, rows[0].study)] if candidate else table
 
 
 def _variant(row: VariantRow) -> dict[str, Any]:
     d, c = row.difference, row.comparison
-    values = _shared(row, row.variant, row.metric, row.cells)
+    values = _shared(row, row.study, row.variant, row.cells)
     values |= {"mean": row.error.mean, "sd": row.error.sd, "parameters": row.parameters, "wall_seconds": row.seconds}
     if row.published and row.paper is not None:
         values |= {"paper_difference": row.paper, "paper_where": row.published.where}
@@ -288,9 +279,9 @@ def _variant(row: VariantRow) -> dict[str, Any]:
     return values
 
 
-def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
+def _candidate(candidate: Candidate, study: Study) -> dict[str, Any]:
     run = candidate.run
-    values = _shared(candidate, CANDIDATE, metric, [candidate.result])
+    values = _shared(candidate, study, CANDIDATE, [candidate.result])
     if run:
         values |= {"mean": candidate.error, "difference": candidate.difference}
         values |= {"pairs": int(candidate.difference is not None), "parameters": run.provenance.parameters}
@@ -298,14 +289,14 @@ def _candidate(candidate: Candidate, metric: str) -> dict[str, Any]:
     return values
 
 
-def _shared(row: VariantRow | Candidate, variant: str, metric: str, cells: Sequence[Result]) -> dict[str, Any]:
+def _shared(row: VariantRow | Candidate, study: Study, variant: str, cells: Sequence[Result]) -> dict[str, Any]:
     """What a variant's row and the candidate's have both."""
     counts = Counter(cell.status for cell in cells)
     return {
         "variant": variant,
         "changes": "; ".join(f"{key}: {value(a)} -> {value(b)}" for key, (a, b) in row.changes.items()),
         "declared": len(cells),
-        "metric": metric,
+        "metric": study.file.metric,
         **{status: counts[status] for status in ("finished", "diverged", "missing", "stale")},
-        **{name: row.errors[name].mean for name in row.errors if name in (*VARIANT_COLUMNS, *row.own)},
+        **{name: row.errors[name].mean for name in row.errors if name in (*VARIANT_COLUMNS, *study.file.metrics)},
     }
