@@ -128,9 +128,6 @@ def _values(findings: Findings) -> dict[str, Any]:
         "unreadable": _unreadable(findings),
         "notes": lines(findings.manifest.notes) if findings.manifest else [],
         "identity": identity_text(findings.results),
-        "declaration": circumstances.declaration_text(
-            study, findings.results, findings.declarations, findings.standing
-        ),
         "conditions": [shared for shared in findings.conditions if shared.groups.keys() - {circumstances.NONE}],
         "gallery": gallery(study, findings.results, root),
     }

@@ -202,6 +202,10 @@ class Findings:
     def declarations(self) -> list[declared.Entry]:
         return declared.read(self.study, self.root)
 
+    @property
+    def declaration(self) -> str:
+        return circumstances.declaration_text(self.study, self.results, self.declarations, self.standing)
+
     @cached_property
     def images(self) -> list[Images]:
         """The sets of images that runs saw, the first first."""

@@ -232,24 +232,6 @@ def digest(text: str) -> str:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def _environment(blocks: bool, autoescape: bool = False) -> Environment:
-    """`blocks`: a line that holds nothing but a block leaves nothing behind. `autoescape`: for HTML.
-
-    In Markdown each text of others passes `plain` or `code`.
-    """
-    environment = Environment(
-        autoescape=autoescape,  # noqa: S701
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=blocks,
-        lstrip_blocks=blocks,
-    )
-    environment.filters |= CALLED
-    environment.globals |= CALLED | {"nothing": NOTHING, "METRICS": METRICS, "paragraph": paragraph}
-    return environment
-
-
 def paragraphs(name: str, **values: Any) -> list[str]:
     """The parts of a template of `sentences` between lines of `---`, each on one line; empty ones are left out."""
     parts = re.split(r"(?m)^---$", SENTENCES.get_template(f"sentences/{name}.md.j2").render(values))
@@ -272,5 +254,11 @@ def rendered_html(template: str, **values: Any) -> str:
     return compact(HTML.get_template(template).render(values)) + "\n"
 
 
-PAGES, SENTENCES, HTML = _environment(True), _environment(False), _environment(True, autoescape=True)
-HTML.filters |= {function.__name__: function for function in (inline, compact, digest)}
+PAGES = Environment(  # Markdown, in which each text of others passes `plain` or `code`
+    autoescape=False,  # noqa: S701
+    loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+PAGES.filters |= CALLED | {function.__name__: function for function in (inline, compact, digest)}
+PAGES.globals |= CALLED | {"nothing": NOTHING, "METRICS": METRICS, "paragraph": paragraph}
+SENTENCES, HTML = PAGES.overlay(trim_blocks=False, lstrip_blocks=False), PAGES.overlay(autoescape=True)

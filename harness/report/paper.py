@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterable
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from harness import __version__
 from harness.report.findings import Findings
-from harness.report.format import NOTHING, TEMPLATES, interval, number, p_value, paragraph, places_of, points
+from harness.report.format import NOTHING, PAGES, interval, number, p_value, paragraph, places_of, points
 
 
 class Tex(str):
@@ -94,10 +93,8 @@ def latex(markdown: str) -> Tex:
     return Tex("".join(parts))
 
 
-TEX = Environment(  # every value is escaped by `tex`
-    autoescape=False,  # noqa: S701
-    loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
-    finalize=tex, block_start_string="<%", block_end_string="%>", variable_start_string="<<<",
+TEX = PAGES.overlay(  # every value is escaped by `tex`
+    lstrip_blocks=False, finalize=tex, block_start_string="<%", block_end_string="%>", variable_start_string="<<<",
     variable_end_string=">>>", comment_start_string="<#", comment_end_string="#>",
 )  # fmt: skip
 

@@ -95,7 +95,7 @@ class Results:
 def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Path, early: bool = False) -> Results:
     """Read every declared run below `root`, and the candidate. Raises `UserError` for a file that is broken."""
     path = root / study.manifest
-    images = read_manifest(path).hash if path.exists() else None
+    images = read_manifest(path).hash if path.exists() else None  # None: they were never packed
     found = [(cell, _read(RunFolder.of(root / cell.results))) for cell in study.cells]
     # Runs that were all made by the same earlier code can be compared with each other, and with no others.
     codes = {
@@ -105,9 +105,22 @@ def read_results(study: Study, candidate: tuple[Settings, int] | None, root: Pat
     }
     code = codes.pop() if len(codes) == 1 else present_code()
 
-    def result(run: Run | None, variant: str, seed: int, settings: Settings) -> Result:
-        found = _result(run, variant, seed, settings, study, images, code)
-        return replace(found, run=extended(found.run, study, root)) if found.run else found
+    def result(run: Run | None, variant: str, seed: int, declared: Settings) -> Result:
+        if run is None:
+            return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
+        if run.measured is None:
+            return Result(variant, seed, "missing", "trained, and not evaluated", None)
+        run = extended(run, study, root)
+        if why := _other_run(run, seed, declared, images) or _other_code(code_of(run), code):
+            return Result(variant, seed, "stale", why, run)
+        if run.diverged_epoch is not None:
+            return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
+        metric = study.file.metric
+        if metric not in run.metrics:
+            few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
+            why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
+            raise UserError(f"{run.folder.metrics}: {metric}: missing; the study compares it{why}")
+        return Result(variant, seed, "finished", "", run)
 
     cells = [result(run, cell.variant, cell.seed, study.variants[cell.variant]) for cell, run in found]
     one = None
@@ -128,26 +141,6 @@ def code_of(run: Run) -> Code:
 
 def _read(folder: RunFolder) -> Run | None:
     return read_run(folder) if folder.config.exists() else None
-
-
-def _result(
-    run: Run | None, variant: str, seed: int, declared: Settings, study: Study, images: str | None, code: Code
-) -> Result:
-    """What was found of a run. `images`: the hash that its images must have; None: they were never packed."""
-    if run is None:
-        return Result(variant, seed, "missing", "no result; not run yet, or failed", None)
-    if run.measured is None:
-        return Result(variant, seed, "missing", "trained, and not evaluated", None)
-    if why := _other_run(run, seed, declared, images) or _other_code(code_of(run), code):
-        return Result(variant, seed, "stale", why, run)
-    if run.diverged_epoch is not None:
-        return Result(variant, seed, "diverged", f"the loss was not finite in epoch {run.diverged_epoch}", run)
-    metric = study.file.metric
-    if metric not in (*run.metrics, *study.file.metrics):
-        few = top_of(metric) == 5 and run.images.classes < TOP5_CLASSES
-        why = f", and with {run.images.classes} classes top-5 is not measured" if few else ""
-        raise UserError(f"{run.folder.metrics}: {metric}: missing; the study compares it{why}")
-    return Result(variant, seed, "finished", "", run)
 
 
 def _other_run(run: Run, seed: int, declared: Settings, images: str | None) -> str:
