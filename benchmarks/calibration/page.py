@@ -38,7 +38,7 @@ def calibrate(
     noises: Sequence[str] = tuple(simulation.NOISES),
     seeds: Sequence[int] = simulation.SEEDS,
     comparisons: Sequence[int] = simulation.COMPARISONS,
-    methods: Sequence[str] = simulation.METHODS,
+    methods: Sequence[str] = tuple(simulation.METHODS),
     plans: Sequence[tuple[int, ...]] = simulation.LOOKS,
 ) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path.
