@@ -1,6 +1,5 @@
 """A study's comparisons: what they answer in every case, verdicts by one rule, and the whole within its limits."""
 
-import itertools
 import math
 
 import numpy as np
@@ -13,7 +12,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.effects import add_one_in, factorial, gap, log_ratio, time_to_level
 from harness.statistics.images import image_evidence, mcnemar
 from harness.statistics.judging import VERDICTS, Test, Verdict, codes
 
@@ -230,58 +228,3 @@ def test_the_two_level_interval_covers_as_often_as_it_says() -> None:
         e = image_evidence(one, other, rng)
         covered += e.low <= 0 <= e.high  # type: ignore[operator]
     assert 33 <= covered <= 40
-
-
-# ---- other effects
-
-
-def test_ratios_are_made_on_the_log_scale() -> None:
-    a, b = {0: 2.0, 1: 2.2, 2: 1.9, 3: 2.1}, {0: 1.0, 1: 1.05, 2: 1.0, 3: 0.95}
-    r = log_ratio(a, b)
-    logs = np.log([2.0, 2.2 / 1.05, 1.9, 2.1 / 0.95])
-    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
-    assert (r.ratio, r.low, r.high) == pytest.approx((math.exp(logs.mean()), math.exp(low), math.exp(high)))
-    back = log_ratio(b, a)
-    assert (back.low, back.high) == (pytest.approx(1 / r.high), pytest.approx(1 / r.low))  # type: ignore[operator]
-    with pytest.raises(ValueError, match="above 0"):
-        log_ratio({0: 0.0}, {0: 1.0})
-
-
-def test_time_to_a_level_that_is_never_reached_is_infinite() -> None:
-    history = [{"epoch": 1.0, "e": 50.0}, {"epoch": 2.0, "e": 25.0}, {"epoch": 3.0, "e": math.nan}]
-    assert time_to_level(history, "e", 25.0) == 2.0
-    assert time_to_level(history, "e", 10.0) == math.inf
-    assert gap({0: 20.0, 1: 21.0}, {1: 5.0}) == {1: 16.0}
-
-
-def test_factorial_effects_are_the_contrasts_of_the_analysis_of_variance() -> None:
-    rng = np.random.default_rng(11)
-    levels = list(itertools.product((0, 1), repeat=3))
-    cells = {
-        (a, b, c): {s: 20 + 2 * a - b + 0.5 * a * b + 0.3 * s + float(rng.normal(0, 0.01)) for s in range(5)}
-        for a, b, c in levels
-    }
-    found = factorial(cells, ["a", "b", "c"])
-    assert len(found) == 7
-    # By brute force: least squares with orthogonal codes.
-    parts = ((0,), (1,), (0, 1), (0, 1, 2))
-    codes = [[1, *(np.prod([2 * level[p] - 1 for p in part]) for part in parts)] for level in levels for _ in range(5)]
-    fit = np.linalg.lstsq(
-        np.array(codes), np.array([cells[level][s] for level in levels for s in range(5)]), rcond=None
-    )[0]
-    ours = [found[key].mean for key in (("a",), ("b",), ("a", "b"), ("a", "b", "c"))]
-    assert ours == pytest.approx((2 * fit[1:] / np.array([1, 1, 1, 1])).tolist(), abs=0.02)
-    assert ours == pytest.approx([2.25, -0.75, 0.25, 0], abs=0.02)
-    del cells[(1, 1, 1)]
-    with pytest.raises(ValueError, match="no cell"):
-        factorial(cells, ["a", "b", "c"])
-
-
-def test_adding_and_leaving_out_differ_by_the_interaction() -> None:
-    s = range(4)
-    two = add_one_in(
-        {i: 30.0 + i for i in s}, {i: 27.0 + i for i in s}, dict.fromkeys(s, 20.0), {i: 21.0 + i / 9 for i in s}
-    )
-    assert two.added.mean == pytest.approx(-3.0)
-    assert two.removed.mean == pytest.approx(-1.0 - 1.5 / 9)
-    assert two.interaction.mean == pytest.approx(two.removed.mean - two.added.mean)  # type: ignore[operator]
