@@ -17,8 +17,8 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmarks.calibration.simulate import METHODS, judge
 from harness.statistics.comparison import Rules, compare_all
 from harness.statistics.judging import Test
+from harness.statistics.models import Floats
 
-Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 GRID = np.arange(1, 21) / 20
