@@ -10,6 +10,9 @@ from typing import Any
 # A worker a core, and a thread a worker: torch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.pop("DVC_ROOT", None)
+os.environ.pop("DVC_STAGE", None)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import pytest
 from ruamel.yaml import YAML
@@ -99,15 +102,23 @@ def write_yaml(path: Path, content: Any) -> None:
         YAML(typ="safe").dump(content, file)
 
 
-def git(*words: str) -> str:
-    """Output of a git command in the working folder."""
-    name = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
-    return subprocess.run(["git", *name, *words], check=True, capture_output=True, text=True).stdout
+def git(*words: str, root: Path | None = None) -> str:
+    """Output of a git command, in the working folder or another."""
+    options = ("user.name=Tests", "user.email=tests@example.org", "commit.gpgsign=false", "core.hooksPath=/dev/null")
+    command = ["git", *(word for option in options for word in ("-c", option)), *words]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
-def commit() -> None:
-    git("add", "-A")
-    git("commit", "-qm", "state")
+def commit(root: Path | None = None) -> None:
+    git("add", "-A", root=root)
+    git("commit", "-qm", "state", root=root)
+
+
+def flip(path: Path) -> None:
+    """Damage a file: a bit of its last byte."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
 
 
 def weights_file(run: Run) -> Path:

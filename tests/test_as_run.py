@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from harness.net.alexnet import AlexNet
 from harness.settings.load import resolve
 from harness.settings.schema import Settings
-from harness.train.recipe import SGD, parameter_rates, rate
+from harness.train.recipe import SGD, rate
 
 SMALL = {"width": 0.5, "fc_width": 32, "geometry": "small", "crop": 24, "init": "fan_in", "epochs": 8, "device": "cpu"}
 
@@ -83,18 +83,3 @@ def test_one_step_of_the_run_is_the_one_written_by_hand() -> None:
         old = before[f"layers.{name}"]
         expected = old - 0.02 * gradient if name.endswith("bias") else old - 0.01 * (gradient + 5e-4 * old)
         torch.testing.assert_close(weight.detach(), expected, rtol=1e-5, atol=1e-8)
-
-
-def test_conv1_slows_and_rests_at_the_run_s_parts_of_any_length() -> None:
-    """#145 cut conv1's rate at epoch 67 of 91 and froze it at 72: kept as parts of the run (A7)."""
-    for epochs in (91, 30):
-        settings = as_run().model_copy(update={"epochs": epochs})
-        conv1, conv2 = AlexNet(settings, 3, 10).rows[:2]
-        rates = [
-            [parameter_rates(settings, row, False, epoch, 0.01).lr for row in (conv1, conv2)]
-            for epoch in range(1, epochs + 1)
-        ]
-        slow = next(epoch for epoch, (one, two) in enumerate(rates) if one < two * 0.5)
-        rest = next(epoch for epoch, (one, _) in enumerate(rates) if one == 0)
-        assert slow / epochs >= 67 / 91 > (slow - 1) / epochs
-        assert rest / epochs >= 72 / 91 > (rest - 1) / epochs

@@ -79,17 +79,12 @@ def variant(**settings: Any) -> dict[str, Any]:
         ({"seeds": [0, 1, 0]}, ["study.yaml: seeds: 0 "]),
         ({"seeds": []}, ["study.yaml: seeds: got []"]),
         ({"baseline": "bse"}, ["study.yaml: baseline: got 'bse'", "base, no-lrn"]),
-        ({"variants": {"no.lrn": TINY}}, ["study.yaml: variants.no.lrn: "]),
         ({"variants": {}}, ["study.yaml: variants: "]),
         ({"metric": "accuracy"}, ["study.yaml: metric: got 'accuracy'", "test_top1"]),
         ({"confidence": 95}, ["study.yaml: confidence: got 95", "< 1"]),
         ({"publishd": {}}, ["study.yaml: unknown setting 'publishd'", "published"]),
         ({"published": {"no-lnr": {"top1": 1.4, "where": "3.3"}}}, ["published.no-lnr: no such variant"]),
         ({"published": {"no-lrn": {"where": "3.3"}}}, ["published.no-lrn: top1, top5: "]),
-        (
-            {"metric": "test_top5", "data": {"source": "folder", "root": "images"}, **variant(classes=7)},
-            ["study.yaml: metric: got test_top5"],
-        ),
         (variant(lnr=False), ["study.yaml: variants.base: unknown setting 'lnr'", "lrn"]),
         (variant(lrn="off"), ["study.yaml: variants.base: lrn: got 'off'", "true or false"]),
         (variant(dropout=1.0), ["study.yaml: variants.base: dropout: got 1.0", "< 1"]),
@@ -108,9 +103,6 @@ def variant(**settings: Any) -> dict[str, Any]:
             {"data": {"source": "synthetic", "train_limit": 30}},
             ["variants.base: batch: got 32"],
         ),
-        ({"extends": "../params.yaml"}, ["study.yaml: extends: "]),
-        ({"factors": {"a": {}}, "plan": [{"kind": "one_factor"}]}, ["study.yaml: plan: "]),
-        ({"ensembles": ["base+no-lnr"]}, ["study.yaml: ensembles: got 'base+no-lnr'", "allowed: base, no-lrn"]),
         ({"claims": "experiments/none.yaml"}, ["experiments/none.yaml: no such file"]),
     ],
 )  # fmt: skip
@@ -189,13 +181,6 @@ def test_what_is_probably_a_mistake_is_warned_of(tmp_path: Path, study: dict[str
     done = harness(*words, cwd=project(tmp_path, study))
     assert done.returncode == 0, done.stderr
     assert f"warning: experiments/study.yaml: {warning}" in done.stdout if warning else not done.stdout
-
-
-def test_a_name_is_taken_once(tmp_path: Path) -> None:
-    folder = project(tmp_path)
-    (folder / "experiments/other").mkdir()
-    (folder / "experiments/other/study.yaml").write_text("name: 'tiny'\ntitle: [broken\n")
-    refused(harness("check", cwd=folder), "study.yaml: name: got 'tiny', which experiments/other/study.yaml has")
 
 
 TRAIN = ("train", "experiments/study.yaml:base", "--seed", 0, "--out", "made/x", "--data")

@@ -133,11 +133,6 @@ def test_holding_a_process_is_undone_for_the_programs_that_it_starts(monkeypatch
     assert process.ambient() == before
 
 
-def test_nothing_that_computes_is_loaded_before_a_command_holds_the_process() -> None:
-    check = "import sys, harness.cli; print([m for m in ('numpy', 'torch', 'scipy', 'pandas') if m in sys.modules])"
-    assert python("-c", check, environment={}) == "[]"
-
-
 def test_the_portable_bits_of_response_normalisation_are_as_near_to_the_truth() -> None:
     from harness.net.layout import Norm
     from harness.net.lrn import response_norm

@@ -9,11 +9,13 @@ from reading import tables_of
 from benchmarks.calibration import page as calibration
 from benchmarks.calibration.simulate import (
     LOOKS,
+    METHODS,
     NOISES,
     LookCell,
     SimulatedCell,
     choose,
     draw,
+    judge,
     misses,
     misses_of_looks,
     scales,
@@ -21,7 +23,7 @@ from benchmarks.calibration.simulate import (
 )
 from harness.errors import UserError
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.judging import DEFAULT, estimates, judge
+from harness.statistics.judging import DEFAULT, VERDICTS
 from harness.statistics.models import residuals_of
 
 
@@ -36,12 +38,6 @@ def test_the_default_test_keeps_its_error_rates(noise: str) -> None:
     assert null.family_error <= 0.065 + 0.009
     assert null.coverage >= 0.935 - 0.009
     assert null.equivalent + null.helps + null.hurts + null.inconclusive == pytest.approx(1)
-
-
-def test_the_default_test_finds_more_than_the_paired_t_test() -> None:
-    ours, theirs = ({c.effect: c.power for c in cells("normal", method)} for method in (DEFAULT, "paired_t"))
-    assert ours[2.0] > theirs[2.0] + 0.1
-    assert all(ours[effect] >= theirs[effect] - 0.02 for effect in ours)
 
 
 def test_without_the_rule_for_other_scales_the_block_design_errs() -> None:
@@ -59,15 +55,12 @@ def test_a_difference_as_large_as_the_margin_is_seldom_called_equivalent() -> No
 def test_the_simulation_judges_as_a_study_is_judged() -> None:
     values = draw(np.random.default_rng(0), "normal", 30, 6, 5)
     values[..., 1] += 2
-    judged = judge(estimates(values, "block"), 0.05, 1.5)
+    judged = judge(METHODS["block"](values), 0.05, 1.5)
     for number, table in enumerate(values):
         arms = {f"a{arm}": dict(enumerate(table[:, arm].tolist())) for arm in range(5)}
         found = list(compare_all(arms, "a0", Rules(margin=1.5)).values())
         assert [c.adjusted for c in found] == pytest.approx(judged.adjusted[number].tolist())
-        assert [c.adjusted_equivalent for c in found] == pytest.approx(judged.adjusted_equivalent[number].tolist())
-        assert [("inconclusive", "equivalent", "hurts", "helps").index(c.verdict) for c in found] == judged.codes[
-            number
-        ].tolist()
+        assert [VERDICTS.index(c.verdict) for c in found] == judged.codes[number].tolist()
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -83,12 +76,6 @@ def test_noise_has_mean_zero_and_the_sd_that_it_says(noise: str) -> None:
         wanted[0 if kind == "baseline" else -1] = float(factor.rstrip("x"))
     # Student's t with 3 degrees of freedom has no fourth moment: its sd is seldom near the true one.
     assert sds == pytest.approx(wanted, rel=0.6 if noise == "heavy" else 0.15)
-
-
-def test_residuals_have_no_mean_of_seed_or_arm() -> None:
-    table = residuals_of(np.random.default_rng(3).normal(size=(5, 4)) + np.arange(4))
-    assert table.mean(0) == pytest.approx(np.zeros(4), abs=1e-12)
-    assert table.mean(1) == pytest.approx(np.zeros(5), abs=1e-12)
 
 
 def test_the_test_with_the_most_power_among_those_that_miss_nowhere_is_chosen() -> None:

@@ -2,13 +2,14 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import conftest
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import git
 from fake_study import EFFECTS, make_run, make_study
 from reading import rows_of
 from scipy import stats
@@ -223,15 +224,9 @@ def test_the_change_by_seed_is_the_declared_test_on_changes(tmp_path: Path) -> N
 # ---- the command
 
 
-def git(root: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
-
-
 def commit(root: Path) -> None:
-    git(root, "init", "-q", "-b", "main")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "state")
+    git("init", "-q", "-b", "main", root=root)
+    conftest.commit(root)
 
 
 @pytest.fixture(scope="module")
@@ -258,14 +253,14 @@ REPORT = Path("reports/components")
 
 def test_two_revisions_are_compared_without_a_checkout(repository: Path) -> None:
     (REPORT / "variants.csv").unlink()
-    before = git(repository, "status", "--porcelain")
+    before = git("status", "--porcelain")
     done = CliRunner().invoke(app, ["diff", "HEAD~1", "HEAD"])
     assert done.exit_code == 0, done.output
     assert re.search("(?m)^no-lrn .* inconclusive -> helps$", done.output)
     assert "Verdicts: 1 of 3 changed." in done.output
     assert "Both hold the same runs" not in done.output  # the fingerprints are the same, but what came out is not
     assert "the runs were re-run with another outcome" in done.output
-    assert git(repository, "status", "--porcelain") == before
+    assert git("status", "--porcelain") == before
 
 
 def test_a_revision_in_the_older_layout_is_compared_with_one_in_the_present(

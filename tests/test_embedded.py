@@ -69,16 +69,6 @@ def test_the_rule_makes_the_same_bytes_again() -> None:
     assert {part: len(set(indices[part])) for part in PARTS} == {"train": 3500, "validation": 500, "test": 4000}
 
 
-@needs_originals
-def test_they_are_the_originals_at_the_chosen_places() -> None:
-    labels = make.read_idx(make.ORIGINALS / "t10k-labels-idx1-ubyte.gz")
-    images = make.read_idx(make.ORIGINALS / "t10k-images-idx3-ubyte.gz")
-    chosen = make.choose(labels, *make.TAKEN["test"])
-    found, found_labels = embedded.load()["test"]
-    np.testing.assert_array_equal(found[..., 0], images[chosen])
-    np.testing.assert_array_equal(found_labels, labels[chosen])
-
-
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"", None])
 def test_a_damaged_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: object) -> None:
     copy = tmp_path / "copy.npz"

@@ -63,14 +63,6 @@ def test_errors_and_loss_by_hand() -> None:
     assert "top4" not in table
 
 
-def test_the_same_weights_give_the_same_results_to_the_byte(run: Run, packed: Path, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        evaluated(run, packed, tmp_path / name)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
-    assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
-
-
 def test_every_part_has_its_errors_and_counts(run: Run, packed: Path, tmp_path: Path) -> None:
     evaluated(run, packed, tmp_path / "results")
     metrics = json.loads((tmp_path / "results/metrics.json").read_text())
@@ -79,7 +71,8 @@ def test_every_part_has_its_errors_and_counts(run: Run, packed: Path, tmp_path: 
         assert 0 <= metrics[f"{part}_top5"] <= metrics[f"{part}_top1"] <= 100
         # A whole number of images is wrong.
         assert metrics[f"{part}_top1"] * count / 100 == pytest.approx(round(metrics[f"{part}_top1"] * count / 100))
-    assert {"test_top1_10crop", "test_top5_10crop"} <= set(metrics)
+    more = {"test_top1_mc_geometric", "fc7_precision6", "pixels_precision6", "conv1_chroma_p"}
+    assert {"test_top1_10crop", "test_top5_10crop"} | more <= set(metrics)
 
 
 def test_every_batch_is_shown_once_and_counted(

@@ -66,13 +66,6 @@ def test_no_address_leaves_the_folder_and_texts_of_others_are_text(report: tuple
     assert "&lt;/script&gt;&lt;script&gt;alert(2)&lt;/script&gt; [a](//b.org) {{ 7*7 }} &amp; `" in text
 
 
-def test_the_same_records_give_the_same_bytes(report: tuple[Study, Path]) -> None:
-    study, root = report
-    before = (root / study.html).read_bytes()
-    render(study, None, root)
-    assert (root / study.html).read_bytes() == before
-
-
 def test_hover_values_are_those_of_the_csv_files(report: tuple[Study, Path]) -> None:
     study, root = report
     text = (root / study.html).read_text()

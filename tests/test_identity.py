@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import commit, git
 
 from harness.errors import UserError
 from harness.identity import known
@@ -224,15 +225,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("harness", "tests/probes"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.tmp"))
     write_known(Known(**{scope: {digest(scope): [Proof(digest=digest(scope))]} for scope in PROVEN}), root)
-    git(root, "init", "-q")
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "code")
+    git("init", "-q", root=root)
+    commit(root)
     return root
-
-
-def git(root: Path, *words: str) -> str:
-    names = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "core.hooksPath=/dev/null")
-    return subprocess.run(["git", *names, *words], cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 COMMAND = (sys.executable, "-m", "harness", "numerics")
@@ -286,7 +281,7 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     entries = json.loads((root / FILE).read_text())["train"][before["train"]]
     assert [entry["probes"] for entry in entries] == [0, 2]
     assert entries[1]["against"] == before["train"]
-    assert entries[1]["commit"] == git(root, "rev-parse", "HEAD").strip()
+    assert entries[1]["commit"] == git("rev-parse", "HEAD", root=root).strip()
     assert entries[1]["machine"]["torch"]
     assert numerics(root, "bump", "train").returncode == 2
     program = "from harness.identity.known import identity; print(*map(identity, ('data', 'train', 'eval')))"
@@ -295,16 +290,15 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
     assert names.split() == list(before.values()), "what is on record stays as it is"
 
     # The first of two drops comes an epoch too late.
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "refactored")
+    commit(root)
     edit(root / "harness/train/recipe.py", "drop - 1e-9", "drop + 0.1")
     differs = numerics(root, "prove", *only[2:6])
     assert differs.returncode == 1, differs.stdout + differs.stderr
     assert "train-fixed-at-the-start" in differs.stdout
     assert "the losses from epoch 1, step 2 on" in differs.stdout
     assert "nothing was entered" in differs.stdout
-    assert git(root, "status", "--short").split() == ["M", "harness/train/recipe.py"]
-    assert len(git(root, "worktree", "list").splitlines()) == 1
+    assert git("status", "--short", root=root).split() == ["M", "harness/train/recipe.py"]
+    assert len(git("worktree", "list", root=root).splitlines()) == 1
     bumped = numerics(root, "bump", "train")
     assert bumped.returncode == 0
     assert "0 committed runs of identity" in bumped.stdout
@@ -313,7 +307,7 @@ def test_a_refactoring_is_proven_and_a_change_of_numbers_is_found(repository: Pa
 @pytest.mark.slow
 def test_a_stopped_proof_leaves_no_working_tree(repository: Path) -> None:
     root = repository
-    git(root, "checkout", "-q", "-f", "HEAD")
+    git("checkout", "-q", "-f", "HEAD", root=root)
     edit(root / "harness/net/lrn.py", "_negative_power", "_power_of")
     process = subprocess.Popen(
         [*COMMAND, "prove"], cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -328,5 +322,5 @@ def test_a_stopped_proof_leaves_no_working_tree(repository: Path) -> None:
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 130, rest
-    assert len(git(root, "worktree", "list").splitlines()) == 1
-    assert git(root, "status", "--short").split() == ["M", "harness/net/lrn.py"]
+    assert len(git("worktree", "list", root=root).splitlines()) == 1
+    assert git("status", "--short", root=root).split() == ["M", "harness/net/lrn.py"]

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.errors import UserError
 from harness.net.layout import Dropout, Layer, Norm, Pool, layout
 from harness.settings.load import declared_names, find_study, load_study, resolve
 
@@ -106,11 +105,6 @@ def test_fan_in_keeps_the_signal_of_the_papers_net() -> None:
     paper = {row.name: row.init_std * row.fan_in**0.5 for row in rows()}
     for small in (rows(preset="small"), rows(preset="small", gpus=1), rows(preset="small", width=0.5)):
         assert {row.name: row.init_std * row.fan_in**0.5 for row in small} == pytest.approx(paper)
-
-
-def test_classes_that_are_not_the_datas_are_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^classes: got 100, but the data has 10; allowed: 10, or nothing$"):
-        layout(resolve({"classes": 100}, "test"), 3, 10)
 
 
 def test_describe_prints_every_number_as_json_and_as_a_table() -> None:

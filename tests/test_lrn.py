@@ -51,19 +51,6 @@ def test_the_papers_formula_element_by_element() -> None:
         torch.testing.assert_close(y[0, i], x[0, i] / (2 + 1e-4 * (window**2).sum(0)) ** 0.75)
 
 
-def test_spatial_norm_sums_over_the_places_of_one_map() -> None:
-    x = images(2, 3, 6, 7)
-    y = response_norm(x, Norm(5, 1e-3 / 25, 0.75, 1.0, spatial=True))
-    sums = F.avg_pool2d(x * x, 5, 1, 2) * 25
-    torch.testing.assert_close(y, x / (1 + 1e-3 / 25 * sums) ** 0.75)
-
-
-def test_columns_do_not_see_each_other() -> None:
-    x = images(2, 8, 3, 3)
-    halves = [response_norm(half, Norm(5, 0.1, 0.75, 2.0)) for half in x.chunk(2, 1)]
-    torch.testing.assert_close(response_norm(x, Norm(5, 0.1, 0.75, 2.0, columns=2)), torch.cat(halves, 1))
-
-
 def test_half_precision_is_computed_in_single() -> None:
     x = images(1, 6, 2, 2, dtype=torch.float32).bfloat16()
     norm = Norm(5, 0.1, 0.75, 2.0)

@@ -27,12 +27,6 @@ __all__ = ["built", "clone", "prepared"]  # fixtures
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_STAGE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def client(root: Path) -> MlflowClient:
     return MlflowClient(sqlite_uri(root / "mlflow.db"))
 

@@ -11,26 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import tiny
+from conftest import evaluated, tiny, trained
 from fake_study import alter, make_run
-from reading import by_first, rows_of, tables_of, told, warnings_of
+from reading import by_first, rows_of, tables_of
 from scipy import stats
 
 from benchmarks.calibration import cuts as noise
 from benchmarks.calibration import real_runs as report
-from benchmarks.calibration.cuts import FAMILY, PAIR, Floor, Split
-from harness import weights
-from harness.data.packed import Packed
-from harness.evaluate import evaluate
+from benchmarks.calibration.cuts import FAMILY, PAIR, Floor
 from harness.files import hash_json
-from harness.provenance import versions
-from harness.record import Config, RunFolder, read_run
 from harness.report.isolation import compare as prove
 from harness.report.isolation import identity
 from harness.report.runs import read_results
 from harness.settings.load import load_study
 from harness.settings.study import Study
-from harness.train.run import train
 
 ROOT = Path(__file__).parent.parent
 IMAGES = 2000
@@ -110,16 +104,6 @@ def test_every_arm_of_a_cut_has_other_runs(runs: int, arms: int) -> None:
     assert len({cut.tobytes() for cut in found}) == 50
 
 
-@pytest.mark.parametrize(("design", "test"), [(PAIR, "paired_t"), (FAMILY, "paired_t"), (FAMILY, "block")])
-def test_the_simulated_sets_are_judged_as_the_real_ones(design: Split, test: Any) -> None:
-    rng = np.random.default_rng(4)
-    tables = rng.normal(20, 1, 20)[noise.cuts(rng, 20, design.arms, 40)]
-    one, other = noise.by_the_report(tables, test, 0.05), noise.at_once(tables[None], test, 0.05)
-    np.testing.assert_allclose(one.below, other.below)
-    np.testing.assert_allclose(one.family, other.family)
-    assert one.below.shape == (1, 20)
-
-
 def test_a_net_that_differs_from_nothing_is_told_from_itself_as_often_as_alpha_says() -> None:
     found = noise.simulated(np.random.default_rng(5), 20, PAIR, "paired_t", 0.05, 100, 400)
     assert found.below[:, 0].mean() == pytest.approx(0.05, abs=0.01)
@@ -168,38 +152,13 @@ def test_runs_that_are_not_as_simulated_are_told() -> None:
 def test_runs_of_the_held_seed_are_equal_to_the_bit_whatever_follows_it(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = ("all", "initial_weights", "batch_order", "augmentation", "dropout")
-    found, errors, images = {}, {}, Packed.open(packed)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for kind in kinds:
-        for seed in (0, 1):
-            files = RunFolder.of(tmp_path / kind / str(seed))
-
-            def equal_run(config: Config, machine: dict[str, Any]) -> str:
-                return str(weights.find(config, machine, versions()["torch"]) or "")
-
-            train(tiny(vary=kind, epochs=1), seed, images, files.training, 1e9, "test", reuse=equal_run)
-            record = json.loads(files.provenance.read_text())  # there: no run was taken for another
-            assert "reused_from" not in record
-            found[kind, seed] = record
-            metrics = evaluate(read_run(files), f"{kind}-{seed}", images, files.evaluation)
-            errors[kind, seed] = metrics, files.predictions.read_bytes()
-    first = found["all", 0]
-    for kind in kinds:
-        assert found[kind, 0]["hashes"] == first["hashes"]
-        assert errors[kind, 0] == errors["all", 0]
-    assert len({record["fingerprint"] for record in found.values()}) == 10
-    assert len({found[kind, 1]["hashes"]["weights"] for kind in kinds} | {first["hashes"]["weights"]}) == 6
-    # One source alone moves with the seed.
-    for kind in kinds[1:]:
-        hashes = found[kind, 1]["hashes"]
-        moved = {
-            "initial_weights": hashes["initial"] != first["hashes"]["initial"],
-            "batch_order": hashes["batch_order"] != first["hashes"]["batch_order"],
-            "augmentation": hashes["augmentation"] != first["hashes"]["augmentation"],
-        }
-        assert moved == {source: source == kind for source in moved}
-    assert images.manifest.counts["test"] == 100
+    kinds = ("all", "initial_weights", "batch_order", "augmentation", "dropout")
+    runs = [trained(tiny(vary=kind, epochs=1), packed, tmp_path / kind) for kind in kinds]
+    assert len({run.fingerprint for run in runs}) == 5, "no run is taken for another"
+    metrics = [evaluated(run, packed) for run in runs]
+    for run, own in zip(runs, metrics, strict=True):
+        assert (run.hashes, own) == (runs[0].hashes, metrics[0])
 
 
 # ---- the section
@@ -277,15 +236,6 @@ def test_the_section_shows_the_planted_floor(tmp_path: Path) -> None:
     again = [p.read_bytes() for p in sorted(out.iterdir())]
     assert "\n".join(report.section(tmp_path, out)) == said
     assert [p.read_bytes() for p in sorted(out.iterdir())] == again
-
-
-def test_the_report_of_a_study_without_a_family_asks_for_no_verdict(tmp_path: Path) -> None:
-    study = make(tmp_path, 3)
-    fill(study, tmp_path)
-    made = told(study, tmp_path)
-    assert {row["verdict"] for row in made.csv("variants")} == {""}
-    assert {row["verdict"] for row in made.csv("proof")} == {"proven"}
-    assert len(warnings_of(made.page)) == 1, "of the scale"
 
 
 @pytest.mark.usefixtures("quick")

@@ -165,6 +165,10 @@ def test_the_committed_reports_are_those_of_the_committed_code(tmp_path: Path) -
 def test_the_stages_are_the_same_everywhere() -> None:
     folders, root = (read_yaml(ROOT / path)["stages"] for path in (STAGES, "dvc.yaml"))
     assert root.keys() - folders.keys() == {"train-candidate", "eval-candidate"}
+    # A run depends on its own settings, on the images and on the code that trains: on nothing else.
+    assert "deps" not in folders["train"]
+    own = {"${folder}/checked.json": ["code.train", "settings.${item.variant}"]}
+    assert folders["train"]["params"] == [own, {"reports/${name}/data.json": ["id"]}]
     for name, stage in folders.items():
         assert stage.pop("wdir") == "../.."
         text = json.dumps(root[name]).replace("${baseline}-${seeds[0]}", "${first}")

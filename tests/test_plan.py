@@ -6,22 +6,20 @@ from typing import Any
 
 import conftest
 import pytest
-from conftest import TINY, tiny, trained, weights_file
+from conftest import TINY, tiny
 from own_studies import OWN
 
 from harness.cost import cost, totals
 from harness.errors import UserError
-from harness.files import read_json, read_yaml, write_bytes
+from harness.files import read_json, write_bytes
 from harness.identity.code import SCOPES
 from harness.pipeline.checked import write_checked
 from harness.pipeline.dvc_files import STAGES, cells_text, check_pipeline, path_of, write_pipeline
-from harness.pipeline.named_run import _reuse
 from harness.pipeline.pool import seed_by_seed, workers
-from harness.record import Run
 from harness.settings.load import Named, find_study, lineage, load_run, load_study, resolve
 from harness.settings.plan import Plan, expand, word
 from harness.settings.presets import DIFFERENCES, PRESETS
-from harness.settings.study import DEFAULT, is_root
+from harness.settings.study import is_root
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [Path("experiments") / name / "study.yaml" for name in OWN]
@@ -141,28 +139,6 @@ def test_each_study_s_pipeline_is_what_it_declares(path: Path, monkeypatch: pyte
     assert (path.parent / "cells.yaml").read_text() == cells_text(study)
 
 
-def test_a_study_s_stages_depend_on_what_those_of_the_root_do() -> None:
-    own, root = (read_yaml(ROOT / path)["stages"] for path in (STAGES, "dvc.yaml"))
-    where = {"experiments/checked.json": "${folder}/checked.json"}
-    for stage in SCOPES:
-        keys = {where.get(file, file): keys for params in root[stage]["params"] for file, keys in params.items()}
-        assert {file: keys for params in own[stage]["params"] for file, keys in params.items()} == keys, stage
-        assert f"code.{stage}" in keys["${folder}/checked.json"]
-        assert made(own[stage]) == made(root[stage]), stage
-        assert own[stage].get("matrix") == root[stage].get("matrix")
-    assert set(own) | {"train-candidate", "eval-candidate"} == set(root)
-    # A run depends on its own settings, on the images and on the code that trains: on nothing else.
-    assert own["train"].get("deps") is None
-    assert own["train"]["params"] == [
-        {"${folder}/checked.json": ["code.train", "settings.${item.variant}"]}, {"reports/${name}/data.json": ["id"]}
-    ]  # fmt: skip
-
-
-def made(stage: dict[str, Any]) -> set[str]:
-    """What a stage makes."""
-    return {next(iter(out)) for out in stage.get("outs", [])}
-
-
 def test_cells_name_the_study_its_runs_and_the_study_that_it_extends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,38 +205,6 @@ def test_what_the_stages_depend_on_has_one_key_a_variant(tmp_path: Path, monkeyp
     assert checked(data={"source": "synthetic", "train_limit": 100})["data"] != first["data"]
 
 
-def test_a_run_that_another_study_has_is_copied_to_the_bit(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def go(place: str, seed: int = 0) -> Run:
-        monkeypatch.setenv("DVC_STAGE", f"train@{place}")
-        out = tmp_path / place / "train"
-        return trained(tiny(epochs=1), packed, out, seed, reuse=lambda config, machine: _reuse(config, machine, out))
-
-    one, two = go("one"), go("two")
-    assert (
-        "is a run that was made before (train@one): the same settings, seed, images and code" in capsys.readouterr().out
-    )
-    assert two.provenance.reused_from == "train@one"
-    assert two.hashes == one.hashes
-    assert two.provenance.model_copy(update={"reused_from": None}) == one.provenance
-    for name in ("config.json", "history.csv", "losses.npy"):
-        assert (tmp_path / "one/train" / name).read_bytes() == (tmp_path / "two/train" / name).read_bytes()
-    # The weights are those of both, once.
-    assert weights_file(one) == weights_file(two)
-    assert len(list((tmp_path / "runs").iterdir())) == 1
-    # Another seed, or weights that are not those of the record, are trained.
-    assert go("three", seed=1).provenance.reused_from is None
-    damaged = bytearray(weights_file(one).read_bytes())
-    damaged[-1] ^= 1
-    weights_file(one).write_bytes(bytes(damaged))
-    four = go("four")
-    assert four.provenance.reused_from is None
-    assert four.hashes == one.hashes
-
-
 def test_the_cost_of_a_study_is_its_work(tmp_path: Path) -> None:
     study = load_study(study_file(tmp_path, data={"source": "fashion-mnist-8k"}, settings=TINY | {"colour": 0}))
     lines = " ".join(cost(study))
@@ -318,11 +262,6 @@ def test_as_many_cells_run_at_once_as_gpus_are_named() -> None:
     assert (workers(None, "0, 1"), workers(1, "0,1")) == ((2, ["0", "1"]), (1, ["0", "1"]))
     with pytest.raises(UserError, match="-j: got 3, but --gpus names 2"):
         workers(3, "0,1")
-
-
-def test_the_default_study_is_the_root_s() -> None:
-    assert load_study(ROOT / DEFAULT).is_default
-    assert not any(load_study(ROOT / path).is_default for path in STUDIES)
 
 
 def test_a_study_folder_that_is_called_experiments_is_neither_the_default_study_nor_a_root(tmp_path: Path) -> None:

@@ -5,14 +5,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clones import write
-from conftest import TINY
+from conftest import TINY, commit, git
 from fake_study import STUDY, alter, diverge, make_results, make_study
 from reading import by_first, section, tables_of, told, warnings_of
 from typer.testing import CliRunner
@@ -418,14 +417,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "harness" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "harness" / name).write_text("first = 1\n")
     git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "first")
+    commit()
     return tmp_path
-
-
-def git(*words: str) -> str:
-    who = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
-    return subprocess.run(["git", *who, *words], capture_output=True, text=True, check=True).stdout
 
 
 STUDY_FILE = Path("experiments/study.yaml")
@@ -479,8 +472,7 @@ def test_a_study_that_is_not_committed_runs_with_any_code(repository: Path, monk
 def test_training_a_committed_study_refuses_and_an_allowed_run_records_the_changes(repository: Path) -> None:
     (repository / "experiments/study.yaml").write_text(json.dumps(TINY_STUDY))
     (repository / "params.yaml").write_text(json.dumps(SHORT | {"seed": 0}))
-    git("add", "-A")
-    git("commit", "-qm", "study")
+    commit()
     pack_study(load_study(STUDY_FILE), repository)
     (repository / "harness/net/lrn.py").write_text("second = 1\n")
     words = ["train", "experiments/study.yaml:base", "--seed", "0", "--out", "out/base-0"]

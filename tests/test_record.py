@@ -151,14 +151,6 @@ def refused(go: Callable[[], object], *parts: str) -> None:
         assert part in str(mistake.value)
 
 
-@pytest.mark.parametrize("file", ["config", "provenance", "metrics"])
-def test_what_is_no_mapping_or_no_json_is_one_line(folder: RunFolder, file: str) -> None:
-    path = getattr(folder, file)
-    for content in ("[]", "null", '"text"', "3", "{", ""):
-        path.write_text(content)
-        refused(lambda: read(folder), str(path))
-
-
 def test_metrics_of_another_outcome_than_the_training_s_are_refused(folder: RunFolder) -> None:
     write_metrics(folder, Metrics(status="diverged", diverged_epoch=2))
     refused(

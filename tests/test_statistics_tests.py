@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from benchmarks.calibration.power import power as simulated_power
+from benchmarks.calibration.simulate import plain_block
 from harness.statistics import models as block
 from harness.statistics import multiplicity as family
 from harness.statistics import power
@@ -94,7 +95,7 @@ def test_seeds_as_blocks_is_the_two_way_analysis_of_variance(
     values = normal(1, n, arms)
     rows = [{"y": values[i, j], "seed": f"s{i}", "arm": f"a{j:02}"} for i in range(n) for j in range(arms)]
     fit = ols("y ~ C(seed) + C(arm)", data=pd.DataFrame(rows)).fit()
-    ours = block.plain_block(values)
+    ours = plain_block(values)
     for place in range(arms - 1):
         name = f"C(arm)[T.a{place + 1:02}]"
         assert ours.mean[place] == pytest.approx(fit.params[name])

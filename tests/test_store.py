@@ -40,7 +40,6 @@ def declare(**data: Any) -> Study:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
 
 
 def cached() -> list[Path]:
@@ -150,16 +149,6 @@ def test_two_processes_that_need_the_same_images_at_once_both_get_them() -> None
         assert process.returncode == 0, error
         assert out.split()[-1] == manifest.hash
     assert [path.name for path in cached()] == [f"synthetic-{manifest.hash[:12]}"]
-
-
-def test_a_manifest_that_is_none_is_one_line() -> None:
-    study = declare()
-    pack_study(study, HERE)
-    for content in ("{", "[]", '{"name": "x"}'):
-        study.manifest.write_text(content)
-        with pytest.raises(UserError, match=r"^reports/tiny/data\.json: ") as mistake:
-            images_of(study, HERE)
-        assert len(str(mistake.value).splitlines()) == 1
 
 
 def test_an_experiment_in_a_clone_uses_the_images_of_the_repository(

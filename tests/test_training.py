@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import TINY, evaluated, recorded, study_file, tiny, trained, weights_file
+from conftest import TINY, evaluated, flip, recorded, study_file, tiny, trained, weights_file
 from safetensors.torch import load_file
 
 from harness.cli.stages import data
@@ -255,9 +255,7 @@ def test_a_run_starts_from_another_s_weights_where_the_sizes_fit(
     assert all((two[f"conv{n}.weight"] == one[f"conv{n}.weight"]).all() for n in range(1, 6))
     assert second.config.start == first.fingerprint
     # Damaged weights of the first run are trained again; those that its record does not name are refused.
-    damaged = bytearray(weights_file(first).read_bytes())
-    damaged[-1] ^= 1
-    weights_file(first).write_bytes(bytes(damaged))
+    flip(weights_file(first))
     shutil.rmtree(second.folder.training)
     weights_file(second).unlink()
     assert hashes(go("second:base")) == hashes(second)

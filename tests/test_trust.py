@@ -6,12 +6,9 @@ import json
 import os
 import pickle
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +30,6 @@ from harness.data import libraries
 from harness.data.libraries import load, unpack
 from harness.errors import UserError
 from harness.settings.load import find_study, load_candidate, load_study
-from harness.tracking import server
 from harness.tracking.database import shown, tracking_uri, without_secrets
 from harness.tracking.publish import publish
 
@@ -303,26 +299,6 @@ def test_what_names_no_study_is_not_looked_for_elsewhere(tmp_path: Path, target:
 # ---- the interface, and secrets
 
 
-@pytest.mark.slow
-def test_the_interface_listens_on_this_machine_alone(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryFile() as log:
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
-        started = server._start(uri, port, log)
-        try:
-            server._wait(started, port, log, uri)
-            rows = [
-                line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
-            ]
-            listening = {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
-        finally:
-            os.killpg(started.pid, signal.SIGTERM)
-            started.wait(30)
-    assert listening == {"0100007F"}, "127.0.0.1, as the system writes it"
-
-
 SECRETS = [
     "http://user:hunter2@127.0.0.1:9/x",
     "http://hunter2@127.0.0.1:9",
@@ -341,7 +317,6 @@ def test_a_secret_in_the_address_is_neither_printed_nor_stored(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     study = make_study(tmp_path, STUDY.replace("[0, 1, 2, 3, 4]", "[0]"), epochs=2)
     make_results(study, tmp_path)

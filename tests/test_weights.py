@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, commit, evaluated, git, weights_file, write_yaml
+from conftest import TINY, commit, evaluated, flip, git, weights_file, write_yaml
 from fake_study import alter
 from safetensors.torch import load_file, save_file
 
@@ -49,8 +49,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository with a study and its packed images: the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for name in ("DVC_ROOT", "DVC_STAGE"):
-        monkeypatch.delenv(name, raising=False)
     pack_study(declare(), Path("."))
     Path(".gitignore").write_text("/runs/\n/data/\n/.checkpoints/\n")
     git("init", "-q")
@@ -116,12 +114,6 @@ def test_missing_weights_are_trained_again_held_against_the_record_and_evaluate_
     assert "training it again" not in capfd.readouterr().out
     assert records(Path("one")) == records(Path("two"))
     assert "weights" not in read_json(Path("two/metrics.json"))
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
 
 
 def others(path: Path) -> None:
@@ -242,6 +234,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_never_committed_is_taken_from_the_cache(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DVC_STAGE", STAGE)
     train()
     one = records()
     declare(lr=0.02)
@@ -249,12 +242,14 @@ def test_what_was_never_committed_is_taken_from_the_cache(
     two = records()
     assert one != two
     untrained(monkeypatch)
+    monkeypatch.setenv("DVC_STAGE", "experiments/other/dvc.yaml:train@base-0")
     for settings, expected in (({}, one), ({"lr": 0.02}, two), ({}, one)):
         declare(**settings)
         capsys.readouterr()
-        train()
-        assert "is a run that was made before" in capsys.readouterr().out
-        assert records() == expected
+        assert train().provenance.reused_from == STAGE
+        assert f"is a run that was made before ({STAGE})" in capsys.readouterr().out
+        changed = {name for name, content in records().items() if content != expected[name]}
+        assert changed <= {"provenance.json"}, "it says where it was taken from"
 
 
 def test_records_of_another_run_or_version_are_not_restored() -> None:

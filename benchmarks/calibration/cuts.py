@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.calibration.simulate import METHODS, judge
 from harness.statistics.comparison import Rules, compare_all
-from harness.statistics.judging import Test, estimates, judge
+from harness.statistics.judging import Test
+from harness.statistics.models import Floats
 
-Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 GRID = np.arange(1, 21) / 20
@@ -186,7 +187,7 @@ def by_the_report(tables: Floats, test: Test, alpha: float) -> Shares:
 
 def at_once(tables: Floats, test: Test, alpha: float) -> Shares:
     """The same for many studies (studies, cuts, seeds, arms), along their axes: for simulated runs."""
-    judged = judge(estimates(tables, test), alpha, None)
+    judged = judge(METHODS[test](tables), alpha, None)
     return shares(judged.p, judged.adjusted, alpha)
 
 

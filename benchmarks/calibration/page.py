@@ -18,12 +18,12 @@ from benchmarks.calibration import simulate as simulation
 from benchmarks.calibration.plots import FAMILY, errors_figure, power_figure, verdicts_figure
 from benchmarks.calibration.real_runs import rendered, rounded
 from benchmarks.calibration.real_runs import section as real_runs
-from benchmarks.calibration.simulate import Floats, LookCell, SimulatedCell
+from benchmarks.calibration.simulate import LookCell, SimulatedCell
 from harness.errors import UserError
 from harness.files import write_bytes, write_csv, write_text
 from harness.progress import say
 from harness.statistics.judging import DEFAULT, PROMISED
-from harness.statistics.models import residuals_of
+from harness.statistics.models import Floats, residuals_of
 from harness.statistics.sequential import nominal
 
 FILE, LOOKS_FILE = "calibration.csv", "looks.csv"
@@ -38,7 +38,7 @@ def calibrate(
     noises: Sequence[str] = tuple(simulation.NOISES),
     seeds: Sequence[int] = simulation.SEEDS,
     comparisons: Sequence[int] = simulation.COMPARISONS,
-    methods: Sequence[str] = simulation.METHODS,
+    methods: Sequence[str] = tuple(simulation.METHODS),
     plans: Sequence[tuple[int, ...]] = simulation.LOOKS,
 ) -> Path:
     """Simulate the grid and write `out`.md, and figures and CSV into `out`. Returns the report's path.

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from benchmarks.calibration.simulate import ALPHA
+from benchmarks.calibration.simulate import ALPHA, METHODS
 from harness.files import write_text
-from harness.statistics.judging import adjust, estimates
+from harness.statistics.judging import adjust
 from harness.statistics.multiplicity import two_sided
 from harness.statistics.power import POWERS, Design, detectable_at, ideal
 
@@ -33,7 +33,7 @@ def power(
 ) -> Iterator[float]:
     """Shares of simulated studies that find each planted difference of one variant; `effects` in sd of a run."""
     rng = np.random.default_rng([zlib.crc32(draw.encode()), seeds, comparisons])
-    made = estimates(rng.normal(size=(studies, seeds, comparisons + 1)), test)
+    made = METHODS[test](rng.normal(size=(studies, seeds, comparisons + 1)))
     for effect in effects.tolist():
         mean = made.mean.copy()
         mean[:, 0] += effect

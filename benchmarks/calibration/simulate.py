@@ -11,16 +11,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from harness.statistics.judging import DEFAULT, PROMISED, VERDICTS, bounds, estimates, judge
-from harness.statistics.models import Estimates
+from harness.statistics.judging import DEFAULT, PROMISED, VERDICTS, adjust, codes
+from harness.statistics.models import Estimates, Floats, block, half_width, paired
+from harness.statistics.multiplicity import equivalence, holm, two_sided
 from harness.statistics.sequential import nominal
-
-Floats = NDArray[np.float64]
 
 NOISES = {
     "normal": "normal",
@@ -43,7 +43,19 @@ REAL = ("runs", "runs-apart")
 BEYOND = ("skewed-4x", "runs-apart")
 """Noise that is beyond what any of the tests promises; simulated to show where they end."""
 
-METHODS = ("paired_t", "block", "plain_block")
+
+def plain_block(values: Floats) -> Estimates:
+    """One residual variance whatever the arms' scales: the textbook's block design."""
+    n, k = values.shape[-2], values.shape[-1] - 1
+    z = values - values.mean(-2, keepdims=True)
+    z = z - z.mean(-1, keepdims=True)
+    df = (n - 1) * k
+    mean = (values[..., 1:] - values[..., :1]).mean(-2)
+    sd = np.broadcast_to(np.sqrt(2 * (z**2).sum((-2, -1)) / df)[..., None], mean.shape)
+    return Estimates(mean, sd / math.sqrt(n), np.full(mean.shape, df), np.ones(mean.shape, dtype=bool), sd)
+
+
+METHODS = {"paired_t": paired, "block": block, "plain_block": plain_block}
 """The tests that a study can declare, and the block design without any rule for arms of another scale."""
 
 SEEDS = (3, 4, 5, 6, 8, 12, 20)
@@ -124,7 +136,7 @@ def simulate(
     noises: Sequence[str] = tuple(NOISES),
     seeds: Sequence[int] = SEEDS,
     comparisons: Sequence[int] = COMPARISONS,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = tuple(METHODS),
 ) -> Iterator[SimulatedCell]:
     """Every cell of the grid, always with the same draws. `residuals`: of real studies (seeds, arms), for `runs`."""
     for noise, n, k in product(_possible(noises, residuals), seeds, comparisons):
@@ -232,7 +244,7 @@ def _inverse_trigamma(x: Floats) -> Floats:
 
 def _cells(values: Floats, noise: str, method: str) -> Iterator[SimulatedCell]:
     n, arms = values.shape[-2:]
-    found = estimates(values, method)
+    found = METHODS[method](values)
     covered = _holds_zero(found, ALPHA)
     for effect in EFFECTS:
         judged = judge(replace(found, mean=_with_effect(found.mean, effect)), ALPHA, MARGIN)
@@ -247,7 +259,7 @@ def _cells(values: Floats, noise: str, method: str) -> Iterator[SimulatedCell]:
 def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[LookCell]:
     k = values.shape[-1] - 1
     alphas = nominal(looks, ALPHA, k)
-    found = [estimates(values[:, :n], DEFAULT) for n in looks]
+    found = [METHODS[DEFAULT](values[:, :n]) for n in looks]
     held = np.stack([_holds_zero(one, alpha) for one, alpha in zip(found, alphas, strict=True)])
     coverage = float(held.all(0).mean(0).min())
     for effect in LOOK_EFFECTS:
@@ -266,6 +278,21 @@ def _look_cells(values: Floats, noise: str, looks: tuple[int, ...]) -> Iterator[
         yield LookCell(*kind, family_error, unruled, coverage, power, once, equivalent, seeds_used)
 
 
+class Judged(NamedTuple):
+    """Tests of many comparisons along the last axis; verdicts as places in VERDICTS."""
+
+    p: Floats
+    adjusted: Floats
+    codes: NDArray[np.int64]
+
+
+def judge(fit: Estimates, alpha: float, margin: float | None) -> Judged:
+    """Tests and verdicts of families from their estimates; every comparison given is a member."""
+    p = two_sided(fit.mean, fit.se, fit.df)
+    adjusted, equal = adjust(p, fit), holm(equivalence(fit.mean, fit.se, fit.df, margin))
+    return Judged(p, adjusted, codes(fit.mean, adjusted, equal, alpha))
+
+
 def _with_effect(differences: Floats, effect: float) -> Floats:
     """Differences (studies, comparisons, ...) with an effect added to those of the first variant."""
     moved = differences.copy()
@@ -275,8 +302,8 @@ def _with_effect(differences: Floats, effect: float) -> Floats:
 
 def _holds_zero(found: Estimates, alpha: float) -> NDArray[np.bool_]:
     """Which intervals hold their truth, zero (an effect moves interval and truth alike); one that is not there does."""
-    low, high = bounds(found.mean, np.maximum(found.se, 0), np.maximum(found.df, 1), 1 - alpha)
-    return np.asarray(~((found.se > 0) & ((low > 0) | (high < 0))))
+    half = half_width(found.se, np.maximum(found.df, 1), 1 - alpha)
+    return np.asarray((found.se <= 0) | (np.abs(found.mean) <= half))
 
 
 # ---- what follows from it

@@ -47,7 +47,7 @@ def images_of(study: Study, root: Path) -> Packed:
 
 def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
     """Images that `settings` name, whose hash is that of `manifest`; `where` names its file. Raises `UserError`."""
-    folder = _folder(manifest)
+    folder = watch.packed_at(manifest.name, manifest.hash)
     if not (folder / "manifest.json").exists():
         say(f"data: {folder} is not here: packing it again")
         made = _pack(settings)
@@ -64,10 +64,6 @@ def packed_as(manifest: Manifest, settings: DataSettings, where: str) -> Packed:
     return packed
 
 
-def _folder(manifest: Manifest) -> Path:
-    return watch.packed_at(manifest.name, manifest.hash)
-
-
 def _pack(settings: DataSettings) -> Manifest:
     """Pack images into the folder that their hash names. Several processes may ask for the same at once."""
     place = caches() / "data"
@@ -76,7 +72,7 @@ def _pack(settings: DataSettings) -> Manifest:
     with lock, tempfile.TemporaryDirectory(prefix=".packing-", dir=place) as temporary:
         seen = watch.mark(settings)  # before they are read: what changes meanwhile is seen the next time
         manifest = pack(settings, Path(temporary) / "images")
-        folder = _folder(manifest)
+        folder = watch.packed_at(manifest.name, manifest.hash)
         watch.remember(folder, settings, seen)
         with contextlib.suppress(UserError):
             if Packed.open(folder).content_hash() == manifest.hash:

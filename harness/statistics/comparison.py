@@ -9,19 +9,8 @@ import numpy as np
 
 from harness.statistics import models
 from harness.statistics import multiplicity as family
-from harness.statistics.judging import (
-    DEFAULT,
-    MODELS,
-    VERDICTS,
-    Floats,
-    Test,
-    Verdict,
-    adjust,
-    bounds,
-    estimates,
-    judged,
-)
-from harness.statistics.models import Difference, Estimates
+from harness.statistics.judging import DEFAULT, VERDICTS, Test, Verdict, adjust, codes
+from harness.statistics.models import Difference, Estimates, Floats, half_width
 from harness.statistics.power import Design, detectable_at, unpaired_seeds
 from harness.statistics.sign_flip import SignFlip, sign_flip, signed_ranks
 
@@ -47,8 +36,7 @@ class Comparison:
     standard error is shared. `standardised`: mean / sd of the paired differences. `correlation`: of the paired values,
     which pairing made use of; `unpaired`: runs an arm that an unpaired comparison needs for the same precision.
     `diverged`: pairs with an infinite value; they enter the sign-flip test with the worst rank and nothing else.
-    `flip_adjusted`: its p after Holm. `lean`: sign of the sum of signed ranks over all pairs, infinite ones too: where
-    runs diverged, a verdict needs the mean on the same side, and nothing is equivalent.
+    `flip_adjusted`: its p after Holm.
     """
 
     difference: Difference
@@ -63,14 +51,12 @@ class Comparison:
     pooled: bool
     p: float | None
     adjusted: float | None
-    p_equivalent: float | None
     adjusted_equivalent: float | None
     verdict: Verdict
     standardised: float | None
     correlation: float | None
     unpaired: int | None
     diverged: int
-    lean: int
     flip: SignFlip
     flip_adjusted: float | None
 
@@ -109,8 +95,8 @@ def compare_all(
     fit, correlation = _estimates_of(finite, baseline, arms, [list(d.seeds) for d in alone], rules)
     p = family.two_sided(fit.mean, fit.se, fit.df)
     equal = family.equivalence(fit.mean, fit.se, fit.df, rules.margin)
-    # With a diverged run: its error has no size, so that nothing is equivalent; it is in no mean, and a mean that it
-    # contradicts has no direction.
+    # With a diverged run: its error has no size, so that nothing is equivalent; it is in no mean, and a mean that the
+    # sum of the signed ranks over all pairs contradicts, infinite ones too, has no direction.
     ranked = [_with_infinite(values[arm], values[baseline]) for arm in arms]
     diverged = [len(pairs) - d.n for pairs, d in zip(ranked, alone, strict=True)]
     leans = [int(np.sign(signed_ranks(pairs).sum())) for pairs in ranked]
@@ -121,7 +107,8 @@ def compare_all(
     equal = np.where(lost, np.nan, equal)
     inner = np.array([arms.index(name) for name in inside], dtype=np.int64)
     pool = Estimates(fit.mean[inner], fit.se[inner], fit.df[inner], fit.pooled[inner], fit.sd[inner])
-    tests = judged(mean[inner], p[inner], adjust(p[inner], pool, correlation), equal[inner], rules.alpha)
+    adjusted, equivalent = adjust(p[inner], pool, correlation), family.holm(equal[inner])
+    verdicts = codes(mean[inner], adjusted, equivalent, rules.alpha)
     flip_adjusted = family.holm(np.array([flip.p for flip in flips], dtype=np.float64)[inner])
     comparisons = {}
     for n, (arm, d) in enumerate(zip(arms, alone, strict=True)):
@@ -129,7 +116,8 @@ def compare_all(
         se, df = (float(fit.se[n]), int(fit.df[n])) if d.n and fit.se[n] > 0 else (None, None)
         low = high = None
         if d.mean is not None and se and df:
-            low, high = (float(end) for end in bounds(np.array(d.mean), np.array(se), np.array(df), d.confidence))
+            half = float(half_width(se, df, d.confidence))
+            low, high = d.mean - half, d.mean + half
         a, b = (np.array([finite[name][seed] for seed in d.seeds]) for name in (arm, baseline))
         sds = [float(x.std(ddof=1)) for x in (a, b)] if d.n > 1 else []
         comparisons[arm] = Comparison(
@@ -144,15 +132,13 @@ def compare_all(
             df=df,
             pooled=bool(fit.pooled[n]),
             p=_number(p[n]),
-            adjusted=None if member is None else _number(tests.adjusted[member]),
-            p_equivalent=_number(equal[n]),
-            adjusted_equivalent=None if member is None else _number(tests.adjusted_equivalent[member]),
-            verdict="inconclusive" if member is None else VERDICTS[int(tests.codes[member])],
+            adjusted=None if member is None else _number(adjusted[member]),
+            adjusted_equivalent=None if member is None else _number(equivalent[member]),
+            verdict="inconclusive" if member is None else VERDICTS[int(verdicts[member])],
             standardised=d.mean / d.sd if d.mean is not None and d.sd else None,
             correlation=float(np.corrcoef(a, b)[0, 1]) if d.n > 2 and d.sd and all(sds) else None,
             unpaired=unpaired_seeds(d.n, sds[0], sds[1], d.sd) if d.sd else None,
             diverged=diverged[n],
-            lean=leans[n],
             flip=flips[n],
             flip_adjusted=None if member is None else _number(flip_adjusted[member]),
         )
@@ -184,10 +170,10 @@ def _estimates_of(
             alone = models.paired(table([baseline, arm], seeds))
             for name in ("mean", "se", "df", "sd"):
                 getattr(fit, name)[number] = getattr(alone, name)[0]
-    chosen, seeds = _largest_pool(pairs) if rules.test in MODELS else ([], [])
+    chosen, seeds = _largest_pool(pairs) if rules.test == "block" else ([], [])
     if not chosen:
         return fit, 0.5
-    joint = estimates(table([baseline, *(arms[c] for c in chosen)], seeds), rules.test)
+    joint = models.block(table([baseline, *(arms[c] for c in chosen)], seeds))
     for number, c in enumerate(chosen):
         if joint.pooled[number]:
             se = joint.se[number] * math.sqrt(len(seeds) / len(pairs[c]))

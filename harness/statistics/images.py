@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.statistics.models import half_width
+
 Booleans = NDArray[np.bool_]
 
 RESAMPLES = 1000
@@ -100,7 +102,7 @@ def _two_level(
     # Never below the seeds' part alone, which the draws know with an error of their own.
     se = max(float(draws.std(ddof=1)), by_seeds)
     df = (seeds - 1) * (se / by_seeds) ** 4 if by_seeds else math.inf
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
+    half = float(half_width(se, df, confidence))
     return 100 * (overall - half), 100 * (overall + half)
 
 

@@ -1,64 +1,21 @@
-"""The tests of many comparisons at once: estimates of a model, intervals, p adjusted over a family, verdicts.
+"""The tests of many comparisons at once: p adjusted over a family, and verdicts.
 
 The report judges one study by these functions, the calibration thousands."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from harness.statistics import models
 from harness.statistics import multiplicity as family
-from harness.statistics.models import Estimates
+from harness.statistics.models import Estimates, Floats
 
-Floats = NDArray[np.float64]
 Test = Literal["paired_t", "block"]
 DEFAULT: Test = "block"
 """The test that the calibration picks: the most powerful of those that keep their error rates."""
 
-
-MODELS: dict[str, Callable[[Floats], Estimates]] = {"block": models.block, "plain_block": models.plain_block}
-"""Of the tests that do not take each comparison by itself, and of the block design that is simulated beside them."""
-
 PROMISED = 5
 """Seeds from which on the tests keep their error rates, by simulation (calibration)."""
-
-
-@dataclass(frozen=True)
-class FamilyTests:
-    """Tests of many comparisons along the last axis (nan: there is none); verdicts as places in VERDICTS."""
-
-    p: Floats
-    adjusted: Floats
-    p_equivalent: Floats
-    adjusted_equivalent: Floats
-    codes: NDArray[np.int64]
-
-
-def estimates(values: Floats, test: str) -> Estimates:
-    """The model of a test, over values (..., seeds, arms) with the baseline first."""
-    return MODELS.get(test, models.paired)(values)
-
-
-def bounds(mean: Floats, se: Floats, df: NDArray[np.int64], confidence: float) -> tuple[Floats, Floats]:
-    """Ends of intervals, each for its comparison alone."""
-    half = stats.t.ppf((1 + confidence) / 2, df) * se
-    return mean - half, mean + half
-
-
-def judge(fit: Estimates, alpha: float, margin: float | None) -> FamilyTests:
-    """Tests and verdicts of a family from its estimates; every comparison given is a member."""
-    p = family.two_sided(fit.mean, fit.se, fit.df)
-    equal = family.equivalence(fit.mean, fit.se, fit.df, margin)
-    return judged(fit.mean, p, adjust(p, fit), equal, alpha)
-
-
-def judged(mean: Floats, p: Floats, adjusted: Floats, equal: Floats, alpha: float) -> FamilyTests:
-    equal_adjusted = family.holm(equal)
-    return FamilyTests(p, adjusted, equal, equal_adjusted, codes(mean, adjusted, equal_adjusted, alpha))
 
 
 def adjust(p: Floats, fit: Estimates, correlation: float = 0.5) -> Floats:

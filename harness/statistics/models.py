@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
+
+Floats = NDArray[np.float64]
 
 NO_SPREAD = 1e-12
 """Values whose sd is below this part of their size are constant: what is left is the rounding of their arithmetic."""
@@ -73,9 +75,14 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], confide
     sd = spread(differences, np.maximum(abs(one), abs(other))) if n > 1 else None
     low = high = None
     if mean is not None and sd:
-        half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+        half = float(half_width(sd, n - 1, confidence)) / math.sqrt(n)
         low, high = mean - half, mean + half
     return Difference(seeds, tuple(differences.tolist()), mean, sd, low, high, confidence)
+
+
+def half_width(se: ArrayLike, df: ArrayLike, confidence: float) -> Floats:
+    """Of Student's interval about a mean with such a standard error."""
+    return np.asarray(stats.t.ppf((1 + confidence) / 2, df) * se)
 
 
 def binomial_sd(error: float, images: float) -> float:
@@ -96,8 +103,6 @@ def spread(values: np.ndarray, size: np.ndarray) -> float:
     sd = float(values.std(ddof=1))
     return 0.0 if sd <= NO_SPREAD * float(abs(size).max()) else sd
 
-
-Floats = NDArray[np.float64]
 
 SCREEN = 0.06
 """A variant leaves the pool when its residuals exceed the others' so far that chance gives it this seldom."""
@@ -181,17 +186,6 @@ def _apart(centred: Floats, variants: NDArray[np.bool_]) -> tuple[Floats, NDArra
     spread = a**2 / (centred.shape[-2] - 1) + rest**2 / np.maximum(df, 1)
     freedom = np.divide((a + rest) ** 2, spread, out=np.ones_like(spread), where=spread > 0)
     return a + rest, np.maximum(np.floor(freedom), 1).astype(np.int64)
-
-
-def plain_block(values: Floats) -> Estimates:
-    """One residual variance whatever the arms' scales: the textbook's block design, for comparison in simulations."""
-    n, k = values.shape[-2], values.shape[-1] - 1
-    z = values - values.mean(-2, keepdims=True)
-    z = z - z.mean(-1, keepdims=True)
-    df = (n - 1) * k
-    mean = (values[..., 1:] - values[..., :1]).mean(-2)
-    sd = np.broadcast_to(np.sqrt(2 * (z**2).sum((-2, -1)) / df)[..., None], mean.shape)
-    return Estimates(mean, sd / math.sqrt(n), np.full(mean.shape, df), np.ones(mean.shape, dtype=bool), sd)
 
 
 def pool(values: Floats) -> NDArray[np.bool_]:

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 from scipy.interpolate import PchipInterpolator
 
-Floats = NDArray[np.float64]
+from harness.statistics.models import Floats
+
 Bound = Callable[[Floats, NDArray[np.bool_]], Floats]
 """Of `step_down`: (p, remaining) -> the chance that the least of the remaining p-values is at most p, or more."""
 

@@ -10,10 +10,10 @@ and Turnbull, Group Sequential Methods, 2000, section 4.4), which is an approxim
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-Floats = NDArray[np.float64]
+from harness.statistics.models import Floats
 
 NODES = 160
 """Of Gauss and Legendre's quadrature over the region in which a study goes on: errors below 1e-10."""
@@ -46,24 +46,20 @@ def nominal(looks: tuple[int, ...], alpha: float, comparisons: int = 1) -> tuple
     shares = np.array(looks, dtype=np.float64) / looks[-1]
     # A look never gives back what an earlier one was handed: rounding may make a part negative.
     parts = np.maximum(np.diff(spent(shares, alpha), prepend=0.0), 0) / comparisons
-    bounds = _bounds(shares, parts)
-    return tuple(float(max(LEAST, min(alpha, comparisons * 2 * special.ndtr(-z)))) for z in bounds)
+    walk, alphas = Walk(), []
 
+    def excess(z: float, share: float, part: float) -> float:
+        return walk.chance(z, share) - part
 
-def _bounds(shares: Floats, parts: Floats) -> Floats:
-    """The bounds of |z| that are crossed for the first time with the chances `parts`."""
-    walk, bounds = Walk(), []
     for share, part in zip(shares.tolist(), parts.tolist(), strict=True):
-
-        def excess(z: float, share: float = share, part: float = part) -> float:
-            return walk.chance(z, share) - part
-
         # The bound of this look alone is the smallest that there may be; at FARTHEST nothing is left to cross.
         high = min(FARTHEST, float(-special.ndtri(max(part, 1e-300) / 2)) + 1e-9)
-        bound = high if excess(high) > 0 or part <= 0 else float(optimize.brentq(excess, 0.0, high, xtol=1e-12))
+        bound = high
+        if part > 0 and excess(high, share, part) <= 0:
+            bound = float(optimize.brentq(excess, 0.0, high, (share, part), xtol=1e-12))
         walk.cross(bound, share)
-        bounds.append(bound)
-    return np.array(bounds)
+        alphas.append(float(max(LEAST, min(alpha, comparisons * 2 * special.ndtr(-bound)))))
+    return tuple(alphas)
 
 
 class Walk:

@@ -7,10 +7,10 @@ whose sum is at least as far from zero. Its smallest two-sided p is 2 / 2^n.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from harness.statistics.models import Floats
 
 EXACT = 16
 """Up to so many pairs every choice of signs is counted; above, so many are drawn."""
