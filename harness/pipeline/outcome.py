@@ -47,12 +47,10 @@ def differing(study: Study, root: Path) -> list[str]:
     if not files:
         return keep
     runs = folders_of(study)
-    touched = {
-        name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
-    }
     why = {
         name: cause(_run(place, root, committed=True), _run(place, root, committed=False))
-        for name, place in touched.items()
+        for name, place in runs.items()
+        if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
     return [
         f"run: {counted(len(files), 'file')} {verb(len(files), 'differ')} from the committed results: "
@@ -116,14 +114,9 @@ def summary(why: Mapping[str, str], runs: int) -> str:
         return "no run differs, only what is made of them"
     parts = []
     for text, number in Counter(why.values()).most_common():
-        happened = text.startswith(("re-run", "evaluated"))
-        if number == 1:
-            (name,) = (name for name, other in why.items() if other == text)
-            subject, auxiliary = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
-        else:
-            of = f"{number} of {counted(runs, 'run')}" if happened and number < runs else counted(number, "run")
-            subject, auxiliary = of, "were" if happened else "are"
-        parts.append(f"{subject} {auxiliary} {text}")
+        first = next(name for name, other in why.items() if other == text)
+        one = "the candidate" if first == CANDIDATE else first
+        parts.append(f"{one if number == 1 else str(number) + ' of ' + counted(runs, 'run')}: {text}")
     return "; ".join(parts)
 
 
@@ -138,7 +131,7 @@ def verdict_line(changes: Sequence[RowChange]) -> str:
     ]
     if moved:
         return f"verdicts changed: {', '.join(moved)}"
-    return f"verdicts agree in all {counted(len(both), 'row')}" if len(both) > 1 else "verdicts agree in the only row"
+    return f"verdicts agree in {counted(len(both), 'row')}"
 
 
 def _verdicts(study: Study, root: Path) -> str:
