@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, place, word
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, named_study, place, word
 from harness.cli.stages import LATER, check, report, try_to_publish
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
-from harness.settings.study import DEFAULT
 from harness.shipped import found
 
 PANEL = "Studies"
@@ -248,14 +247,11 @@ def describe(
         values["crop"] = CROPS.get(geometry, (224,))[0]
     if sum(map(bool, (settings, study or variant, values))) > 1:
         raise UserError("describe: got settings in two ways; allowed: a run, --study and --variant, or options")
+    spec = word(settings)
     if study or variant:
-        declared = load_study(find_study(Path(word(study)) if study else DEFAULT))
-        if (name := variant or declared.baseline) not in declared.variants:
-            allowed = ", ".join(declared.variants)
-            raise UserError(f"describe: --variant: got {variant!r}; allowed in {declared.name}: {allowed}")
-        run = Named(declared.variants[name], declared, name)
-    else:
-        run = load_run(word(settings)) if settings else Named(resolve(values, "describe"))
+        declared = named_study(study or STUDY)
+        spec = f"{declared.path}:{variant or declared.baseline}"
+    run = load_run(spec) if spec else Named(resolve(values, "describe"))
     source_channels, _, source_classes, _ = SOURCES[run.study.data.source] if run.study else (3, 0, None, None)
     rows = layout(run.settings, channels or source_channels, classes or run.settings.classes or source_classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
@@ -264,13 +260,12 @@ def describe(
 @app.command(rich_help_panel=PANEL)
 def claims(
     ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
-    file: Annotated[Path, place("The file of claims.")] = Path("experiments/claims.yaml"),
 ) -> None:
     """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
     from harness.claims.claim import load_claims
     from harness.claims.ledger import list_claims
 
-    known = load_claims(found(file, HERE))
+    known = load_claims(found(Path("experiments/claims.yaml"), HERE))
     upper = {name.upper(): name for name in known}
     chosen = {upper[name.upper()]: known[upper[name.upper()]] for name in ids or [] if name.upper() in upper}
     rest = [name for name in ids or [] if name.upper() not in upper]

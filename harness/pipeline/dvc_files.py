@@ -7,6 +7,7 @@ DVC can neither expand a plan nor look a name up in a study that extends another
 import os
 import re
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +147,12 @@ def is_recorded() -> bool:
     params = recorded.get("params") or {}
     # Names of keys are dotted paths, from the folder that the stage runs in: this one.
     return bool(params) and all(
-        _value(read_json(Path(file)), key) == value
+        reduce(lambda at, part: at.get(part) if isinstance(at, dict) else None, key.split("."), read_json(Path(file)))
+        == value
         for file, keys in params.items()
         if file.endswith(".json")
         for key, value in keys.items()
     )
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def keep_lock(pipeline: Path) -> None:
