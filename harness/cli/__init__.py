@@ -17,14 +17,10 @@ from harness.errors import UserError
 
 __all__ = ["app", "main", "results", "stages", "studies"]
 
-ORDER = [
-    "init", "run", "variants", "ui", "plan", "doctor", "claims", "describe", "compare", "export", "candidate",
-    "discard", "tidy", "verify", "diff", "check-component", "check", "data", "train", "eval", "ensemble", "gallery",
-    "report", "publish",
-]  # fmt: skip
-"""The commands as `harness --help` lists them: what is used first stands first."""
+PANELS = (studies.PANEL, results.EXPERIMENTS, results.PANEL, stages.PANEL)
+"""The groups of commands as `harness --help` lists them: what is used first stands first."""
 
-app.registered_commands.sort(key=lambda c: ORDER.index(c.name or c.callback.__name__))  # type: ignore[union-attr]
+app.registered_commands.sort(key=lambda command: PANELS.index(command.rich_help_panel))
 
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
