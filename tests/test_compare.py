@@ -130,7 +130,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     assert "candidate" not in call(clone, "git", "status", "--short")
 
     edit(clone)
-    assert "discard: dvc.lock is as the last commit has it" in call(clone, *HARNESS, "discard", "tiny")
+    assert "discard: dvc.lock: 1 file brought back from the last commit" in call(clone, *HARNESS, "discard", "tiny")
     assert not (clone / "reports/tiny/runs/narrow-0").exists()
     assert ran(call(clone, "dvc", "repro")) == set()
     # What was declared stays written down.

@@ -212,8 +212,8 @@ def test_discard_brings_back_the_studys_results_and_nothing_else(study: Study, t
     assert {name: Path(name).read_text() for name in mine} == mine
     assert not (study.folder / "runs/new-0").exists()
     assert lines == [
-        "discard: reports/tiny: 2 files as the last commit has them, 7 new files removed",
-        "discard: dvc.lock is as the last commit has it",
+        "discard: reports/tiny: 2 files brought back from the last commit, 7 new files removed",
+        "discard: dvc.lock: 1 file brought back from the last commit",
     ]
     assert discard(study, tmp_path) == ["discard: tiny: nothing differs from the last commit"]
     assert restore(tmp_path, ["reports/tiny"]) == []
@@ -234,8 +234,8 @@ def test_the_candidates_flip_alone_is_taken_back(study: Study, tmp_path: Path) -
     lines = reset_candidate(study, tmp_path)
     assert status() == "?? notes.txt\n"
     assert lines == [
-        "candidate: params.yaml is as the last commit has it",
-        "candidate: reports/tiny/candidate: 5 files as the last commit has them",
+        "candidate: params.yaml: 1 file brought back from the last commit",
+        "candidate: reports/tiny/candidate: 5 files brought back from the last commit",
         "candidate: report, dvc.lock and checked.json: 4 files likewise",
     ]
     assert reset_candidate(study, tmp_path) == ["candidate: nothing differs from the last commit"]
