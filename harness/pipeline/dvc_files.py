@@ -89,7 +89,7 @@ def write_pipeline(study: Study) -> None:
     if not _is_declared(path, study):
         with atomic(path) as file:
             file.write(f"# Written by `harness run {study.name}`: what DVC's matrix runs over.\n".encode())
-            YAML().dump(cells_of(study), file)
+            YAML(typ="safe").dump(cells_of(study), file)
         say(f"wrote {path}")
     if not path_of(study).exists():
         write_bytes(path_of(study), STAGES.read_bytes())
