@@ -140,7 +140,7 @@ def test_a_candidate_that_cannot_run_is_refused_by_check(
         (["describe", "--geometry", "large"], ["geometry: got 'large'", "imagenet, medium, small"]),
         (["describe", "--depth", "conv3"], ["depth: got 'conv3'", "-conv3"]),
         (["describe", "--study", "nothing"], ["nothing: no study of that name; allowed: tiny"]),
-        (["describe", "--study", "tiny", "--variant", "x"], ["--variant: got 'x'; allowed in tiny: base"]),
+        (["describe", "--study", "tiny", "--variant", "x"], ["study.yaml: got 'x'; allowed: a variant", "base"]),
         (["describe", "--variant", "base", "--gpus", "1"], ["describe: got settings in two ways"]),
     ],
 )

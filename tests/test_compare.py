@@ -32,9 +32,10 @@ def test_noise_is_pooled_over_the_variants_paired_differences() -> None:
     scatter = noise(errors, "base", 0.95)
     assert scatter
     # Differences 1, 1, 4 (variance 3, two degrees of freedom) and 0, 2 (variance 2, one).
-    assert scatter.sd == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
-    assert (scatter.variants, scatter.pairs, scatter.df) == (2, 5, 2)
-    assert scatter.half == pytest.approx(4.302653 * scatter.sd)
+    assert scatter["sd"] == pytest.approx(math.sqrt((2 * 3 + 1 * 2) / 3))
+    assert (scatter["variants"], scatter["pairs"]) == (2, 5)
+    # Of two degrees of freedom, those of the largest set of seeds.
+    assert scatter["half"] == pytest.approx(4.302653 * scatter["sd"])
     for unknown in (errors[["base"]], errors[:1], errors[:0]):
         assert noise(unknown, "base", 0.95) is None
 
@@ -118,7 +119,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     output = call(clone, *HARNESS, "run", "--allow-dirty")
     assert "2 runs to do" in output
     assert re.search(r"^run: \d+ files differ from the committed results: ", output, re.MULTILINE)
-    assert "narrow-0 is new; the candidate is of other settings (lrn)" in output
+    assert "narrow-0: new; the candidate: of other settings (lrn)" in output
     assert output.rstrip().endswith("drop them: harness discard tiny")
     assert "candidate: lrn: true -> false; seed 0" in call(clone, *HARNESS, "candidate")
     output = call(clone, *HARNESS, "candidate", "--reset")
@@ -129,7 +130,7 @@ def test_a_new_variant_and_a_flip_are_taken_back_one_by_one(clone: Path) -> None
     assert "candidate" not in call(clone, "git", "status", "--short")
 
     edit(clone)
-    assert "discard: dvc.lock is as the last commit has it" in call(clone, *HARNESS, "discard", "tiny")
+    assert "discard: dvc.lock: 1 file brought back from the last commit" in call(clone, *HARNESS, "discard", "tiny")
     assert not (clone / "reports/tiny/runs/narrow-0").exists()
     assert ran(call(clone, "dvc", "repro")) == set()
     # What was declared stays written down.

@@ -182,7 +182,7 @@ def test_every_command_works_as_in_the_harness_s_own_repository(copy: Path, site
     ):  # fmt: skip
         call(below, site, "harness", *words)
     (copy / "reports/flower-power.md").write_text("lost")
-    assert "reports/flower-power.md is as the last commit has it" in call(
+    assert "reports/flower-power.md: 1 file brought back from the last commit" in call(
         copy, site, "harness", "discard", "flower-power"
     )
     assert call(copy, site, "git", "status", "--short") == ""

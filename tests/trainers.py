@@ -12,7 +12,7 @@ from harness.pipeline.worker import Task
 from harness.record import RunFolder
 
 
-def saves(task: Task, gpu: str | None) -> None:
+def saves(task: Task) -> None:
     """A trainer: it says that it has begun, and when it is told to stop saves and leaves."""
 
     os.chdir(task.root)
@@ -27,7 +27,7 @@ def saves(task: Task, gpu: str | None) -> None:
     time.sleep(60)
 
 
-def fails(task: Task, gpu: str | None) -> None:
+def fails(task: Task) -> None:
     """A trainer that ends with a mistake; of its run an older evaluation is there."""
     os.chdir(task.root)
     shutil.rmtree(RunFolder.of(task.place).training)
@@ -35,12 +35,12 @@ def fails(task: Task, gpu: str | None) -> None:
     sys.exit(2)
 
 
-def tells_environment(task: Task, gpu: str | None) -> None:
+def tells_environment(task: Task) -> None:
     """A trainer that says which environment it has."""
     task.log.write_text(repr(dict(os.environ)))
 
 
-def changes_inputs(task: Task, gpu: str | None) -> None:
+def changes_inputs(task: Task) -> None:
     """A run that is finished; during the first one somebody changes what all depend on."""
     os.chdir(task.root)
     if task.cell == "base-0":

@@ -17,14 +17,10 @@ from harness.errors import UserError
 
 __all__ = ["app", "main", "results", "stages", "studies"]
 
-ORDER = [
-    "init", "run", "variants", "ui", "plan", "doctor", "claims", "describe", "compare", "export", "candidate",
-    "discard", "tidy", "verify", "diff", "check-component", "check", "data", "train", "eval", "ensemble", "gallery",
-    "report", "publish",
-]  # fmt: skip
-"""The commands as `harness --help` lists them: what is used first stands first."""
+PANELS = (studies.PANEL, results.EXPERIMENTS, results.PANEL, stages.PANEL)
+"""The groups of commands as `harness --help` lists them: what is used first stands first."""
 
-app.registered_commands.sort(key=lambda c: ORDER.index(c.name or c.callback.__name__))  # type: ignore[union-attr]
+app.registered_commands.sort(key=lambda command: PANELS.index(command.rich_help_panel))
 
 STOPPED = 130
 """Exit status after Ctrl-C, by the shell's custom."""
@@ -38,7 +34,7 @@ CIRCUMSTANCES = NO_LOCKS | {
 """Errors of a disk, of rights, of limits and of what stands in the way: wherever they turn up, none of the program."""
 
 # Typer carries click's classes with it; this is the one that its own errors are made from.
-Mistake: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+Mistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def main() -> None:
@@ -53,27 +49,11 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks the minus sign gets its number
     try:
         status = app(standalone_mode=False, prog_name="harness")
-    except UserError as error:
-        print(f"harness: {error}", file=sys.stderr)
-        status = 2
-    except OSError as error:
-        if error.errno not in CIRCUMSTANCES:
-            raise
-        # An error without a file's name is a lock's or a limit's, and of a full disk one of what is printed.
-        place = error.filename or ("standard output" if error.errno == errno.ENOSPC else Path.cwd())
-        hint = "; its file system has no file locks" if error.errno in NO_LOCKS else ""
-        print(f"harness: {place}: {error.strerror}{hint}", file=sys.stderr)
-        status = 2
-    except (ImportError, MemoryError) as error:  # a library that finds no room fails as one that is not there
-        print(
-            f"harness: {str(error) or 'no memory left'}; is there enough memory, and is every library installed?",
-            file=sys.stderr,
-        )
-        status = 2
     except KeyboardInterrupt:
         status = STOPPED
-    except Mistake as error:
-        status = _explain(error)
+    except (UserError, OSError, ImportError, MemoryError, Mistake) as error:
+        _tell(error)
+        status = 2
     if status == STOPPED:
         print("harness: stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
@@ -90,13 +70,22 @@ def _open_streams() -> None:
     sys.stderr = sys.stderr or sys.stdout
 
 
-def _explain(mistake: Any) -> int:
-    """One line on a mistake in the command's words; without any words, its help."""
-    if type(mistake).__name__ == "NoArgsIsHelpError":
-        mistake.show()
-    else:
-        command = mistake.ctx.command_path if getattr(mistake, "ctx", None) else "harness"
-        print(
-            f"harness: {' '.join(mistake.format_message().split()).rstrip('.')}; see: {command} --help", file=sys.stderr
-        )
-    return 2
+def _tell(error: Any) -> None:
+    """Print one line on a mistake, or on what the machine lacks; an error of the program's own is raised again."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    if isinstance(error, UserError):
+        line = str(error)
+    elif isinstance(error, Mistake):
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "harness"
+        line = f"{' '.join(error.format_message().split()).rstrip('.')}; see: {command} --help"
+    elif isinstance(error, OSError):
+        if error.errno not in CIRCUMSTANCES:
+            raise error
+        # An error without a file's name is a lock's or a limit's, and of a full disk one of what is printed.
+        place = error.filename or ("standard output" if error.errno == errno.ENOSPC else Path.cwd())
+        line = f"{place}: {error.strerror}{'; its file system has no file locks' if error.errno in NO_LOCKS else ''}"
+    else:  # a library that finds no room fails as one that is not there
+        line = f"{str(error) or 'no memory left'}; is there enough memory, and is every library installed?"
+    print(f"harness: {line}", file=sys.stderr)

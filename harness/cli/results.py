@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, place, word
+from harness.cli.app import HERE, STUDY, StudyArgument, StudyOption, app, named_study, word
 from harness.errors import UserError
 from harness.identity.code import ROOT
 from harness.settings.load import load_candidate
 from harness.settings.study import CANDIDATE
-
-if TYPE_CHECKING:
-    from harness.results import Kind
 
 PANEL, EXPERIMENTS = "Verification", "Experiments"
 
@@ -119,24 +115,6 @@ def bump(scope: Annotated[str, typer.Argument(help="data, train or eval.")]) -> 
     from harness.verify.known_code import bump as enter
 
     enter(ROOT, scope)
-
-
-@app.command(rich_help_panel="Studies")
-def export(
-    study: StudyArgument = STUDY,
-    latex: Annotated[bool, typer.Option("--latex", help="Table, figure and references in LaTeX alone.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="The comparisons as CSV alone.")] = False,
-    pdf: Annotated[bool, typer.Option("--pdf", help="The forest figure as PDF alone.")] = False,
-    png: Annotated[bool, typer.Option("--png", help="The forest figure as PNG alone.")] = False,
-    out: Annotated[Path | None, place("Folder; by default build/export/STUDY.")] = None,
-) -> None:
-    """Write a study's table, forest figure, captions and references for a paper; by default in every form."""
-    from harness.results import results_of
-
-    chosen: dict[Kind, bool] = {"latex": latex, "csv": csv, "pdf": pdf, "png": png}
-    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(chosen)
-    for path in results_of(study, HERE).export(out or HERE / "build/export" / study.name, kinds):
-        print(path)
 
 
 @app.command(rich_help_panel=EXPERIMENTS)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, place, word
+from harness.cli.app import HERE, STUDY, RequireClean, StudyArgument, app, candidate, named_study, place, word
 from harness.cli.stages import LATER, check, report, try_to_publish
 from harness.errors import UserError
 from harness.grammar import counted
 from harness.settings.load import Named, declared_names, find_study, lineage, load_run, load_study, resolve
-from harness.settings.study import DEFAULT
 from harness.shipped import found
+
+if TYPE_CHECKING:
+    from harness.results import Kind
 
 PANEL = "Studies"
 
@@ -115,38 +117,40 @@ def run(
 
 
 @app.command(rich_help_panel=PANEL)
-def tidy(
-    study: StudyArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is listed.")] = False,
+def variants(
+    study: Annotated[
+        str, typer.Argument(help="A study, or a word to search the settings for.", metavar="[STUDY|WORD]")
+    ] = "",
+    names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
 ) -> None:
-    """List runs that a study no longer declares, and caches that no record names; with --yes remove them."""
-    from harness.pipeline import dvc, holder
-    from harness.pipeline.tidy import tidy as tidied
+    """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
+    from harness.settings.listing import list_settings, list_variants
 
-    dvc.need_repository()
-    with holder.alone(study, "tidy"):
-        print("\n".join(tidied(study, HERE, yes)))
+    try:
+        file = find_study(Path(word(study))) if study else None
+    except UserError:
+        text = list_settings(study)
+        if not text:
+            raise
+    else:
+        declared = load_study(file) if file else None
+        text = (
+            list_settings() if declared is None else "\n".join(declared.variants) if names else list_variants(declared)
+        )
+    print(text)
 
 
 @app.command(rich_help_panel=PANEL)
-def doctor(
-    study: StudyArgument = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1
+def ui(
+    study: StudyArgument = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
 ) -> None:
-    """Say what a study would run, on which device, and about how long it takes."""
-    from collections import Counter
+    """Start MLflow's interface and print links to a study's variants, runs and report."""
+    from harness.tracking.publish import publish as publish_study
+    from harness.tracking.server import serve
 
-    from harness.cost import outlook
-    from harness.report.runs import read_results
-    from harness.verify.rerun import machine_bits, other_bits
-
-    results = read_results(study, candidate(study), HERE)
-    todo = [cell for cell in results.all if cell.status in ("missing", "stale") or results.outdated]
-    runs = [cell.run for cell in results.cells if cell.run]
-    print("\n".join([*outlook(study, jobs, len(todo)), machine_bits(), *other_bits(runs)]))
-    print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
-    stale = Counter(cell.note or results.outdated for cell in todo if cell.status != "missing")
-    for why, number in stale.items():
-        print(f"stale: {counted(number, 'run')}: {why}")
+    published = publish_study(study, candidate(study), HERE)
+    print(published)
+    serve(study, published, HERE, port)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -181,40 +185,54 @@ def plan(
 
 
 @app.command(rich_help_panel=PANEL)
-def ui(
-    study: StudyArgument = STUDY, port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000
+def doctor(
+    study: StudyArgument = STUDY, jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at once.")] = 1
 ) -> None:
-    """Start MLflow's interface and print links to a study's variants, runs and report."""
-    from harness.tracking.publish import publish as publish_study
-    from harness.tracking.server import serve
+    """Say what a study would run, on which device, and about how long it takes."""
+    from collections import Counter
 
-    published = publish_study(study, candidate(study), HERE)
-    print(published)
-    serve(study, published, HERE, port)
+    from harness.cost import outlook
+    from harness.report.runs import read_results
+    from harness.verify.rerun import machine_bits, other_bits
+
+    results = read_results(study, candidate(study), HERE)
+    todo = [cell for cell in results.all if cell.status in ("missing", "stale") or results.outdated]
+    runs = [cell.run for cell in results.cells if cell.run]
+    print("\n".join([*outlook(study, jobs, len(todo)), machine_bits(), *other_bits(runs)]))
+    print(f"done: {len(results.all) - len(todo)} of {counted(len(results.all), 'run')}")
+    stale = Counter(cell.note or results.outdated for cell in todo if cell.status != "missing")
+    for why, number in stale.items():
+        print(f"stale: {counted(number, 'run')}: {why}")
 
 
 @app.command(rich_help_panel=PANEL)
-def variants(
-    study: Annotated[
-        str, typer.Argument(help="A study, or a word to search the settings for.", metavar="[STUDY|WORD]")
-    ] = "",
-    names: Annotated[bool, typer.Option("--names", help="Print the variants' names alone.")] = False,
+def claims(
+    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
 ) -> None:
-    """List every setting with its allowed values, help, paper section and claims; or a study's variants."""
-    from harness.settings.listing import list_settings, list_variants
+    """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
+    from harness.claims.claim import load_claims
+    from harness.claims.ledger import list_claims
 
+    known = load_claims(found(Path("experiments/claims.yaml"), HERE))
+    upper = {name.upper(): name for name in known}
+    chosen = {upper[name.upper()]: known[upper[name.upper()]] for name in ids or [] if name.upper() in upper}
+    rest = [name for name in ids or [] if name.upper() not in upper]
     try:
-        file = find_study(Path(word(study))) if study else None
-    except UserError:
-        text = list_settings(study)
-        if not text:
-            raise
+        files = [find_study(Path(word(name))) for name in rest]
+    except UserError as error:
+        studies = ", ".join(sorted(declared_names().values()))
+        raise UserError(f"claims: got {rest[0]!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
+    if files:
+        from harness.report.claims import verdicts
+        from harness.report.runs import read_results
+
+        study = load_study(files[-1])
+        print(verdicts(chosen or known, study, read_results(study, None, HERE), HERE))
+    elif chosen:
+        print(list_claims(chosen))
     else:
-        declared = load_study(file) if file else None
-        text = (
-            list_settings() if declared is None else "\n".join(declared.variants) if names else list_variants(declared)
-        )
-    print(text)
+        for name, claim in known.items():
+            print(f"{name:<5} {claim.claim} [section {claim.section}]")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -248,45 +266,43 @@ def describe(
         values["crop"] = CROPS.get(geometry, (224,))[0]
     if sum(map(bool, (settings, study or variant, values))) > 1:
         raise UserError("describe: got settings in two ways; allowed: a run, --study and --variant, or options")
+    spec = word(settings)
     if study or variant:
-        declared = load_study(find_study(Path(word(study)) if study else DEFAULT))
-        if (name := variant or declared.baseline) not in declared.variants:
-            allowed = ", ".join(declared.variants)
-            raise UserError(f"describe: --variant: got {variant!r}; allowed in {declared.name}: {allowed}")
-        run = Named(declared.variants[name], declared, name)
-    else:
-        run = load_run(word(settings)) if settings else Named(resolve(values, "describe"))
+        declared = named_study(study or STUDY)
+        spec = f"{declared.path}:{variant or declared.baseline}"
+    run = load_run(spec) if spec else Named(resolve(values, "describe"))
     source_channels, _, source_classes, _ = SOURCES[run.study.data.source] if run.study else (3, 0, None, None)
     rows = layout(run.settings, channels or source_channels, classes or run.settings.classes or source_classes)
     print(json.dumps(described(rows), indent=2) if as_json else as_text(rows))
 
 
 @app.command(rich_help_panel=PANEL)
-def claims(
-    ids: Annotated[list[str] | None, typer.Argument(help="Claims, as C26, or a study; without it, all.")] = None,
-    file: Annotated[Path, place("The file of claims.")] = Path("experiments/claims.yaml"),
+def export(
+    study: StudyArgument = STUDY,
+    latex: Annotated[bool, typer.Option("--latex", help="Table, figure and references in LaTeX alone.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="The comparisons as CSV alone.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="The forest figure as PDF alone.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="The forest figure as PNG alone.")] = False,
+    out: Annotated[Path | None, place("Folder; by default build/export/STUDY.")] = None,
 ) -> None:
-    """List the paper's claims, one a line; a named claim in full; of a study, its verdicts."""
-    from harness.claims.claim import load_claims
-    from harness.claims.ledger import list_claims
+    """Write a study's table, forest figure, captions and references for a paper; by default in every form."""
+    from harness.results import results_of
 
-    known = load_claims(found(file, HERE))
-    upper = {name.upper(): name for name in known}
-    chosen = {upper[name.upper()]: known[upper[name.upper()]] for name in ids or [] if name.upper() in upper}
-    rest = [name for name in ids or [] if name.upper() not in upper]
-    try:
-        files = [find_study(Path(word(name))) for name in rest]
-    except UserError as error:
-        studies = ", ".join(sorted(declared_names().values()))
-        raise UserError(f"claims: got {rest[0]!r}; allowed: {', '.join(known)}, or a study: {studies}") from error
-    if files:
-        from harness.report.claims import verdicts
-        from harness.report.runs import read_results
+    chosen: dict[Kind, bool] = {"latex": latex, "csv": csv, "pdf": pdf, "png": png}
+    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(chosen)
+    for path in results_of(study, HERE).export(out or HERE / "build/export" / study.name, kinds):
+        print(path)
 
-        study = load_study(files[-1])
-        print(verdicts(chosen or known, study, read_results(study, None, HERE), HERE))
-    elif chosen:
-        print(list_claims(chosen))
-    else:
-        for name, claim in known.items():
-            print(f"{name:<5} {claim.claim} [section {claim.section}]")
+
+@app.command(rich_help_panel=PANEL)
+def tidy(
+    study: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is listed.")] = False,
+) -> None:
+    """List runs that a study no longer declares, and caches that no record names; with --yes remove them."""
+    from harness.pipeline import dvc, holder
+    from harness.pipeline.tidy import tidy as tidied
+
+    dvc.need_repository()
+    with holder.alone(study, "tidy"):
+        print("\n".join(tidied(study, HERE, yes)))

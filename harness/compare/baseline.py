@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -36,11 +35,6 @@ def baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
 
     Says so where it trains one. Raises `UserError` where images or code are others, or it cannot be computed here.
     """
-    found, whose = _baseline_for(run, study, root)
-    return extended(found, study, root), whose
-
-
-def _baseline_for(run: Run, study: Study, root: Path) -> tuple[Run, str]:
     cell, wanted = Cell(study.name, study.baseline, run.seed), arithmetic(run.provenance)
     records = _records(cell, study, root)
     for record in records:
@@ -147,24 +141,11 @@ def _make(cell: Cell, like: Run, study: Study, root: Path, kept: Run | None) -> 
     return read_run(RunFolder(place, place / EVALUATION))
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Scatter of one seed's difference, in points.
+def noise(errors: pd.DataFrame, baseline: str, confidence: float) -> dict[str, float] | None:
+    """Scatter of one seed's difference, in points; None where no variant has two finished pairs.
 
-    `sd`: its standard deviation, pooled over `variants` and `pairs` of runs. `half`: a difference of equal nets is
-    within -half and +half with the `confidence`. `df`: degrees of freedom of Student's t behind it.
-    """
-
-    sd: float
-    variants: int
-    pairs: int
-    df: int
-    half: float
-    confidence: float
-
-
-def noise(errors: pd.DataFrame, baseline: str, confidence: float) -> Noise | None:
-    """From errors in percent, a column a variant and a row a seed; None where no variant has two finished pairs.
+    `errors`: in percent, a column a variant and a row a seed. `sd`: the standard deviation, pooled over `variants` and
+    `pairs` of runs. `half`: a difference of equal nets is within -half and +half with the `confidence`.
 
     The variances of the variants' paired differences to the baseline, about each one's mean, are pooled by their
     degrees of freedom. All differences share the baseline's runs, so t has only those of the largest set of seeds.
@@ -174,6 +155,6 @@ def noise(errors: pd.DataFrame, baseline: str, confidence: float) -> Noise | Non
     if freedom.empty:
         return None
     sd = math.sqrt((pairs[freedom.index].var() * freedom).sum() / freedom.sum())
-    df = int(freedom.max())
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * sd
-    return Noise(sd, len(freedom), int((freedom + 1).sum()), df, half, confidence)
+    half = float(stats.t.ppf((1 + confidence) / 2, int(freedom.max()))) * sd
+    counts = {"variants": len(freedom), "pairs": int((freedom + 1).sum())}
+    return {"sd": sd, "half": half, "confidence": confidence, **counts}

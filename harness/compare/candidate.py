@@ -33,6 +33,7 @@ def compare(experiment: str, study: Study, root: Path) -> list[str]:
     """
     with candidate_of(experiment, study, root) as run:
         base, whose = baseline_for(run, study, root)
+        base = extended(base, study, root)
         metric = study.file.metric
         one, other = run.metrics[metric], base.metrics[metric]
         scatter = noise(_errors(study, run, root), study.baseline, study.file.confidence)

@@ -31,7 +31,7 @@ def table(old: Side, new: Side, changes: Sequence[RowChange]) -> str:
         adjusted=[change.moved.adjusted for change in both if change.moved.adjusted is not None],
         changed=changed,
         shared=[why for why in changed[0].why if all(why in one.why for one in changed)] if changed[1:] else [],
-        verdicts=_verdicts,
+        verdicts=verdicts,
         elsewhere=elsewhere,
     ).rstrip("\n")
 
@@ -41,7 +41,7 @@ def _line(change: RowChange) -> tuple[str, ...]:
     both = change.agreement if old and new else f"only in the {'old' if old else 'new'}"
     interval = "-" if moved.low is None else f"{points(moved.low)} to {points(moved.high)}"
     estimates = (points(row.difference if row else None) for row in (old, new))
-    return change.variant, *estimates, points(moved.mean), interval, both, _verdicts(change)
+    return change.variant, *estimates, points(moved.mean), interval, both, verdicts(change)
 
 
 def points(value: float | None) -> str:
@@ -49,7 +49,8 @@ def points(value: float | None) -> str:
     return "-" if value is None else number(value, sign=True).replace("−", "-")
 
 
-def _verdicts(change: RowChange) -> str:
+def verdicts(change: RowChange) -> str:
+    """`old -> new` where it changed."""
     old, new = ((row.verdict or "none") if row else "-" for row in (change.old, change.new))
     return f"{old} -> {new}" if change.verdict_changed else new if change.new else old
 

@@ -59,13 +59,10 @@ def _restored(command: str, paths: Sequence[str], root: Path) -> list[str]:
         raise UserError(f"{command}: {where}the last commit has none of {', '.join(paths)}; nothing to go back to")
     lines = []
     for path in places:
-        names = restore(root, [path])
-        kept = sum((root / name).exists() for name in names)
-        removed = f", {counted(len(names) - kept, 'new file')} removed" if kept < len(names) else ""
-        if names == [path]:
-            lines.append(f"{command}: {path} is as the last commit has it")
-        elif names:
-            lines.append(f"{command}: {path}: {counted(kept, 'file')} as the last commit has them{removed}")
+        if names := restore(root, [path]):
+            kept = sum((root / name).exists() for name in names)
+            removed = f", {counted(len(names) - kept, 'new file')} removed" if kept < len(names) else ""
+            lines.append(f"{command}: {path}: {counted(kept, 'file')} brought back from the last commit{removed}")
     return lines
 
 

@@ -4,17 +4,17 @@ The stages are written by hand, in dvc.yaml at the root for the default study an
 DVC can neither expand a plan nor look a name up in a study that extends another: `cells.yaml` has what it needs.
 """
 
-import json
 import os
 import re
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from harness.errors import UserError
-from harness.files import read_json, read_yaml, write_bytes, write_text
+from harness.files import atomic, read_json, read_yaml, write_bytes
 from harness.progress import say
 from harness.settings.declared import path_of as declarations
 from harness.settings.load import lineage
@@ -48,31 +48,23 @@ def folders_of(study: Study) -> dict[str, Path]:
     return runs | ({CANDIDATE: study.candidate_results} if study.is_default else {})
 
 
-def cells_text(study: Study) -> str:
+def cells_of(study: Study) -> dict[str, Any]:
     """The content of cells.yaml: what DVC's matrix runs over."""
     parents = [path.as_posix() for path in lineage(study.path)]
-    names = "".join(f"  - {_scalar(name)}\n" for name in study.variants)
-    return (
-        f"# Written by `harness run {study.name}` from study.yaml: what DVC's matrix runs over.\n"
-        f"name: {_scalar(study.name)}\nfolder: {study.path.parent.as_posix()}\n"
-        f"parent: {parents[min(1, len(parents) - 1)]}\n"
-        f"first: {_scalar(f'{study.baseline}-{study.seeds[0]}')}\nseeds: {study.seeds}\nvariants:\n{names}"
-    )
-
-
-def _scalar(name: str) -> str:
-    """A name in YAML: in quotes where it would be read as something else, as 1e-3, 007, true and 2024-01-01."""
-    return name if _parsed(name) == name else json.dumps(name)
-
-
-def _parsed(text: str) -> Any:
-    return YAML(typ="safe").load(text)
+    return {
+        "name": study.name,
+        "folder": study.path.parent.as_posix(),
+        "parent": parents[min(1, len(parents) - 1)],
+        "first": f"{study.baseline}-{study.seeds[0]}",
+        "seeds": study.seeds,
+        "variants": [*study.variants],
+    }
 
 
 def _is_declared(path: Path, study: Study) -> bool:
     """Whether a cells.yaml names what the study declares, however it is written; not where it is missing or broken."""
     with suppress(UserError):
-        return bool(read_yaml(path) == _parsed(cells_text(study)))
+        return bool(read_yaml(path) == cells_of(study))
     return False
 
 
@@ -95,7 +87,9 @@ def write_pipeline(study: Study) -> None:
     check_place(study)
     path = study.path.parent / CELLS
     if not _is_declared(path, study):
-        write_text(path, cells_text(study))
+        with atomic(path) as file:
+            file.write(f"# Written by `harness run {study.name}`: what DVC's matrix runs over.\n".encode())
+            YAML(typ="safe").dump(cells_of(study), file)
         say(f"wrote {path}")
     if not path_of(study).exists():
         write_bytes(path_of(study), STAGES.read_bytes())
@@ -153,17 +147,12 @@ def is_recorded() -> bool:
     params = recorded.get("params") or {}
     # Names of keys are dotted paths, from the folder that the stage runs in: this one.
     return bool(params) and all(
-        _value(read_json(Path(file)), key) == value
+        reduce(lambda at, part: at.get(part) if isinstance(at, dict) else None, key.split("."), read_json(Path(file)))
+        == value
         for file, keys in params.items()
         if file.endswith(".json")
         for key, value in keys.items()
     )
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def keep_lock(pipeline: Path) -> None:

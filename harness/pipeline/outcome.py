@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.commits import changed, held, run_of
 from harness.diff.changes import RowChange, compare
 from harness.diff.sides import Snapshot, read_side
+from harness.diff.table import verdicts
 from harness.errors import UserError
 from harness.grammar import counted, verb
 from harness.pipeline.dvc_files import CANDIDATE, folders_of, places, sources
@@ -47,12 +48,10 @@ def differing(study: Study, root: Path) -> list[str]:
     if not files:
         return keep
     runs = folders_of(study)
-    touched = {
-        name: place for name, place in runs.items() if any(file.startswith(f"{place.as_posix()}/") for file in files)
-    }
     why = {
         name: cause(_run(place, root, committed=True), _run(place, root, committed=False))
-        for name, place in touched.items()
+        for name, place in runs.items()
+        if any(file.startswith(f"{place.as_posix()}/") for file in files)
     }
     return [
         f"run: {counted(len(files), 'file')} {verb(len(files), 'differ')} from the committed results: "
@@ -88,9 +87,9 @@ def cause(old: Run | None, new: Run | None) -> str:
         if one == other:
             return IDENTICAL
         if one.code != other.code:
-            return f"evaluated by other code ({_short(one.code, other.code)})"
+            return f"evaluated by other code ({show((one.code, other.code))})"
         if one.weights != other.weights:
-            return f"evaluated with other weights ({_short(one.weights, other.weights)})"
+            return f"evaluated with other weights ({show((one.weights, other.weights))})"
         return "evaluated on another machine"
     hashes = {
         "other images": (old.images_hash, new.images_hash),
@@ -100,14 +99,10 @@ def cause(old: Run | None, new: Run | None) -> str:
     if "instructions" in circumstances:  # they say more of two processors than the names
         circumstances.pop("device_name", None)
     differences = [
-        *(f"{name} ({_short(*pair)})" for name, pair in hashes.items() if pair[0] != pair[1]),
+        *(f"{name} ({show(pair)})" for name, pair in hashes.items() if pair[0] != pair[1]),
         *(f"{words} ({show(circumstances[name])})" for name, words in CAUSES.items() if name in circumstances),
     ]
     return f"re-run with {' and '.join(differences) or 'other results, which no record explains'}"
-
-
-def _short(old: str | None, new: str | None) -> str:
-    return show((old and old[:12], new and new[:12]))
 
 
 def summary(why: Mapping[str, str], runs: int) -> str:
@@ -116,14 +111,9 @@ def summary(why: Mapping[str, str], runs: int) -> str:
         return "no run differs, only what is made of them"
     parts = []
     for text, number in Counter(why.values()).most_common():
-        happened = text.startswith(("re-run", "evaluated"))
-        if number == 1:
-            (name,) = (name for name, other in why.items() if other == text)
-            subject, auxiliary = "the candidate" if name == CANDIDATE else name, "was" if happened else "is"
-        else:
-            of = f"{number} of {counted(runs, 'run')}" if happened and number < runs else counted(number, "run")
-            subject, auxiliary = of, "were" if happened else "are"
-        parts.append(f"{subject} {auxiliary} {text}")
+        first = next(name for name, other in why.items() if other == text)
+        one = "the candidate" if first == CANDIDATE else first
+        parts.append(f"{one if number == 1 else str(number) + ' of ' + counted(runs, 'run')}: {text}")
     return "; ".join(parts)
 
 
@@ -131,14 +121,10 @@ def verdict_line(changes: Sequence[RowChange]) -> str:
     both = [change for change in changes if change.old and change.new]
     if not any(change.old and change.old.verdict for change in both):
         return "verdicts: the committed report has none"
-    moved = [
-        f"{change.variant}: {change.old.verdict or 'none'} -> {change.new.verdict or 'none'}"
-        for change in both
-        if change.verdict_changed and change.old and change.new
-    ]
+    moved = [f"{change.variant}: {verdicts(change)}" for change in both if change.verdict_changed]
     if moved:
         return f"verdicts changed: {', '.join(moved)}"
-    return f"verdicts agree in all {counted(len(both), 'row')}" if len(both) > 1 else "verdicts agree in the only row"
+    return f"verdicts agree in {counted(len(both), 'row')}"
 
 
 def _verdicts(study: Study, root: Path) -> str:

@@ -79,10 +79,9 @@ def workers(jobs: int | None, gpus: str) -> tuple[int, list[str]]:
 
 @dataclass
 class Running:
-    """A run that a process is making, on one of the GPUs where some are shared out."""
+    """A run that a process is making."""
 
     task: worker.Task
-    gpu: str | None
     process: BaseProcess
     inputs: dict[Path, str]
     begin: float = field(default_factory=time.monotonic)
@@ -124,7 +123,7 @@ class Pool:
 
     def __init__(self, study: Study) -> None:
         self.study, self.pipeline = study, path_of(study)
-        self.places = folders_of(study)
+        self.places, self.variants = folders_of(study), {cell.key: cell.variant for cell in study.cells}
         self.bits = study.variants[study.baseline].bits
         self.done: list[Running] = []
         self.recorder: subprocess.Popen[str] | None = None
@@ -132,29 +131,22 @@ class Pool:
         self.server = multiprocessing.get_context("forkserver")
         self.server.set_forkserver_preload(PRELOADED)
 
-    def task(self, cell: str, kinds: Sequence[str]) -> worker.Task:
-        """What a process is told of a run."""
+    def start(self, cell: str, kinds: Sequence[str], gpu: str | None) -> Running:
+        """Start a process on the stages of a run."""
         spec = CANDIDATE_FILE.as_posix() if cell == CANDIDATE else cell
         spec = spec if self.study.is_default else f"{self.study.name}:{cell}"
         stages = {kind: stage_of(kind, cell, self.pipeline) for kind in kinds}
-        return worker.Task(Path.cwd(), cell, spec, stages, self.places[cell], log_of(cell, self.pipeline))
-
-    def start(self, task: worker.Task, gpu: str | None) -> Running:
-        """Start a process on a run."""
-        variants = {cell.key: cell.variant for cell in self.study.cells}
-        own = load_candidate(CANDIDATE_FILE)[0] if task.cell == CANDIDATE else self.study.variants[variants[task.cell]]
+        task = worker.Task(Path.cwd(), cell, spec, stages, self.places[cell], log_of(cell, self.pipeline), gpu)
+        own = load_candidate(CANDIDATE_FILE)[0] if cell == CANDIDATE else self.study.variants[self.variants[cell]]
         context = self.server if own.bits == self.bits else multiprocessing.get_context("spawn")
-        process = context.Process(target=worker.work, args=(task, gpu))
+        process = context.Process(target=worker.work, args=(task,))
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        inputs = {path: hash_file(path) for path in self._inputs(task)}
+        # What the stages read beside the images: when it changes, DVC must not record them as run.
+        files = [self.study.checked, self.study.manifest, *([CANDIDATE_FILE] if cell == CANDIDATE else [])]
+        inputs = {path: hash_file(path) for path in files if path.exists()}
         with _environment(**{worker.BITS: own.bits}):
             process.start()
-        return Running(task, gpu, process, inputs)
-
-    def _inputs(self, task: worker.Task) -> list[Path]:
-        """What the stages of a run read beside the study's images: when it changes, DVC must not record them as run."""
-        files = [self.study.checked, self.study.manifest, *([CANDIDATE_FILE] if task.cell == CANDIDATE else [])]
-        return [path for path in files if path.exists()]
+        return Running(task, process, inputs)
 
     def record(self, wait: bool = False) -> None:
         """Have DVC record the runs that are done: those of one call together, since each has to start DVC."""
@@ -192,14 +184,14 @@ def run_cells(study: Study, cells: Mapping[str, Sequence[str]], jobs: int, gpus:
         with progress(len(cells), "runs", "runs") as advance:
             while running or (todo and not stopping.is_set()):
                 while todo and free and not stopping.is_set():
-                    running.append(pool.start(pool.task(todo[0], cells[todo.pop(0)]), free.pop(0)))
+                    running.append(pool.start(todo[0], cells[todo.pop(0)], free.pop(0)))
                 time.sleep(0.05)
                 if stopping.is_set():
                     for one in running:
                         one.stop()
                 for one in [one for one in running if one.process.exitcode is not None]:
                     running.remove(one)
-                    free.append(one.gpu)
+                    free.append(one.task.gpu)
                     how = one.end(stopping.is_set())
                     pool.done.append(one)
                     if how == "FAILED":

@@ -31,7 +31,8 @@ if BITS in os.environ:
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be made: its name and how the stages' commands call it, its stages (kind -> DVC's name), its folder.
+    """A run to be made: its name and how the stages' commands call it, its stages (kind -> DVC's name), its folder,
+    and its GPU where some are shared out.
 
     `root`: the repository, whole; `place` and `log` are relative to it.
     """
@@ -42,9 +43,10 @@ class Task:
     stages: Mapping[str, str]
     place: Path
     log: Path
+    gpu: str | None
 
 
-def work(task: Task, gpu: str | None) -> None:
+def work(task: Task) -> None:
     """Run the stages of a run; exit with the first status that is not 0."""
     os.chdir(task.root)  # a new process begins where its parent was started
     os.setsid()  # Ctrl-C is for the parent, which then tells each of its processes to stop
@@ -52,8 +54,8 @@ def work(task: Task, gpu: str | None) -> None:
     output = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if task.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = task.gpu
     files = RunFolder.of(task.place)
     # Of a parent that was killed a process may still be saving the state of this run.
     with FileLock(f"{task.log}.lock"):

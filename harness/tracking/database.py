@@ -139,8 +139,7 @@ def client(root: Path) -> Iterator[MlflowClient]:
     try:
         with FileLock(home(root) / ".mlflow.lock", fallback_to_soft=False):
             if uri.startswith(DATABASES):
-                open_database(uri)
-                rebase(uri, root)
+                open_database(uri, root)
             yield MlflowClient(uri)
     except (requests.ConnectionError, requests.Timeout, OperationalError, MlflowException) as error:
         # A server that went away, and a database that does not answer or whose connection broke.
@@ -164,33 +163,25 @@ def refused(uri: str, error: Exception) -> UserError:
     return UserError(f"MLflow at {shown(uri)}: {message[:300]}")
 
 
-def open_database(uri: str) -> None:
-    """Open a database once, since MLflow itself tries for minutes; make a SQLite file that is not there."""
-    from sqlalchemy import create_engine, inspect
-    from sqlalchemy.pool import NullPool
+def open_database(uri: str, root: Path) -> None:
+    """Open a database once, since MLflow itself tries for minutes; make a SQLite file that is not there.
 
-    place = sqlite_file(uri)
-    if place and not place.exists():
-        make_database(place)
-    else:
-        inspect(create_engine(uri, poolclass=NullPool)).get_table_names()
-
-
-def rebase(uri: str, root: Path) -> None:
-    """Have a SQLite file that was moved or copied keep its artifacts beside itself, and say so.
-
-    MLflow keeps whole paths: it would make the old folder anew, or write into the repository that was copied. The file
-    of another folder, which several repositories may share, stays as it is while its artifacts are where it says.
+    One that was moved or copied is to keep its artifacts beside itself, which is said: MLflow keeps whole paths, and
+    would make the old folder anew, or write into the repository that was copied. The file of another folder, which
+    several repositories may share, stays as it is while its artifacts are where it says.
     """
-    from sqlalchemy import String, column, create_engine, func, select, table, update
+    from sqlalchemy import String, column, create_engine, func, inspect, select, table, update
     from sqlalchemy.pool import NullPool
 
-    place = sqlite_file(uri)
+    engine, place = create_engine(uri, poolclass=NullPool), sqlite_file(uri)
     if place is None:
+        inspect(engine).get_table_names()
         return
+    if not place.exists():
+        make_database(place)
     here = place.resolve().parent
     names, locations = column("name", String()), column("artifact_location", String())
-    with create_engine(uri, poolclass=NullPool).begin() as rows:
+    with engine.begin() as rows:
         known = rows.execute(select(names, locations).select_from(table("experiments", names, locations)))
         ends = {at: f"/{ARTIFACTS}/{name}" for name, at in known if at and path_of(at)}
         old = {at.removesuffix(end) for at, end in ends.items() if at.endswith(end)}

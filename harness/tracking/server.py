@@ -47,7 +47,18 @@ def serve(study: Study, published: Publication, root: Path, port: int) -> None:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryFile() as log, suppress(KeyboardInterrupt):
-        server = _start(uri, port, log)
+        command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+        environment = {
+            **os.environ,
+            # In the environment and not on the command line, where everybody on the machine could read a password.
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves a dozen processes
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        # In a session of its own: Ctrl-C reaches this process alone, which ends the server and its workers.
+        server = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
             _wait(server, port, log, uri)
             _print(f"http://{HOST}:{port}", study, published)
@@ -56,19 +67,6 @@ def serve(study: Study, published: Publication, root: Path, port: int) -> None:
             raise UserError(f"mlflow server: ended by itself: {_last_line(log, uri)}")
         finally:
             _stop(server)
-
-
-def _start(uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    environment = {
-        **os.environ,
-        # In the environment and not on the command line, where everybody on the machine could read a password.
-        "MLFLOW_BACKEND_STORE_URI": uri,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves a dozen processes
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    # In a session of its own: Ctrl-C reaches this process alone, which ends the server and its workers.
-    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes], uri: str) -> None:

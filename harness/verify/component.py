@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -157,16 +158,12 @@ def _train(settings: Settings, data: Path, state: Path, stops: Sequence[int] = (
     Checkpoints(state).clear()
     for seed in (torch.manual_seed, np.random.seed, random.seed):  # what hangs on a global generator differs
         seed(os.getpid() + len(stops))
-    pauses, numerics = 0, configure(settings)
-
-    def stop() -> bool:
-        nonlocal pauses
-        pauses += 1
-        return pauses in stops
-
+    pauses, numerics = count(1), configure(settings)
     while True:
         packed, checkpoints = Packed.open(data), Checkpoints(state)
-        trainer = Trainer(settings, SEED, packed, numerics, checkpoints, math.inf, lambda row: None, stop)
+        trainer = Trainer(
+            settings, SEED, packed, numerics, checkpoints, math.inf, lambda row: None, lambda: next(pauses) in stops
+        )
         with suppress(Interrupted):
             done = trainer.run()
             break

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,8 @@ def compare(record: Run, made: Made, here: bool) -> Match:
 
 def _part(recorded: Sequence[Any], made: Sequence[Any], whole: bool) -> int | None:
     """The first place (from 0) at which two sequences differ; of a whole run, also where the re-run ends early."""
-    for at, (one, other) in enumerate(zip(recorded, made, strict=False)):
-        if one != other:
-            return at
-    ends = len(made) > len(recorded) or (whole and len(made) < len(recorded))
-    return min(len(made), len(recorded)) if ends else None
+    pairs = zip_longest(recorded if whole else recorded[: len(made)], made)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), None)
 
 
 def _part_of_rows(history: list[dict[str, float]], made: Made) -> tuple[int | None, dict[str, str], dict[str, str]]:

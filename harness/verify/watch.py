@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from types import FrameType
 from typing import Any
 
@@ -128,9 +129,5 @@ def _place(frame: FrameType | None) -> tuple[str, str] | None:
 
 def place_of(error: BaseException) -> str:
     """File and line of the package where an error was raised."""
-    places, trace = [""], error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename.startswith(_FOLDER):
-            places.append(f"{PACKAGE}/{trace.tb_frame.f_code.co_filename.removeprefix(_FOLDER)}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return places[-1]
+    ours = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(_FOLDER)]
+    return f"{PACKAGE}/{ours[-1].filename.removeprefix(_FOLDER)}:{ours[-1].lineno}" if ours else ""
