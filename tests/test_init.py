@@ -265,9 +265,7 @@ def test_the_stages_are_those_of_this_repository_but_for_their_code(tmp_path: Pa
     assert theirs == ours | {"check": check | {"always_changed": True}}
 
 
-def test_a_place_that_is_taken_is_refused_in_one_line_and_stays_as_it_is(
-    user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_is_taken_is_refused_in_one_line_and_stays_as_it_is(user: Path) -> None:
     (user / "full").mkdir()
     (user / "full/file").write_text("kept")
     git(user, "init", "-q", "outer")
@@ -285,10 +283,17 @@ def test_a_place_that_is_taken_is_refused_in_one_line_and_stays_as_it_is(
         with pytest.raises(UserError, match=line):
             create(user / place, images and user / images, name)
     assert sorted(user.rglob("*")) == before
+
+
+def test_an_empty_folder_becomes_the_repository_where_it_is(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (user / "here").mkdir()
     monkeypatch.chdir(user / "here")
-    with pytest.raises(UserError, match="the folder that this was called in"):
-        create(Path("."), None, None)
+    with pytest.raises(UserError, match="--name"):
+        create(Path("."), None, "A b")
+    assert not any(Path(".").iterdir())
+    create(Path("."), None, None)
+    assert git(Path.cwd(), "status", "--short") == ""
+    assert load_study(DEFAULT).name == "here"
 
 
 def test_without_a_user_of_git_nothing_is_committed_and_without_git_nothing_is_made(

@@ -9,6 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -53,7 +56,7 @@ def create(folder: Path, images: Path | None, name: str | None) -> list[str]:
     many = MANY if images and _count(images) > 2 * MANY else None
     where = json.dumps(images.absolute().as_posix()) if images else None
     values = {"name": name, "images": where, "many": many, "version": __version__}
-    with atomic_folder(folder, replace=False) as place:
+    with _made(folder) as place:
         _call(place, "git", "init", "-q")
         _call(place, sys.executable, "-m", "dvc", "init", "-q")
         for file in AS_HERE:
@@ -108,8 +111,6 @@ def _check(folder: Path, name: str | None) -> str:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         kind = "is not empty" if folder.is_dir() else "is a file"
         raise UserError(f"init: {folder}: {kind}; allowed: a new or an empty folder")
-    if folder.absolute().resolve() == Path.cwd().resolve():
-        raise UserError("init: got the folder that this was called in, which cannot be replaced; name another one")
     above = next(place for place in folder.absolute().parents if place.is_dir())
     if (outer := git(folder if folder.is_dir() else above, "rev-parse", "--show-toplevel")) is not None:
         raise UserError(f"init: {folder}: lies in the git repository {outer.strip()}; allowed: a folder outside of one")
@@ -120,6 +121,19 @@ def _check(folder: Path, name: str | None) -> str:
             f"{' or '.join(RESERVED)}"
         )
     return chosen
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[Path]:
+    """Where to make what `folder` is to hold: it is there whole, or not at all. An empty folder keeps its place."""
+    if not folder.exists():
+        with atomic_folder(folder, replace=False) as place:
+            yield place
+        return
+    with tempfile.TemporaryDirectory(prefix=".init-", dir=folder) as temporary:
+        yield Path(temporary)
+        for path in Path(temporary).iterdir():
+            path.rename(folder / path.name)
 
 
 def _count(folder: Path) -> int:
