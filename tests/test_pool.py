@@ -59,6 +59,7 @@ def test_told_to_stop_every_trainer_saves_and_leaves(
     assert not Path("begun-base-1").exists()
     output = capsys.readouterr().out
     assert "stopped base-0" in output
+    assert not Path("record").exists(), "older results are there, and were not made now"
     assert "FAILED" not in output
 
 

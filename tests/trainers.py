@@ -43,5 +43,9 @@ def tells_environment(task: Task) -> None:
 def changes_inputs(task: Task) -> None:
     """A run that is finished; during the first one somebody changes what all depend on."""
     os.chdir(task.root)
+    files = RunFolder.of(task.place)
+    for file in (files.provenance, files.metrics):
+        file.unlink()
+        file.write_text("made now")
     if task.cell == "base-0":
         Path("experiments/checked.json").write_text("{}")

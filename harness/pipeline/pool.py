@@ -79,11 +79,12 @@ def workers(jobs: int | None, gpus: str) -> tuple[int, list[str]]:
 
 @dataclass
 class Running:
-    """A run that a process is making."""
+    """A run that a process is making. `before`: which results of its stages were there when it began."""
 
     task: worker.Task
     process: BaseProcess
     inputs: dict[Path, str]
+    before: dict[str, tuple[int, int] | None]
     begin: float = field(default_factory=time.monotonic)
     stopped: bool = False
 
@@ -94,11 +95,10 @@ class Running:
             os.kill(self.process.pid, signal.SIGTERM)
 
     def finished(self) -> list[str]:
-        """Its stages that left their results, which stand in their place whole or not at all."""
-        files = RunFolder.of(self.task.place)
-        results = {"train": files.provenance, "eval": files.metrics}
-        # A run that was not trained was not evaluated, though an older evaluation may be there.
-        return [stage for _, stage in takewhile(lambda one: results[one[0]].exists(), self.task.stages.items())]
+        """Its stages that left new results, up to the first that did not: stopped early, it leaves the older ones."""
+        now = _results(self.task.place)
+        new = [kind for kind, result in now.items() if result and result != self.before[kind]]
+        return [stage for _, stage in takewhile(lambda one: one[0] in new, self.task.stages.items())]
 
     def end(self, stopping: bool) -> str:
         """How it ended, in a word; a failure is said with its reason."""
@@ -144,9 +144,10 @@ class Pool:
         # What the stages read beside the images: when it changes, DVC must not record them as run.
         files = [self.study.checked, self.study.manifest, *([CANDIDATE_FILE] if cell == CANDIDATE else [])]
         inputs = {path: hash_file(path) for path in files if path.exists()}
+        before = _results(task.place)
         with _environment(**{worker.BITS: own.bits}):
             process.start()
-        return Running(task, process, inputs)
+        return Running(task, process, inputs, before)
 
     def record(self, wait: bool = False) -> None:
         """Have DVC record the runs that are done: those of one call together, since each has to start DVC."""
@@ -208,6 +209,14 @@ def run_cells(study: Study, cells: Mapping[str, Sequence[str]], jobs: int, gpus:
     if stopping.is_set():
         raise KeyboardInterrupt
     return failed
+
+
+def _results(place: Path) -> dict[str, tuple[int, int] | None]:
+    """Which results of a run's stages are there: each is a file of its own, and has its own time."""
+    files = RunFolder.of(place)
+    results = {"train": files.provenance, "eval": files.metrics}
+    stats = {kind: path.stat() if path.exists() else None for kind, path in results.items()}
+    return {kind: (stat.st_ino, stat.st_mtime_ns) if stat else None for kind, stat in stats.items()}
 
 
 @contextmanager
