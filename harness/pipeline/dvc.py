@@ -71,10 +71,18 @@ def dvc(*arguments: str, show: bool = False) -> str:
 
 def reason(text: str) -> str:
     """Why DVC failed, by its output: the mistake that the harness named, else its own error or last line; or ''."""
-    for start, name in (("harness: ", ""), ("ERROR: ", "dvc: "), ("", "dvc: ")):
-        if said := re.findall(rf"^{start}(.*\S)", text, re.MULTILINE):
-            return f"{name}{said[-1]}"
-    return ""
+    own = _last("ERROR: ", text) or _last("", text)
+    return mistake(text) or (own and f"dvc: {own}")
+
+
+def mistake(text: str) -> str:
+    """The last mistake of its user's that the harness named in an output; ''."""
+    return _last("harness: ", text)
+
+
+def _last(start: str, text: str) -> str:
+    lines = re.findall(rf"^{start}(.*\S)", text, re.MULTILINE)
+    return lines[-1] if lines else ""
 
 
 def need_repository() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.files import hash_file
 from harness.pipeline import worker
-from harness.pipeline.dvc import environment, reason, record, stage_of
+from harness.pipeline.dvc import environment, mistake, reason, record, stage_of
 from harness.pipeline.dvc_files import CANDIDATE, folders_of, path_of
 from harness.progress import progress, say
 from harness.record import RunFolder
@@ -35,9 +35,6 @@ REUSED = ("restored from the last commit", "is a run that was made before")
 
 PRELOADED = [worker.__name__]
 """What is imported once, before the processes are copied."""
-
-MISTAKE = "harness: "
-"""How the line begins in which a command says what its user's mistake is."""
 
 
 def chosen(study: Study, only: Sequence[str]) -> list[str]:
@@ -110,11 +107,10 @@ class Running:
             say(f"stopped {cell}")
             return "stopped"
         # The harness says in one line what is wrong; without one, the log has to tell.
-        mistakes = [line for line in text.splitlines() if line.startswith(MISTAKE)]
-        why = f"{mistakes[-1].removeprefix(MISTAKE)}; " if mistakes else ""
-        killed = self.process.exitcode < 0 and not mistakes
-        why = f"its process was ended by {signal.Signals(-self.process.exitcode).name}; " if killed else why
-        say(f"FAILED {cell}: {why}see {log}")
+        why = mistake(text)
+        if not why and self.process.exitcode < 0:
+            why = f"its process was ended by {signal.Signals(-self.process.exitcode).name}"
+        say(f"FAILED {cell}: {why}{'; ' if why else ''}see {log}")
         return "FAILED"
 
 
